@@ -1,0 +1,76 @@
+"""What a painter is: it fills the pixels that nobody has seen yet and leaves the known ones alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..core.camera import PinholeCamera
+from ..core.optional import Registry
+from ..core.progress import SupportsProgress
+from ..core.views import Photo, PhotoGeometry
+
+PAINTERS = Registry("painter", {"patch": "lyra.worldgen.generation.painter_patch:PatchPainter"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingPanorama:
+    """A full turn around the first camera, painted once; rows are elevation, columns azimuth, both equidistant."""
+
+    rgb_u8: np.ndarray
+    """[R, C, 3]."""
+    from_photo: np.ndarray
+    """[R, C] bool: resampled from the photo, not painted."""
+    elevation_rad: np.ndarray
+    """[R] row centres, descending (row 0 looks highest)."""
+    azimuth_rad: np.ndarray
+    """[C] world azimuth of column centres, descending (moving right in the picture turns right)."""
+    source_azimuth_rad: np.ndarray
+    """[C] azimuth inside the photo whose content this column shows; identity inside the photo."""
+    mirrored: np.ndarray
+    """[C] bool: the column is part of a mirrored copy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintHint:
+    """Frames of one chunk with what is already known about them."""
+
+    rgb_u8: np.ndarray
+    """[T, H, W, 3]; undefined where unknown."""
+    known: np.ndarray
+    """[T, H, W] bool."""
+    depth_z_m: np.ndarray | None = None
+    """[T, H, W] float32 of the proxy world."""
+    labels: np.ndarray | None = None
+    """[T, H, W] uint8 `Label` of the proxy world: what the missing pixels are going to be part of."""
+    camera: PinholeCamera | None = None
+    """None for a flat picture such as a floor seen straight from above: then rows mean nothing."""
+    Ts_world_cam: np.ndarray | None = None
+    """[T, 4, 4]."""
+    prompt: str = ""
+    source_rgb_u8: np.ndarray | None = None
+    """[h, w, 3] picture to paint from at the same scale; the photo itself when None."""
+    source_ok: np.ndarray | None = None
+    """[h, w] bool: which of its pixels may be used."""
+    source_labels: np.ndarray | None = None
+    """[h, w] uint8 `Label`."""
+
+
+class Painter(Protocol):
+    """A generative model behind a seam."""
+
+    name: str
+    weights_licence: str
+    """SPDX id or short text; goes into the world's provenance."""
+
+    def prepare(
+        self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress
+    ) -> RingPanorama | None:
+        """Look at the photo once before the first chunk; a ring if this painter paints one, else None."""
+        ...
+
+    def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:
+        """Complete frames [T, H, W, 3] uint8; pixels with `hint.known` come back bit for bit."""
+        ...
