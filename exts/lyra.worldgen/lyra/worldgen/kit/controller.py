@@ -1,0 +1,1 @@
+"""State of one generation job, without Kit."""
