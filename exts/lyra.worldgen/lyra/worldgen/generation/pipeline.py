@@ -209,6 +209,7 @@ class WorldPipeline:
         shape = depth.shape
         picture = np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3)
         view_id = cache.next_id
+        source = np.where(remembered, SOURCE_WARPED, np.where(hit, SOURCE_PAINTED, 0)).astype(np.uint8)
         painted = self._checked_paint(
             PaintHint(
                 rgb_u8=picture[None],

@@ -230,7 +230,7 @@ def _prism(angle: np.ndarray, near: np.ndarray, back: np.ndarray, top: np.ndarra
     quads.append(np.stack([fl[j], fl[i], fh[i], fh[j]], 1))
     quads.append(np.stack([bl[i], bl[j], bh[j], bh[i]], 1))
     quads.append(np.stack([fh[i], bh[i], bh[j], fh[j]], 1))
-    quads.append(np.stack([fl[i], fl[j], bl[j], bl[i]], 1)[:, ::-1])
+    quads.append(np.stack([fl[i], fl[j], bl[j], bl[i]], 1))
     quads.append(np.array([[fl[0], bl[0], bh[0], fh[0]], [bl[-1], fl[-1], fh[-1], bh[-1]]]))
     faces = _split(np.concatenate(quads))
     return TriMesh(vertices=vertices, faces=faces, face_labels=np.full(len(faces), Label.OBJECT, np.uint8))
@@ -267,7 +267,7 @@ def build_proxy(layout: PolarLayout) -> TriMesh:
     if indoor:
         parts.append(
             TriMesh(
-                vertices=np.concatenate([high, centre + [0.0, 0.0, float(highest)]]),
+                vertices=np.concatenate([high, centre + np.array([0.0, 0.0, float(highest)])]),
                 faces=fan[:, ::-1].copy(),
                 face_labels=np.full(n, Label.CEILING, np.uint8),
             )

@@ -64,8 +64,8 @@ def splat_weights(u: np.ndarray, v: np.ndarray, z: np.ndarray, log_depth_max: fl
     """The four neighbours of each projected pixel and what they receive, under a soft z-buffer.
 
     Args:
-        u, v: [N] target pixel coordinates, centres at integers. At an exact integer floor and ceil coincide and all four
-            weights are 1, as in the reference.
+        u, v: [N] target pixel coordinates, centres at integers. At an exact integer floor and ceil coincide and all
+            four weights are 1, as in the reference.
         z: [N] target depth.
         log_depth_max: largest log1p(z) of the whole call; sets the sharpness of the soft z-buffer.
 
