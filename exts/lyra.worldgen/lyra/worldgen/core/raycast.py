@@ -22,6 +22,8 @@ class Raycaster:
         # Embree keeps float32 positions; the record stays alive with the scene because the binding does not copy it.
         self._triangles = np.ascontiguousarray(mesh.triangles(), np.float32)
         self._geometry = mesh_mod.TriangleMesh(self._scene, self._triangles)
+        normals = mesh.face_normals()
+        self._planes = (normals, np.einsum("ij,ij->i", mesh.triangles()[:, 0], normals))
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Nearest hit of each ray.
@@ -45,14 +47,10 @@ class Raycaster:
         bary = np.zeros((len(face), 3))
         if ok.any():
             # Embree's distance is float32; intersecting the plane again in float64 keeps flat things flat.
-            corner = self.mesh.triangles()[face[ok]]
-            e1, e2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-            normal = np.cross(e1, e2)
-            d = np.asarray(directions, np.float64)[ok]
-            denominator = np.einsum("ij,ij->i", d, normal)
-            exact = np.einsum("ij,ij->i", corner[:, 0] - origins[ok], normal) / np.where(
-                denominator == 0, 1, denominator
-            )
+            normal, offset = self._planes[0][face[ok]], self._planes[1][face[ok]]
+            denominator = np.einsum("ij,ij->i", np.asarray(directions, np.float64)[ok], normal)
+            numerator = offset - np.einsum("ij,ij->i", origins[ok], normal)
+            exact = numerator / np.where(denominator == 0, 1, denominator)
             coarse = np.asarray(hit["tfar"], np.float64)[ok]
             usable = (denominator != 0) & (np.abs(exact - coarse) <= 1e-3 * np.maximum(np.abs(coarse), 1e-3))
             t[ok] = np.where(usable, exact, coarse)

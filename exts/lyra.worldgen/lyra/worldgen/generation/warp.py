@@ -165,25 +165,26 @@ def gather(
     import cv2
 
     points_cam = transform_points(invert_rigid(T_world_cam), points_world)
-    z = points_cam[:, 2]
-    front = z > 1e-3
-    safe = np.where(front, z, 1.0)
-    u = camera.fx_px * points_cam[:, 0] / safe + camera.cx_px
-    v = camera.fy_px * points_cam[:, 1] / safe + camera.cy_px
     h, w = camera.height_px, camera.width_px
     # A point between the outermost pixel centres and the picture's edge still belongs to the picture.
-    inside = front & (u >= 0) & (u <= w) & (v >= 0) & (v <= h)
-    x = np.clip(np.floor(np.where(inside, u, 0)).astype(int), 0, w - 1)
-    y = np.clip(np.floor(np.where(inside, v, 0)).astype(int), 0, h - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        all_u = camera.fx_px * points_cam[:, 0] / points_cam[:, 2] + camera.cx_px
+        all_v = camera.fy_px * points_cam[:, 1] / points_cam[:, 2] + camera.cy_px
+    front = points_cam[:, 2] > 1e-3
+    pick = np.flatnonzero(front & (all_u >= 0) & (all_u <= w) & (all_v >= 0) & (all_v <= h))
+    u, v, z = all_u[pick], all_v[pick], points_cam[pick, 2]
+    x, y = np.minimum(u.astype(int), w - 1), np.minimum(v.astype(int), h - 1)
     same = np.abs(depth_z_m[y, x] - z) <= tolerance * np.maximum(z, 0.5)
-    visible = inside & same & usable[y, x]
+    seen = same & usable[y, x]
+    pick, u, v, z = pick[seen], u[seen], v[seen], z[seen]
+    visible = np.zeros(len(points_world), bool)
+    visible[pick] = True
+    px_per_m = np.zeros(len(points_world), np.float32)
+    px_per_m[pick] = camera.fx_px / z
     out = np.zeros((len(points_world), 3), np.float32)
-    pick = np.flatnonzero(visible)
-    if len(pick):
-        chunk = 30_000  # cv2.remap addresses at most 32767 rows
-        for start in range(0, len(pick), chunk):
-            part = pick[start : start + chunk]
-            map_x = (u[part] - 0.5).astype(np.float32)[:, None]
-            map_y = (v[part] - 0.5).astype(np.float32)[:, None]
-            out[part] = cv2.remap(rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-    return out, visible, np.where(visible, camera.fx_px / safe, 0).astype(np.float32)
+    chunk = 30_000  # cv2.remap addresses at most 32767 rows
+    for start in range(0, len(pick), chunk):
+        part = slice(start, start + chunk)
+        map_x, map_y = (u[part] - 0.5).astype(np.float32)[:, None], (v[part] - 0.5).astype(np.float32)[:, None]
+        out[pick[part]] = cv2.remap(rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    return out, visible, px_per_m
