@@ -106,7 +106,7 @@ class WorldPipeline:
         progress: SupportsProgress = SILENT,
         store: ChunkStore | None = None,
     ) -> WorldViews:
-        store = store or NoStore()
+        store = NoStore() if store is None else store
         ring = self.painter.prepare(photo, geometry, seed=seed, progress=progress)
         layout = clear_start(full_turn(clear_start(geometry.layout), ring))
         scene = _Scene(layout, build_proxy(layout), ring)
