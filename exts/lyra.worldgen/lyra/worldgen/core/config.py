@@ -1,13 +1,67 @@
-"""Configuration schema. Values live in `config/*.yaml`; unknown keys are refused with the nearest name."""
+"""Configuration: schema, defaults, strict YAML reading and the resolved dump.
+
+The dataclasses here are the schema and hold the defaults, so the package works without any file; `config/*.yaml` holds
+values only. A field's docstring is the help text of its command-line flag. Everything is refused with the key path in
+the message: unknown keys (with the nearest name), wrong types, values out of range, keys given twice.
+"""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import difflib
+import inspect
+import itertools
+import math
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+from .errors import ConfigError
+
+MAX_CONFIG_BYTES = 2**20
+"""Largest configuration file that is read [bytes]."""
+_TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class _Section:
+    """Base of the config dataclasses: checks the types of all plain fields, then the section's own ranges."""
+
+    section: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, kind in _field_types(type(self)).items():
+            if kind in _TYPE_NAMES:
+                object.__setattr__(self, name, _typed(self._path(name), getattr(self, name), kind))
+        self._check()
+
+    def _check(self) -> None:
+        """Ranges and choices; raises `ConfigError`."""
+
+    def _path(self, name: str) -> str:
+        return f"{self.section}.{name}" if self.section else name
+
+    def _between(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{self._path(name)} is {value}; expected {low} to {high}")
+
+    def _choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ConfigError(
+                f"{self._path(name)} is '{value}'{_suggestion(value, choices)}; expected one of: {', '.join(choices)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometryConfig:
+class GeometryConfig(_Section):
     """How the photo is understood."""
+
+    section: ClassVar[str] = "geometry"
 
     backend: str = "auto"
     """geometry backend: auto or embedded"""
@@ -18,10 +72,17 @@ class GeometryConfig:
     max_extent_m: float = 20.0
     """farthest surface with geometry [m]; what lies beyond becomes a backdrop at this distance"""
 
+    def _check(self) -> None:
+        self._between("camera_height_m", 0.1, 20.0)
+        self._between("working_long_side_px", 64, 8192)
+        self._between("max_extent_m", 2.0, 200.0)
+
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig:
+class GenerationConfig(_Section):
     """How unseen space is explored and painted."""
+
+    section: ClassVar[str] = "generation"
 
     painter: str = "auto"
     """painter backend: auto or patch"""
@@ -34,20 +95,35 @@ class GenerationConfig:
     threads: int = 1
     """threads of the embedded painter"""
 
+    def _check(self) -> None:
+        self._choice("path", ("auto", "turn", "forward", "loop"))
+        self._between("view_long_side_px", 64, 4096)
+        self._between("threads", 1, 256)
+        if len(self.prompt) > 4000:
+            raise ConfigError(f"generation.prompt has {len(self.prompt)} characters; expected at most 4000")
+
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionConfig:
+class ReconstructionConfig(_Section):
     """How views become splats and a mesh."""
+
+    section: ClassVar[str] = "reconstruction"
 
     texture_px: int = 4096
     """largest side of the texture atlas [px]"""
     splat_budget: int = 1_000_000
     """most Gaussians that are kept"""
 
+    def _check(self) -> None:
+        self._between("texture_px", 64, 16384)
+        self._between("splat_budget", 1000, 50_000_000)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationConfig:
+class SimulationConfig(_Section):
     """How the mesh becomes something to bump into and to drive in."""
+
+    section: ClassVar[str] = "simulation"
 
     wall_thickness_m: float = 0.2
     """thickness of fitted boxes, away from the room [m]"""
@@ -62,10 +138,20 @@ class SimulationConfig:
     episode_count: int = 100
     """navigation episodes to write"""
 
+    def _check(self) -> None:
+        self._between("wall_thickness_m", 0.01, 2.0)
+        self._between("rest_faces", 100, 1_000_000)
+        self._between("cell_m", 0.01, 0.5)
+        self._between("robot_radius_m", 0.02, 3.0)
+        self._between("robot_height_m", 0.05, 5.0)
+        self._between("episode_count", 0, 100_000)
+
 
 @dataclass(frozen=True, kw_only=True)
-class CertificateConfig:
+class CertificateConfig(_Section):
     """How hard the world is tested."""
+
+    section: ClassVar[str] = "certificate"
 
     drops: int = 24
     """bodies dropped onto the floor"""
@@ -74,9 +160,14 @@ class CertificateConfig:
     timeout_s: float = 180.0
     """longest time for the physics process [s]"""
 
+    def _check(self) -> None:
+        self._between("drops", 1, 1000)
+        self._between("drive_episodes", 0, 1000)
+        self._between("timeout_s", 1.0, 86_400.0)
+
 
 @dataclass(frozen=True, kw_only=True)
-class WorldConfig:
+class WorldConfig(_Section):
     """Everything that decides what a world looks like, besides the photo."""
 
     seed: int = 0
@@ -86,3 +177,208 @@ class WorldConfig:
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
+
+    def _check(self) -> None:
+        # The range of a torch and NumPy seed on every platform.
+        self._between("seed", 0, 2**32 - 1)
+
+
+def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> WorldConfig:
+    """The configuration of a YAML file with single values replaced.
+
+    Args:
+        path: a YAML file, or None for the defaults. Keys that it does not name keep their defaults.
+        overrides: values by key path, for example `{"generation.path": "turn", "seed": 7}`; they win over the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
+    """
+    data = _read_yaml(Path(path)) if path is not None else {}
+    for key_path, value in (overrides or {}).items():
+        *sections, name = key_path.split(".")
+        place = data
+        for part in sections:
+            if place.get(part) is None:
+                place[part] = {}
+            place = place[part]
+            if not isinstance(place, dict):
+                raise ConfigError(f"{part} is {_show(place)}; expected a section with keys")
+        place[name] = value
+    try:
+        return config_from_dict(data)
+    except ConfigError as error:
+        if path is None:
+            raise
+        raise ConfigError(f"{error}: {path}") from error
+
+
+def config_from_dict(data: Mapping[str, Any]) -> WorldConfig:
+    """The configuration of nested mappings as YAML or JSON give them; what they leave out keeps its default.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value out of range; the message names the key path.
+    """
+    return _build(WorldConfig, data, "")
+
+
+def resolved_dict(config: WorldConfig) -> dict[str, Any]:
+    """All values, defaults included, as plain JSON types; `config_from_dict` reads it back."""
+    return dataclasses.asdict(config)
+
+
+def resolved_yaml(config: WorldConfig) -> str:
+    """The resolved configuration as YAML text in schema order."""
+    import yaml
+
+    return yaml.safe_dump(resolved_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Key paths whose values differ between two resolved dictionaries, in schema order."""
+    keys: list[str] = []
+    for key in dict.fromkeys([*a, *b]):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            keys += differing_keys(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(f"{prefix}{key}")
+    return keys
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """Docstrings that follow the fields of a config dataclass, by field name; empty where the source is not shipped."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, SyntaxError):
+        return {}
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    docs: dict[str, str] = {}
+    for statement, following in itertools.pairwise(body):
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            docs[statement.target.id] = inspect.cleandoc(str(following.value.value)).replace("\n", " ")
+    return docs
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """The known name that `name` most resembles, if any comes close."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+@cache
+def _field_types(cls: type) -> dict[str, type]:
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _typed(key_path: str, value: Any, kind: type) -> Any:
+    """`value` as `kind`; whole numbers pass as numbers, nothing else is converted."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) < 2**53 else value
+    if type(value) is not kind:
+        hint = ""
+        if kind is float and isinstance(value, str) and _is_number(value):
+            hint = f" (YAML reads {value} as text; write {float(value)!r})"
+        raise ConfigError(f"{key_path} is {_show(value)}; expected {_TYPE_NAMES[kind]}{hint}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{key_path} is {value}; expected a finite number")
+    return value
+
+
+def _build(cls: type, data: Any, prefix: str) -> Any:
+    if data is None:
+        data = {}  # a section header with nothing below it
+    if not isinstance(data, Mapping):
+        where = prefix.rstrip(".") or "the configuration"
+        raise ConfigError(f"{where} is {_show(data)}; expected a section with keys")
+    types = _field_types(cls)
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in types:
+            raise ConfigError(f"unknown key {prefix}{str(key)[:60]}{_elsewhere(str(key), list(types), prefix)}")
+        kind = types[key]
+        values[key] = _build(kind, value, f"{prefix}{key}.") if dataclasses.is_dataclass(kind) else value
+    return cls(**values)
+
+
+def _elsewhere(key: str, known: list[str], prefix: str) -> str:
+    """The hint after an unknown key: the nearest name here, else the same name in another section."""
+    if near := nearest(key, known):
+        return f"; did you mean '{near}'?"
+    for name, kind in _field_types(WorldConfig).items():
+        if dataclasses.is_dataclass(kind) and (near := nearest(key, list(_field_types(kind)))):
+            return f"; did you mean '{name}.{near}'?"
+    where = prefix.rstrip(".") or "the top level"
+    return f"; {where} has: {', '.join(known)}"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    class StrictLoader(yaml.SafeLoader):
+        """Refuses a key that stands twice in one mapping, which YAML loaders pass over in silence."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key_node, _ in node.value:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    continue
+                if key_node.value in seen:
+                    line = key_node.start_mark.line + 1
+                    raise ConfigError(f"key '{key_node.value}' stands twice (line {line}); keep one: {path}")
+                seen.add(key_node.value)
+            return super().construct_mapping(node, deep)
+
+    try:
+        if path.is_dir():
+            raise ConfigError(f"the configuration is a folder; expected a YAML file: {path}")
+        with open(path, "rb") as file:
+            raw = file.read(MAX_CONFIG_BYTES + 1)
+        if len(raw) > MAX_CONFIG_BYTES:
+            raise ConfigError(f"the configuration has more than {MAX_CONFIG_BYTES} bytes; expected a YAML file: {path}")
+        data = yaml.load(raw.decode("utf-8-sig"), StrictLoader)
+    except FileNotFoundError as error:
+        raise ConfigError(f"the configuration file does not exist; check the path: {path}") from error
+    except OSError as error:
+        raise ConfigError(f"the configuration cannot be read ({error.strerror}): {path}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration is not UTF-8 text; expected a YAML file: {path}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigError(f"the configuration is no valid YAML ({reason}{line}): {path}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"the configuration is {_show(data)}; expected sections with keys: {path}")
+    return data
+
+
+def _suggestion(value: str, choices: tuple[str, ...]) -> str:
+    near = nearest(value, list(choices))
+    return f", did you mean '{near}'?" if near else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value[:60]}'"
+    if isinstance(value, Mapping):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    return "empty" if value is None else str(value)[:60]

@@ -1,0 +1,116 @@
+"""Small files written aside and renamed, hashes, and operating-system errors turned into messages that help."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+_HINTS = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EACCES: "no permission; choose a folder that you may write to",
+    errno.EPERM: "no permission; choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOENT: "it does not exist",
+}
+
+
+def explain_os_error(error: OSError) -> str:
+    """What went wrong and what to do, without the path."""
+    return _HINTS.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
+
+
+@contextmanager
+def naming(action: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into `InputError` "cannot <action>: <what to do>: <path>"."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot {action}: {explain_os_error(error)}: {path}") from error
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Give `path` the content `data` in one step: no reader ever sees a part of it.
+
+    Args:
+        path: the file; its folder must exist.
+        data: the whole content.
+        sync: flush to the disk before the name changes, so that a power cut leaves the old or the new content.
+
+    Raises:
+        InputError: the file cannot be written; the old content is still there.
+    """
+    # One fixed name per file: only one process writes to a world, and a name left by a killed one is used again.
+    aside = path.with_name(f".{path.name}.part")
+    with naming("write", path):
+        try:
+            with open(aside, "wb") as file:
+                file.write(data)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        if sync:
+            sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Like `write_bytes`, UTF-8 with line feeds."""
+    write_bytes(path, text.encode(), sync=sync)
+
+
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    """Like `write_bytes`; indented, in the order of the mappings, NaN refused with `ValueError`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", sync=sync)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that somebody else wrote."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network and overlay file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content; raises `OSError`."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hash of a JSON value that does not depend on the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

@@ -1,0 +1,501 @@
+"""The world folder, format 1: what `world.json` says, and reading a finished or growing world.
+
+`world.json` is the only authority on what a folder holds: a file belongs to the world when a stage lists it with its
+size and hash, everything else is somebody's business. Names inside are relative, with forward slashes. The only values
+that differ between two runs of one job are the `seconds` of its stages.
+
+Source: the folder layout in `docs/architecture.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from .errors import InputError
+from .files import explain_os_error, sha256_file, sha256_json
+from .mesh import TriMesh
+from .report import Report
+from .splats import GaussianCloud
+from .store import load_geometry, load_mesh, load_splats, load_views
+from .views import PhotoGeometry, WorldViews
+
+FORMAT = 1
+"""Version of the folder layout and of `world.json` that this code reads and writes."""
+MANIFEST_NAME = "world.json"
+MAX_MANIFEST_BYTES = 16 * 2**20
+"""Largest `world.json` that is read [bytes]."""
+VERDICTS = ("passed", "failed", "incomplete")
+"""What a certificate may say; incomplete when a check could not be made on this machine."""
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_PERMISSIVE = ("CC0-1.0", "Unlicense", "0BSD", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0")
+_ATTRIBUTION = ("CC-BY-4.0", "ODC-By-1.0")
+_SHARE_ALIKE = ("CC-BY-SA-4.0", "ODbL-1.0", "LGPL-3.0", "GPL-3.0", "AGPL-3.0")
+_LICENCE_ORDER = (*_PERMISSIVE, *_ATTRIBUTION, *_SHARE_ALIKE)
+T = TypeVar("T")
+
+
+class ChunkStore(Protocol):
+    """Where exploring keeps its finished chunks, so that a run that was stopped goes on after the last one."""
+
+    def done_chunks(self) -> list[int]:
+        """Numbers of the finished chunks: 0 to some n without a gap, because each chunk builds on those before it."""
+        ...
+
+    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
+        """Arrays of a finished chunk exactly as they were saved; None if it is not finished."""
+        ...
+
+    def save_chunk(self, index: int, record: Mapping[str, np.ndarray]) -> None:
+        """Keep the arrays (plain numbers, any shape, no Python objects) of a chunk; it is finished afterwards."""
+        ...
+
+
+class MemoryChunkStore:
+    """A `ChunkStore` that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, dict[str, np.ndarray]] = {}
+
+    def done_chunks(self) -> list[int]:
+        return sorted(self._chunks)
+
+    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
+        record = self._chunks.get(index)
+        return None if record is None else {name: array.copy() for name, array in record.items()}
+
+    def save_chunk(self, index: int, record: Mapping[str, np.ndarray]) -> None:
+        self._chunks[index] = {name: np.array(array) for name, array in record.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """One file of the world."""
+
+    size: int
+    """[bytes]."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One finished stage: what went in, what made it, what came out."""
+
+    inputs: str
+    """SHA-256 of everything that decides the result: photo, config section, seed, revision, the stage before."""
+    backend: str = ""
+    model: str = ""
+    weights_licence: str = ""
+    """SPDX id or short text; empty when no weights were used."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Packages that took part."""
+    seconds: float = 0.0
+    """Wall time of the run that finished it [s]."""
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the stage found out; JSON values."""
+    findings: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoRecord:
+    """Where the world comes from."""
+
+    name: str
+    """File name that the user gave, without folder."""
+    sha256: str
+    size_px: tuple[int, int]
+    """Width and height, upright."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How sure the metres are."""
+
+    metres_per_unit: float
+    source: str
+    """What the scale rests on: `camera_height`, a known distance, ..."""
+    relative_sigma: float
+    """One standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of `world.json`."""
+
+    generator: str
+    """Name and version of the program."""
+    photo: PhotoRecord
+    config: dict[str, Any]
+    """Resolved, as `resolved_dict` gives it; holds the seed."""
+    plan: tuple[str, ...]
+    """Stages that a finished world has, in order."""
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    """Finished stages by name; parts of a stage are called `stage/part`."""
+    parents: tuple[str, ...] = ()
+    """Ids of the worlds that this one was extended or varied from."""
+    format: int = FORMAT
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits that follow from the photo, the config and the format."""
+        return world_id(self.photo.sha256, self.config)
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`, a fact of the stage `certify`; empty before it."""
+        verdict = self.fact("certify", "verdict")
+        return verdict if verdict in VERDICTS else ""
+
+    @property
+    def confidence(self) -> float | None:
+        """How well the photo was understood, 0..1."""
+        return _finite(self.fact("understand", "confidence"))
+
+    @property
+    def mode(self) -> str:
+        """How the photo was understood, see `PhotoGeometry.mode`."""
+        mode = self.fact("understand", "mode")
+        return mode if isinstance(mode, str) else ""
+
+    @property
+    def scale(self) -> Scale | None:
+        """A fact of the stage `understand`; None before it."""
+        fact = self.fact("understand", "scale")
+        if not isinstance(fact, dict):
+            return None
+        metres, sigma = _finite(fact.get("metres_per_unit")), _finite(fact.get("relative_sigma"))
+        if metres is None or sigma is None:
+            return None
+        return Scale(metres_per_unit=metres, source=str(fact.get("source", "")), relative_sigma=sigma)
+
+    def fact(self, stage: str, key: str) -> Any:
+        """One thing that a stage found out; None if it has not."""
+        record = self.stages.get(stage)
+        return record.facts.get(key) if record else None
+
+    @property
+    def licence(self) -> str:
+        """The strictest licence of the weights that took part; the photo's own licence is its owner's to state."""
+        return strictest_licence(record.weights_licence for record in self.stages.values())
+
+    @property
+    def finished(self) -> bool:
+        """True when every planned stage is recorded."""
+        return all(name in self.stages for name in self.plan)
+
+    def files(self) -> dict[str, FileRecord]:
+        """All files of the world by name, sorted."""
+        found = {name: entry for record in self.stages.values() for name, entry in record.files.items()}
+        return dict(sorted(found.items()))
+
+    def with_stage(self, name: str, record: StageRecord) -> Manifest:
+        """The manifest with one more finished stage, stages in the order of the plan."""
+        stages = {**self.stages, name: record}
+        return replace(self, stages=dict(sorted(stages.items(), key=lambda item: self._rank(item[0]))))
+
+    def without_stages(self, names: Iterable[str]) -> Manifest:
+        """The manifest without some stages; what only they knew is forgotten."""
+        gone = set(names)
+        return replace(self, stages={n: r for n, r in self.stages.items() if n not in gone})
+
+    def _rank(self, name: str) -> tuple[int, bool, str]:
+        root = name.partition("/")[0]
+        order = self.plan.index(root) if root in self.plan else len(self.plan)
+        return order, "/" not in name, name  # the parts of a stage come before the stage
+
+
+def world_id(photo_sha256: str, config: Mapping[str, Any]) -> str:
+    """Id of the world that a photo and a resolved configuration lead to."""
+    return sha256_json({"format": FORMAT, "photo": photo_sha256, "config": config})[:16]
+
+
+def strictest_licence(licences: Iterable[str]) -> str:
+    """The licence that binds a work made of parts; unknown texts count as stricter than all known ones.
+
+    Several unknown licences are joined, because nothing says that one of them contains the others. "none" means that
+    no weights took part, so nothing but the rights in the photo binds the work.
+    """
+    parts = sorted({text for text in licences if text and text.lower() != "none"})
+    unknown = [text for text in parts if text not in _LICENCE_ORDER]
+    if unknown:
+        return " AND ".join(unknown)
+    return max(parts, key=_LICENCE_ORDER.index) if parts else "none"
+
+
+def safe_name(name: object, where: str = MANIFEST_NAME) -> str:
+    """A file name inside a world folder; raises `InputError` for anything that could lead out of it."""
+    text = name if isinstance(name, str) else ""
+    parts = PurePosixPath(text).parts
+    bad = (
+        not text
+        or len(text) > 400
+        or text != "/".join(parts)
+        or text.startswith(("/", "~"))
+        or ".." in parts
+        or re.search(r'[\\:*?"<>|\x00-\x1f]', text) is not None
+        or parts[0].lower() in (MANIFEST_NAME, ".lock", ".pending.json")
+        or parts[0].endswith(".partial")
+    )
+    if bad:
+        raise InputError(f"{where} names the file {str(name)[:80]!r}; expected a relative path inside the world folder")
+    return text
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """JSON value of a manifest, in reading order."""
+    scale = manifest.scale
+    return {
+        "format": manifest.format,
+        "generator": manifest.generator,
+        "id": manifest.id,
+        "finished": manifest.finished,
+        "verdict": manifest.verdict,
+        "photo": {
+            "name": manifest.photo.name,
+            "sha256": manifest.photo.sha256,
+            "size_px": list(manifest.photo.size_px),
+        },
+        "seed": manifest.seed,
+        "licence": manifest.licence,
+        "parents": list(manifest.parents),
+        "confidence": manifest.confidence,
+        "mode": manifest.mode,
+        "scale": None
+        if scale is None
+        else {
+            "metres_per_unit": scale.metres_per_unit,
+            "source": scale.source,
+            "relative_sigma": scale.relative_sigma,
+        },
+        "config": manifest.config,
+        "plan": list(manifest.plan),
+        "stages": {
+            name: {
+                "inputs": record.inputs,
+                "backend": record.backend,
+                "model": record.model,
+                "weights_licence": record.weights_licence,
+                "versions": record.versions,
+                "seconds": record.seconds,
+                "facts": record.facts,
+                "findings": list(record.findings),
+                "files": {n: {"size": f.size, "sha256": f.sha256} for n, f in sorted(record.files.items())},
+            }
+            for name, record in manifest.stages.items()
+        },
+    }
+
+
+def manifest_from_json(data: Any) -> Manifest:
+    """Check and read the JSON value of a `world.json`; raises `InputError` that names the key."""
+    root = _mapping(data, "")
+    version = _get(root, "format", int)
+    if version != FORMAT:
+        raise InputError(f"format is {version}; this version reads {FORMAT}; use the program that wrote it")
+    photo = _mapping(_get(root, "photo", dict), "photo.")
+    size = _get(photo, "size_px", list, "photo.")
+    if len(size) != 2 or not all(type(v) is int and 0 < v < 2**20 for v in size):
+        raise InputError(f"photo.size_px is {str(size)[:60]}; expected width and height")
+    stages = _mapping(_get(root, "stages", dict), "stages.")
+    return Manifest(
+        generator=_get(root, "generator", str),
+        photo=PhotoRecord(
+            name=_get(photo, "name", str, "photo."),
+            sha256=_hash(photo, "sha256", "photo."),
+            size_px=(size[0], size[1]),
+        ),
+        config=_get(root, "config", dict),
+        plan=_texts(root, "plan"),
+        stages={name: _stage_from_json(record, f"stages.{name}.") for name, record in stages.items()},
+        parents=_texts(root, "parents"),
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a world folder.
+
+    Raises:
+        InputError: there is none, it cannot be read, or its content makes no sense. Nothing is changed.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"this is no world folder (it has no {MANIFEST_NAME}): {folder}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {MANIFEST_NAME}: {explain_os_error(error)}: {path}") from error
+    try:
+        if len(raw) > MAX_MANIFEST_BYTES:
+            raise InputError(f"it is larger than {MAX_MANIFEST_BYTES} bytes")
+        return manifest_from_json(json.loads(raw, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:  # InputError, JSONDecodeError and UnicodeDecodeError are ValueErrors
+        reason = str(error) if not isinstance(error, RecursionError) else "nested too deeply"
+        raise InputError(
+            f"{MANIFEST_NAME} is damaged ({reason}); restore it, or remove the folder and generate again: {path}"
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A world folder opened for reading; only files that the manifest lists are handed out."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.finished
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`; empty before the certificate."""
+        return self.manifest.verdict
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What a stage found out; empty if it has not finished."""
+        record = self.manifest.stages.get(stage)
+        return dict(record.facts) if record else {}
+
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists a file."""
+        return name in self.manifest.files()
+
+    def path(self, name: str) -> Path:
+        """Where a listed file lies.
+
+        Raises:
+            InputError: the manifest does not list it, it is missing, or a link leads out of the folder.
+        """
+        if not self.has(name):
+            raise InputError(f"the world has no file '{name}'; finish it with: lyra-worldgen generate: {self.folder}")
+        path = self.folder / safe_name(name)
+        root = self.folder.resolve()
+        if not path.is_file() or not path.resolve().is_relative_to(root):
+            raise InputError(f"the file '{name}' is missing or leads out of the world folder: {path}")
+        return path
+
+    def check_files(self, stages: Iterable[str] | None = None) -> Report:
+        """Compare every listed file with its size and hash; one finding of error level for each that differs."""
+        report = Report()
+        names = self.manifest.stages if stages is None else stages
+        for stage in names:
+            for name, entry in self.manifest.stages[stage].files.items():
+                if problem := self._problem(name, entry):
+                    report.error(f"world.file_{problem}", f"file {name} of stage {stage} is {problem}", file=name)
+        return report
+
+    def geometry(self) -> PhotoGeometry:
+        return load_geometry(self.path("memory/geometry.npz"))
+
+    def views(self) -> WorldViews:
+        return load_views(self.path("memory/explored.npz").parent)
+
+    def mesh(self) -> TriMesh:
+        """Exact mesh with labels and texture."""
+        return load_mesh(self.path("memory/mesh.npz"))
+
+    def splats(self) -> GaussianCloud:
+        """Exact splats with labels."""
+        return load_splats(self.path("memory/splats.npz"))
+
+    def _problem(self, name: str, entry: FileRecord) -> str:
+        path = self.folder / safe_name(name)
+        try:
+            if path.is_symlink() or not path.is_file():
+                return "missing"
+            changed = path.stat().st_size != entry.size or sha256_file(path) != entry.sha256
+        except OSError:
+            return "unreadable"
+        return "changed" if changed else ""
+
+
+def load_world(path: Path) -> World:
+    """Open a world folder, finished or not, for reading.
+
+    Raises:
+        InputError: no world folder, or a manifest that cannot be trusted.
+    """
+    return World(folder=Path(path), manifest=read_manifest(path))
+
+
+def _stage_from_json(data: Any, where: str) -> StageRecord:
+    record = _mapping(data, where)
+    versions = _mapping(_get(record, "versions", dict, where), f"{where}versions.")
+    findings = _get(record, "findings", list, where)
+    files: dict[str, FileRecord] = {}
+    for name, entry in _mapping(_get(record, "files", dict, where), f"{where}files.").items():
+        at = f"{where}files.{name[:80]}."
+        entry = _mapping(entry, at)
+        size = _get(entry, "size", int, at)
+        if size < 0:
+            raise InputError(f"{at}size is {size}; expected 0 or more")
+        files[safe_name(name)] = FileRecord(size=size, sha256=_hash(entry, "sha256", at))
+    return StageRecord(
+        inputs=_get(record, "inputs", str, where),
+        backend=_get(record, "backend", str, where),
+        model=_get(record, "model", str, where),
+        weights_licence=_get(record, "weights_licence", str, where),
+        versions={key: _get(versions, key, str, f"{where}versions.") for key in versions},
+        seconds=_number(record, "seconds", where),
+        files=files,
+        facts=_get(record, "facts", dict, where),
+        findings=tuple(_mapping(item, f"{where}findings.") for item in findings),
+    )
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where.rstrip('.') or 'the content'} is a {type(value).__name__}; expected a mapping")
+    return value
+
+
+def _get(data: dict[str, Any], key: str, kind: type[T], where: str = "") -> T:
+    if key not in data:
+        raise InputError(f"{where}{key} is missing")
+    value = data[key]
+    if type(value) is not kind:
+        raise InputError(f"{where}{key} is a {type(value).__name__}; expected {kind.__name__}")
+    return value
+
+
+def _number(data: dict[str, Any], key: str, where: str = "") -> float:
+    value = _finite(data.get(key))
+    if value is None:
+        raise InputError(f"{where}{key} is {str(data.get(key))[:40]}; expected a finite number")
+    return value
+
+
+def _finite(value: Any) -> float | None:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if plain and math.isfinite(value) else None
+
+
+def _hash(data: dict[str, Any], key: str, where: str) -> str:
+    value = _get(data, key, str, where)
+    if not _SHA256.match(value):
+        raise InputError(f"{where}{key} is '{value[:70]}'; expected 64 hexadecimal digits")
+    return value
+
+
+def _texts(data: dict[str, Any], key: str) -> tuple[str, ...]:
+    values = _get(data, key, list)
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f"{key} holds something that is no text")
+    return tuple(values)
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
