@@ -138,6 +138,8 @@ class WorldViews:
     ceiling_m: float | None = None
     Ts_world_path: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 4)))
     """[P, 4, 4] camera path that was explored, for the walkthrough film."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What generation measured about its own memory."""
 
     def __post_init__(self) -> None:
         if not self.views:

@@ -13,6 +13,8 @@ from ..core.views import PolarLayout
 CELL_M = 0.05
 CLEARANCE_M = 0.35
 """A camera keeps at least this distance from everything that stands."""
+TURN_VIEWS = 9
+"""Level views of the turn; the last one looks where the first one looked."""
 PRESETS = ("auto", "forward", "loop", "turn")
 
 
@@ -101,7 +103,7 @@ def plan_stops(layout: PolarLayout, space: FreeSpace, *, path: str, places: int 
         raise ConfigError(f"unknown path '{path}'; expected one of: {', '.join(PRESETS)}")
     h = layout.camera_height_m
     # The turn ends where it began, so that closing the loop is part of every world.
-    turn = np.concatenate([np.arange(8) * 2 * np.pi / 8, [0.0]])
+    turn = np.append(np.arange(TURN_VIEWS - 1) * 2 * np.pi / (TURN_VIEWS - 1), 0.0)
     tilt = np.arange(6) * 2 * np.pi / 6
     stops = [
         Stop(

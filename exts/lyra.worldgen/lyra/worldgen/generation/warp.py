@@ -90,6 +90,7 @@ def forward_warp(
     *,
     reliable_only: bool = True,
     hole_value: float = -1.0,
+    size_hw: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Warp V source views into one target camera and accumulate them.
 
@@ -100,6 +101,7 @@ def forward_warp(
         target_w2c: [4, 4]. target_K: [3, 3].
         reliable_only: leave out source pixels on depth edges.
         hole_value: what unseen pixels hold.
+        size_hw: height and width of the target; those of the sources when None.
 
     Returns:
         image [H, W, C] float64, seen [H, W] bool, depth_z [H, W] (0 where unseen).
@@ -122,6 +124,7 @@ def forward_warp(
     log_max = float(np.log1p(np.maximum(z, 0)).max()) if len(z) else 0.0
     ok = mask.reshape(-1) & (z > 0)
     flat = np.concatenate([images.reshape(-1, c), z[:, None]], 1)[ok].astype(np.float64)
+    h, w = (h, w) if size_hw is None else (size_hw[0], size_hw[1])
     # A one-pixel border catches what falls outside and is cropped away.
     uu = np.clip(u[ok] + 1, 0, w + 1)
     vv = np.clip(vv[ok] + 1, 0, h + 1)

@@ -1,0 +1,60 @@
+"""What the painter prepared around the first camera is found again at the right world points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lyra.worldgen.core.mesh import Label
+from lyra.worldgen.generation.painter import RingPanorama
+from lyra.worldgen.generation.pipeline import _Scene
+from lyra.worldgen.generation.planes import PlaneTexture, plane_cells
+from rooms import analytic_room
+
+
+def test_plane_lookup_returns_the_cell_colours() -> None:
+    """Cell centres read back exactly; points off the plane or outside it are refused."""
+    cells, cell_m = plane_cells(2.0, 0.0)
+    side = len(cells)
+    rgb = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    known = np.ones((side, side), bool)
+    known[:10] = False
+    plane = PlaneTexture(z_m=0.0, cell_m=cell_m, rgb_u8=rgb, known=known)
+    colour, ok = plane.lookup(cells.reshape(-1, 3))
+    np.testing.assert_array_equal(ok, known.reshape(-1))
+    np.testing.assert_allclose(colour[ok], rgb.reshape(-1, 3)[ok], atol=1.0)
+    _, off = plane.lookup(np.array([[0.0, 0.0, 0.5], [50.0, 0.0, 0.0]]))
+    assert not off.any()
+
+
+@pytest.mark.parametrize("ceiling", [True])
+def test_ring_is_read_along_rays_from_the_first_camera(ceiling: bool) -> None:
+    """Points on surfaces that the first camera sees get the ring's colour there; hidden points get none."""
+    room = analytic_room()
+    full = room.layout(-np.pi + (np.arange(1440) + 0.5) * 2 * np.pi / 1440)
+    azimuth = np.pi - (np.arange(1440) + 0.5) * 2 * np.pi / 1440
+    elevation = np.radians(40) - (np.arange(320) + 0.5) * np.radians(80) / 320
+    el, az = np.meshgrid(elevation, azimuth, indexing="ij")
+    rays = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], -1).reshape(-1, 3)
+    eye = np.array([0.0, 0.0, room.camera_height_m])
+    t, surface = room.cast(eye, rays)
+    points = eye + t[:, None] * rays
+    ring = RingPanorama(
+        rgb_u8=room.colour(points, surface).reshape(*el.shape, 3),
+        from_photo=np.zeros(el.shape, bool),
+        elevation_rad=elevation,
+        azimuth_rad=azimuth,
+        source_azimuth_rad=azimuth,
+        mirrored=np.zeros(1440, bool),
+    )
+    from lyra.worldgen.generation.proxy import build_proxy
+
+    scene = _Scene(full, build_proxy(full), ring)
+    colour, ok = scene.recall_ring(points)
+    # Box silhouettes are polylines of bins here and exact planes in the room.
+    assert ok.mean() > 0.97
+    error = np.abs(colour - room.colour(points, surface)).max(1)[ok]
+    assert np.mean(error > 2) < 0.03
+    behind = np.array([[4.9, -2.3, 0.2]])  # in the shadow of the first box
+    assert not scene.recall_ring(behind)[1].any()
+    assert scene.mesh.face_labels is not None and (scene.mesh.face_labels == Label.OBJECT).any()
