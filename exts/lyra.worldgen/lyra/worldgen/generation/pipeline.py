@@ -235,9 +235,7 @@ class WorldPipeline:
             rgb_u8=painted,
             depth_z_m=depth.astype(np.float32),
             valid=hit.reshape(shape),
-            source=np.where(remembered, SOURCE_WARPED, np.where(hit, SOURCE_PAINTED, 0))
-            .astype(np.uint8)
-            .reshape(shape),
+            source=source.reshape(shape),
             labels=labels,
         )
 
