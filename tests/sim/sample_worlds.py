@@ -1,0 +1,187 @@
+"""Star-shaped worlds with known geometry: what generation hands to simulation, without generation.
+
+Frames: world, floor at z = 0, the photo's camera at (0, 0, 1.5). Every face is counter-clockwise seen from free space.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lyra.worldgen.core.mesh import Label, TriMesh
+from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb
+
+TEXTURE_PX = 64
+
+
+def box_corners(x0: float, x1: float, y0: float, y1: float) -> np.ndarray:
+    """Counter-clockwise rectangle [4, 2] [m]."""
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)
+
+
+def subdivided(corners: np.ndarray, step_m: float) -> np.ndarray:
+    """The polygon [N, 2] with extra vertices so that no edge is longer than `step_m`: narrow wall quads."""
+    points = []
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        n = max(1, int(np.ceil(np.linalg.norm(b - a) / step_m)))
+        points.append(a + (b - a) * (np.arange(n) / n)[:, None])
+    return np.concatenate(points)
+
+
+def random_star(seed: int, wall_count: int, *, near_m: float = 3.0, far_m: float = 7.0) -> np.ndarray:
+    """Seeded star-shaped polygon [wall_count, 2] about the origin, counter-clockwise."""
+    rng = np.random.default_rng(seed)
+    step = 2 * np.pi / wall_count
+    azimuth = np.arange(wall_count) * step + rng.uniform(-0.3, 0.3, wall_count) * step
+    return rng.uniform(near_m, far_m, wall_count)[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth)], -1)
+
+
+def prism(footprint: np.ndarray, height_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles [F, 3, 3] and labels [F] of a convex object that stands on the floor; normals outward."""
+    n = len(footprint)
+    low, high = np.c_[footprint, np.zeros(n)], np.c_[footprint, np.full(n, height_m)]
+    triangles = []
+    for i in range(n):
+        j = (i + 1) % n
+        triangles += [[low[i], low[j], high[j]], [low[i], high[j], high[i]]]
+    triangles += [[high[0], high[i], high[i + 1]] for i in range(1, n - 1)]
+    return np.array(triangles), np.full(len(triangles), Label.OBJECT, np.uint8)
+
+
+def star_world(
+    polygon: np.ndarray,
+    *,
+    ceiling_m: float | None = 2.8,
+    objects: tuple[tuple[np.ndarray, float], ...] = (),
+    backdrop: tuple[int, ...] = (),
+    wall_top_m: float = 4.0,
+) -> TriMesh:
+    """A closed room or an open place around the origin, with a texture.
+
+    Args:
+        polygon: [N, 2] boundary, counter-clockwise, star-shaped about the origin [m].
+        ceiling_m: None makes walls of `wall_top_m`, continued by sky faces up to a sky lid.
+        objects: convex footprint [K, 2] and height [m] each.
+        backdrop: indices of boundary edges that are backdrop.
+        wall_top_m: height of walls under open sky [m].
+    """
+    top = ceiling_m if ceiling_m is not None else wall_top_m
+    triangles, labels = [], []
+
+    def ring(z0: float, z1: float, label_of: dict[int, Label], default: Label) -> None:
+        for i in range(len(polygon)):
+            a, b = polygon[i], polygon[(i + 1) % len(polygon)]
+            p00, p10 = np.r_[a, z0], np.r_[b, z0]
+            p01, p11 = np.r_[a, z1], np.r_[b, z1]
+            triangles.extend([[p10, p00, p01], [p10, p01, p11]])
+            labels.extend([label_of.get(i, default)] * 2)
+
+    def lid(z: float, label: Label, *, up: bool) -> None:
+        for i in range(len(polygon)):
+            a, b = np.r_[polygon[i], z], np.r_[polygon[(i + 1) % len(polygon)], z]
+            c = np.array([0.0, 0.0, z])
+            triangles.append([c, a, b] if up else [c, b, a])
+            labels.append(label)
+
+    lid(0.0, Label.FLOOR, up=True)
+    ring(0.0, top, dict.fromkeys(backdrop, Label.BACKDROP), Label.WALL)
+    if ceiling_m is not None:
+        lid(ceiling_m, Label.CEILING, up=False)
+    else:
+        ring(top, 12.0, {}, Label.SKY)
+        lid(12.0, Label.SKY, up=False)
+    soup, label = np.array(triangles), np.array(labels, np.uint8)
+    for footprint, height in objects:
+        more, more_labels = prism(np.asarray(footprint, float), height)
+        soup, label = np.concatenate([soup, more]), np.concatenate([label, more_labels])
+    return textured(soup, label)
+
+
+def textured(soup: np.ndarray, labels: np.ndarray) -> TriMesh:
+    """Weld corners [F, 3, 3] and give every label its own texel block."""
+    vertices, inverse = np.unique(np.round(soup.reshape(-1, 3), 9), axis=0, return_inverse=True)
+    texture = np.zeros((TEXTURE_PX, TEXTURE_PX, 3), np.uint8)
+    palette = np.random.default_rng(5).integers(60, 220, (8, 3))
+    for k in range(8):
+        texture[:, k * 8 : (k + 1) * 8] = palette[k]
+    corner = np.array([[0.2, 0.2], [0.8, 0.2], [0.8, 0.8]])
+    uv = (np.c_[labels, np.zeros_like(labels)][:, None] + corner) / np.array([8.0, 1.0])
+    return TriMesh(
+        vertices=vertices,
+        faces=inverse.reshape(-1, 3).astype(np.int32),
+        face_labels=labels,
+        uv=uv.astype(np.float32),
+        texture_u8=texture,
+    ).validate()
+
+
+def simple_room(*, step_m: float = 0.0) -> TriMesh:
+    """10 x 8 x 2.8 m with a chest, a pillar and a low box; `step_m` cuts the walls into narrow quads."""
+    polygon = box_corners(-4.0, 6.0, -3.5, 4.5)
+    if step_m:
+        polygon = subdivided(polygon, step_m)
+    return star_world(
+        polygon,
+        objects=(
+            (box_corners(3.0, 4.2, -1.0, 0.4), 0.9),
+            (box_corners(-1.3, -0.9, 1.8, 2.2), 2.5),
+            (box_corners(1.0, 1.6, -2.6, -2.0), 0.35),
+        ),
+    )
+
+
+def open_place() -> TriMesh:
+    """An outdoor place with 24 edges, every third a backdrop, under open sky."""
+    return star_world(
+        random_star(3, 24, near_m=9.0, far_m=12.0),
+        ceiling_m=None,
+        backdrop=tuple(range(0, 24, 3)),
+        objects=((box_corners(3.0, 4.0, -1.0, 1.0), 1.2), (box_corners(-5.0, -4.0, 2.0, 3.0), 2.0)),
+    )
+
+
+def room_with_alcove() -> TriMesh:
+    """6 x 6 m room with a 1 m wide opening in the +x wall that leads into a stub corridor: a door gap to keep."""
+    polygon = np.array([[-3, -3], [3, -3], [3, -0.5], [4.2, -0.5], [4.2, 0.5], [3, 0.5], [3, 3], [-3, 3]], float)
+    return star_world(polygon)
+
+
+def noisy_room(seed: int = 0) -> TriMesh:
+    """`simple_room` finely tessellated with millimetre noise and floaters, as a fused reconstruction has."""
+    mesh = simple_room(step_m=0.25)
+    soup, labels = mesh.triangles(), mesh.face_labels
+    assert labels is not None
+    for _ in range(8):
+        edge = np.linalg.norm(soup - np.roll(soup, -1, axis=1), axis=2)
+        large = edge.max(1) > 0.25
+        if not large.any():
+            break
+        k = edge[large].argmax(1)
+        rolled = np.stack([np.roll(t, -i, axis=0) for t, i in zip(soup[large], k, strict=True)])
+        a, b, c = rolled[:, 0], rolled[:, 1], rolled[:, 2]
+        m = (a + b) / 2
+        halves = np.concatenate([np.stack([a, m, c], 1), np.stack([m, b, c], 1)])
+        soup = np.concatenate([soup[~large], halves])
+        labels = np.concatenate([labels[~large], labels[large], labels[large]])
+    rng = np.random.default_rng(seed)
+    dense = textured(soup, labels)
+    shaken = dense.vertices + rng.normal(0, 0.003, dense.vertices.shape)
+    dust = rng.uniform([-3, -3, 0.5], [5, 4, 2.5], (30, 1, 3)) + 0.02 * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1]])
+    return textured(
+        np.concatenate([shaken[dense.faces], dust]), np.concatenate([labels, np.zeros(len(dust), np.uint8)])
+    )
+
+
+def sample_splats(mesh: TriMesh, count: int = 500, seed: int = 1) -> GaussianCloud:
+    """Small discs scattered over the mesh."""
+    rng = np.random.default_rng(seed)
+    area = mesh.face_areas_m2()
+    face = rng.choice(mesh.face_count, count, p=area / area.sum())
+    weights = rng.dirichlet([1, 1, 1], count)
+    return GaussianCloud(
+        means=np.einsum("nk,nkc->nc", weights, mesh.triangles()[face]).astype(np.float32),
+        scales_m=rng.uniform(0.01, 0.05, (count, 3)).astype(np.float32),
+        quats_wxyz=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+        opacities=rng.uniform(0.3, 0.95, count).astype(np.float32),
+        sh=sh_from_rgb(rng.uniform(0, 1, (count, 3))),
+        labels=None if mesh.face_labels is None else mesh.face_labels[face],
+    )
