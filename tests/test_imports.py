@@ -37,7 +37,8 @@ import importlib, json, sys
 heavy, found, before = set(json.loads(sys.argv[1])), {}, set()
 for name in json.loads(sys.argv[2]):
     importlib.import_module(name)
-    loaded = heavy & {m.partition(".")[0] for m in sys.modules}
+    # A bare namespace package (any wheel may own a corner of `omni`) holds no code and costs nothing.
+    loaded = {m for m in heavy & set(sys.modules) if getattr(sys.modules[m], "__file__", None)}
     if loaded - before:
         found[name] = sorted(loaded - before)
     before = loaded

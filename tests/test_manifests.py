@@ -1,0 +1,73 @@
+"""The manifests agree with one another and with what lies on disk."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import lyra.worldgen
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTENSION = ROOT / "exts" / "lyra.worldgen"
+
+
+def read(path: Path) -> dict:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def kit() -> dict:
+    return read(EXTENSION / "config" / "extension.toml")
+
+
+def test_root_and_packaged_manifest_agree(kit):
+    """Same name, version and dependencies; the name is the folder's."""
+    root = read(ROOT / "extension.toml")
+    assert root["package"]["name"] == kit["package"]["name"] == EXTENSION.name
+    assert root["package"]["version"] == kit["package"]["version"]
+    assert root["dependencies"] == kit["dependencies"]
+
+
+def test_one_version_everywhere(kit):
+    """Kit manifest, Python package and its module say the same version."""
+    project = read(ROOT / "pyproject.toml")["project"]
+    assert kit["package"]["version"] == project["version"] == lyra.worldgen.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+
+
+def test_files_named_by_the_manifest_exist(kit):
+    """Readme, changelog, icon and preview picture are there."""
+    for key in ("readme", "changelog", "icon", "preview_image"):
+        assert (EXTENSION / kit["package"][key]).is_file(), key
+
+
+def test_module_named_by_the_manifest_holds_the_extension_class(kit):
+    """Kit imports the named package and finds a subclass of IExt through it."""
+    (entry,) = kit["python"]["module"]
+    spec = importlib.util.find_spec(entry["name"])
+    assert spec is not None and spec.origin is not None
+    package = Path(spec.origin)
+    assert "from .extension import Extension" in package.read_text()
+    tree = ast.parse(package.with_name("extension.py").read_text())
+    (cls,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert ast.unparse(cls.bases[0]) == "omni.ext.IExt"
+    assert {"on_startup", "on_shutdown"} <= {f.name for f in cls.body if isinstance(f, ast.FunctionDef)}
+
+
+def test_settings_read_by_the_shell_are_declared(kit):
+    """Every setting that kit/settings.py reads has a default in the manifest, and none is left over."""
+    source = (EXTENSION / "lyra" / "worldgen" / "kit" / "settings.py").read_text()
+    read_names = set(re.findall(r"\{ROOT\}/(\w+)", source))
+    assert read_names == set(kit["settings"]["exts"]["lyra.worldgen"])
+
+
+def test_kit_changelog_is_the_projects(kit):
+    """The page Kit shows holds the current version."""
+    text = (EXTENSION / kit["package"]["changelog"]).read_text()
+    assert f"## [{kit['package']['version']}]" in text
+    assert text == (ROOT / "CHANGELOG.md").read_text()
