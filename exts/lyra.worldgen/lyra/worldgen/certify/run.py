@@ -1,0 +1,182 @@
+"""`certify_world`: read the folder, plan, let PhysX measure, judge, write `certificate.json` and `certificate.html`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ..core.config import CertificateConfig
+from ..core.files import write_json, write_text
+from ..core.progress import SILENT, SupportsProgress
+from ..sim.physx_process import INSTALL_HINT, PhysxOutcome, run_physx_job
+from .judge import Evidence, judge, unmeasured_lines
+from .page import render_page
+from .pictures import draw_pictures
+from .plan import Plan, make_plan
+from .records import Certificate, Line
+from .space import FreeSpace, analyse
+from .splat_depth import splat_lines
+from .world_data import WorldData, read_world
+
+MIN_AREA_M2 = 15.0
+TRUSTED_SIGMA = 0.15
+"""Above this relative uncertainty a world's metres are called untrusted."""
+
+
+def certify_world(
+    folder: Path,
+    *,
+    cfg: CertificateConfig | None = None,
+    progress: SupportsProgress = SILENT,
+    python: str | None = None,
+) -> Certificate:
+    """Measure a finished world and write `certificate.json` and `certificate.html` into its folder.
+
+    A world that fails, or that cannot be measured on this machine, gets a certificate that says so. The physics run in
+    a child process and never touch the world's own files.
+
+    Args:
+        folder: the world.
+        cfg: how hard to test.
+        progress: told about `certify` and `physics`.
+        python: interpreter of the physics process, see `run_physx_job`.
+
+    Raises:
+        InputError: the folder holds no finished world, or cannot be written.
+        Cancelled: through `progress`.
+    """
+    cfg = cfg or CertificateConfig()
+    folder = Path(folder)
+    started = time.perf_counter()
+    progress.step("certify", 0, 4, "reading the world")
+    world = read_world(folder)
+    space = analyse(world.grid, world.robot_radius_m)
+    plan = make_plan(world, space, cfg)
+    planned = time.perf_counter()
+    progress.step("certify", 1, 4, "PhysX")
+    with tempfile.TemporaryDirectory(prefix="lyra-certify-") as workdir:
+        outcome = run_physx_job(plan.job, Path(workdir), timeout_s=cfg.timeout_s, python=python, progress=progress)
+    simulated = time.perf_counter()
+    progress.step("certify", 2, 4, "judging")
+    evidence: Evidence | None = None
+    if outcome.result is None:
+        lines = list(unmeasured_lines(outcome.problem))
+    else:
+        judgement = judge(world, space, plan, outcome.result)
+        lines, evidence = list(judgement.lines), judgement.evidence
+        lines += splat_lines(world, plan, outcome.result)
+    lines += [*_space_lines(world, space), *_size_lines(world)]
+    timings = {"read": planned - started, "physics": simulated - planned}
+    if outcome.result is not None:
+        timings |= {f"physx_{name}": seconds for name, seconds in outcome.result.timings_s.items()}
+    progress.step("certify", 3, 4, "drawing")
+    timings["total"] = time.perf_counter() - started
+    certificate = Certificate(
+        lines=tuple(lines),
+        facts=_facts(world, space, plan, outcome),
+        warnings=tuple(_warnings(world, outcome)),
+        timings_s=timings,
+    )
+    pictures = draw_pictures(world, space, evidence)
+    write_text(folder / "certificate.html", render_page(certificate, pictures))
+    write_json(folder / "certificate.json", certificate.as_dict())
+    progress.step("certify", 4, 4, certificate.summary)
+    return certificate
+
+
+def _space_lines(world: WorldData, space: FreeSpace) -> list[Line]:
+    fits_m2 = float(space.fits().sum()) * space.grid.cell_m**2
+    return [
+        Line(
+            id="space.area",
+            title="There is room to drive",
+            measured=space.connected_area_m2,
+            unit="m²",
+            limit=MIN_AREA_M2,
+            comparison=">=",
+            detail=f"Connected free floor; {space.free_area_m2:.1f} m² of free floor in all, "
+            f"the robot's centre fits on {fits_m2:.1f} m².",
+            picture="map",
+        ),
+        Line(
+            id="space.connected",
+            title="The robot can reach nearly all of it",
+            measured=100 * space.connected_share,
+            unit="%",
+            limit=80.0,
+            comparison=">=",
+            detail=f"Largest connected part of where a robot of {world.robot_radius_m:g} m radius fits.",
+            picture="map",
+        ),
+    ]
+
+
+def _size_lines(world: WorldData) -> list[Line]:
+    lines = []
+    for id, title, patterns, limit in (
+        ("size.usd", "The USD stage stays handy", ("*.usda", "payloads/**/*"), 600.0),
+        ("size.all", "The whole folder", ("**/*",), None),
+    ):
+        files = {p for pattern in patterns for p in world.folder.glob(pattern) if p.is_file()}
+        if id == "size.all":
+            # The certificate itself and what the preview draws from it come later; their size is nobody's concern.
+            files = {p for p in files if not p.name.startswith((".", "certificate.", "preview.", "walkthrough."))}
+            files = {p for p in files if ".thumbs" not in p.parts and p.name != "world.json"}
+        mib = sum(p.stat().st_size for p in files) / 2**20
+        lines.append(Line(id=id, title=title, measured=mib, unit="MiB", limit=limit, detail=f"{len(files)} files."))
+    scale = _scale(world)
+    sigma = None if scale is None else scale[1]
+    lines.append(
+        Line(
+            id="scale.sigma",
+            title="How well the metres are known",
+            measured=None if sigma is None else 100 * sigma,
+            unit="% (one sigma)",
+            detail="The world does not say what its scale rests on." if scale is None else f"Source: {scale[0]}.",
+        )
+    )
+    return lines
+
+
+def _scale(world: WorldData) -> tuple[str, float] | None:
+    scale = world.manifest.get("scale")
+    if not isinstance(scale, dict):
+        return None
+    sigma = scale.get("relative_sigma")
+    return (str(scale.get("source", "unknown")), float(sigma)) if isinstance(sigma, int | float) else None
+
+
+def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
+    warnings = []
+    if outcome.missing:
+        warnings.append(f"Physics was not measured, because PhysX is not installed; {INSTALL_HINT}")
+    elif outcome.result is None:
+        warnings.append(f"Physics was not measured: {outcome.problem}.")
+    scale = _scale(world)
+    if scale is None or scale[1] > TRUSTED_SIGMA:
+        known = "is not recorded" if scale is None else f"has an uncertainty of {100 * scale[1]:.0f} %"
+        warnings.append(f"The scale {known}; give a known camera height or distance before you trust sizes in metres.")
+    return warnings
+
+
+def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome) -> dict[str, Any]:
+    photo = world.manifest.get("photo")
+    facts: dict[str, Any] = {
+        "name": world.name,
+        "photo_sha256": photo.get("sha256", "") if isinstance(photo, dict) else "",
+        "outdoors": world.outdoors,
+        "robot": {"radius_m": world.robot_radius_m, "height_m": world.robot_height_m},
+        "free_area_m2": round(space.free_area_m2, 2),
+        "connected_area_m2": round(space.connected_area_m2, 2),
+        "episodes_driven": len(plan.drives),
+        "faces": world.mesh.face_count,
+    }
+    scale = _scale(world)
+    if scale is not None:
+        facts["scale"] = {"source": scale[0], "relative_sigma": round(scale[1], 4)}
+    if outcome.result is not None:
+        facts["collision_shapes"] = int(outcome.result.counts.get("collision_shapes", 0))
+        facts["versions"] = dict(sorted(outcome.result.versions.items()))
+    return facts

@@ -1,0 +1,218 @@
+"""What certificate and preview read of a world folder. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.camera import PinholeCamera
+from ..core.errors import InputError, WorldgenError
+from ..core.frames import camera_pose
+from ..core.grid import Cell, OccupancyGrid
+from ..core.mesh import Label, TriMesh
+from ..core.store import load_geometry, load_mesh
+
+MAX_MAP_CELLS = 40_000_000
+MAX_TEXT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One navigation episode."""
+
+    start_xy_m: tuple[float, float]
+    goal_xy_m: tuple[float, float]
+    geodesic_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldData:
+    """A world folder as certificate and preview see it."""
+
+    folder: Path
+    mesh: TriMesh
+    """With sky."""
+    grid: OccupancyGrid
+    episodes: tuple[Episode, ...]
+    robot_radius_m: float
+    robot_height_m: float
+    photo_camera: PinholeCamera
+    T_world_photo: np.ndarray
+    """[4, 4] pose of the photo."""
+    manifest: dict[str, Any]
+    """Content of `world.json`; empty when there is none."""
+
+    @property
+    def scene(self) -> Path:
+        return self.folder / "world_scene.usda"
+
+    @property
+    def solid(self) -> TriMesh:
+        """The mesh without sky: what is there to bump into."""
+        if self.mesh.face_labels is None:
+            return self.mesh
+        keep = self.mesh.face_labels != Label.SKY
+        return self.mesh if keep.all() else self.mesh.select_faces(keep)
+
+    @property
+    def outdoors(self) -> bool:
+        """True under open sky."""
+        labels = self.mesh.face_labels
+        return labels is not None and bool((labels == Label.SKY).any())
+
+    @property
+    def name(self) -> str:
+        photo = self.manifest.get("photo")
+        stem = Path(str(photo.get("name", ""))).stem if isinstance(photo, dict) else ""
+        return stem or self.folder.resolve().name
+
+
+def read_world(folder: Path) -> WorldData:
+    """Read a world folder.
+
+    Raises:
+        InputError: a part is missing or damaged; the message names the file.
+    """
+    folder = Path(folder)
+    if not (folder / "world_scene.usda").is_file():
+        raise InputError(f"no world_scene.usda here; pass a world folder with finished USD files: {folder}")
+    mesh = load_mesh(folder / "memory" / "mesh.npz")
+    grid = read_map(folder / "nav" / "map.yaml")
+    space = _json_object(folder / "nav" / "free_space.json")
+    camera, T_world_photo = _photo_pose(folder)
+    return WorldData(
+        folder=folder,
+        mesh=mesh,
+        grid=grid,
+        episodes=read_episodes(folder / "nav" / "episodes.jsonl"),
+        robot_radius_m=_number(space, "robot_radius_m", 0.25),
+        robot_height_m=_number(space, "robot_height_m", 0.6),
+        photo_camera=camera,
+        T_world_photo=T_world_photo,
+        manifest=_json_object(folder / "world.json"),
+    )
+
+
+def read_map(path: Path) -> OccupancyGrid:
+    """Read a ROS occupancy map (`map.yaml` beside its picture) into a grid with row 0 at the lowest y.
+
+    Raises:
+        InputError: not a map, an unsupported rotation, or a picture outside the folder or too large.
+    """
+    import yaml
+    from PIL import Image
+
+    try:
+        meta = yaml.safe_load(_text(path))
+        picture = path.parent / str(meta["image"])
+        cell_m, origin = float(meta["resolution"]), [float(v) for v in meta["origin"]]
+        negate = bool(meta.get("negate", 0))
+        occupied_from, free_to = float(meta["occupied_thresh"]), float(meta["free_thresh"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"map is not a ROS map file ({error}); write it again: {path}") from error
+    if picture.resolve().parent != path.resolve().parent:
+        raise InputError(f"map names the picture '{meta['image']}' outside its folder; expected a name: {path}")
+    if not (0 < cell_m < 10 and all(map(math.isfinite, origin)) and len(origin) >= 2):
+        raise InputError(f"map has resolution {cell_m} and origin {origin}; expected metres: {path}")
+    if len(origin) > 2 and origin[2] != 0:
+        raise InputError(f"map is turned by {origin[2]} rad; expected no rotation: {path}")
+    try:
+        with Image.open(picture) as image:
+            if image.width * image.height > MAX_MAP_CELLS:
+                raise InputError(f"map is {image.width}x{image.height} cells; at most {MAX_MAP_CELLS}: {picture}")
+            grey = np.asarray(image.convert("L"), float)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"map picture cannot be read ({error}): {picture}") from error
+    occupancy = (grey if negate else 255 - grey)[::-1] / 255
+    cells = np.full(occupancy.shape, Cell.UNKNOWN, np.uint8)
+    cells[occupancy > occupied_from] = Cell.OCCUPIED
+    cells[occupancy < free_to] = Cell.FREE
+    return OccupancyGrid(cells=cells, cell_m=cell_m, origin_xy_m=(origin[0], origin[1]))
+
+
+def read_episodes(path: Path) -> tuple[Episode, ...]:
+    """Read `episodes.jsonl`; an absent file gives none. Raises `InputError` for a line that makes no sense."""
+    if not path.is_file():
+        return ()
+    episodes = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            plain = json.loads(line)
+            start, goal = (_xy(plain, name) for name in ("start", "goal"))
+            geodesic_m = float(plain.get("geodesic_m", math.dist(start, goal)))
+            if not math.isfinite(geodesic_m) or geodesic_m < 0:
+                raise ValueError(f"geodesic_m is {geodesic_m}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"episode in line {number} makes no sense ({error}): {path}") from error
+        episodes.append(Episode(start_xy_m=start, goal_xy_m=goal, geodesic_m=geodesic_m))
+    return tuple(episodes)
+
+
+def read_path_poses(folder: Path) -> np.ndarray:
+    """Camera path that was explored, [P, 4, 4]; empty when the world does not say."""
+    for name in ("explored.npz", "path.npz"):
+        try:
+            with np.load(folder / "memory" / name, allow_pickle=False) as file:
+                poses = np.asarray(file["Ts_world_path"], float)
+        except (OSError, ValueError, KeyError, EOFError):
+            continue
+        if poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) <= 100_000 and np.isfinite(poses).all():
+            return poses
+    return np.zeros((0, 4, 4))
+
+
+def find_photo(folder: Path) -> Path | None:
+    """The copy of the input photo."""
+    found = sorted(p for p in folder.glob("photo.*") if p.is_file())
+    return found[0] if found else None
+
+
+def _photo_pose(folder: Path) -> tuple[PinholeCamera, np.ndarray]:
+    try:
+        geometry = load_geometry(folder / "memory" / "geometry.npz")
+        return geometry.camera, geometry.T_world_cam
+    except WorldgenError:
+        # An imported world has no photo; people look at it from their own height.
+        camera = PinholeCamera.from_hfov(640, 480, math.radians(70))
+        return camera, camera_pose(np.array([0.0, 0.0, 1.5]))
+
+
+def _xy(plain: dict[str, Any], name: str) -> tuple[float, float]:
+    value = plain[name] if name in plain else plain[f"{name}_xy_m"]
+    x, y = float(value[0]), float(value[1])
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"{name} is not finite")
+    return x, y
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise InputError(f"file is larger than {MAX_TEXT_BYTES} bytes: {path}")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"file cannot be read ({error}): {path}") from error
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """A JSON object, or nothing when the file is absent."""
+    if not path.is_file():
+        return {}
+    try:
+        plain = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"file is not JSON ({error}): {path}") from error
+    return plain if isinstance(plain, dict) else {}
+
+
+def _number(plain: dict[str, Any], name: str, default: float) -> float:
+    value = plain.get(name, default)
+    ok = isinstance(value, int | float) and math.isfinite(value) and 0.01 <= value <= 10
+    return float(value) if ok else default
