@@ -145,7 +145,8 @@ class Manifest:
 
     @property
     def seed(self) -> int:
-        return int(self.config.get("seed", 0))
+        seed = self.config.get("seed")
+        return seed if type(seed) is int else 0
 
     @property
     def id(self) -> str:

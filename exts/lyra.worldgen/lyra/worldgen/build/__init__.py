@@ -1,0 +1,10 @@
+"""Building a world: the only place that joins the stages."""
+
+from .run import build_world as build_world
+from .run import rerun_stage as rerun_stage
+from .stages import Stage as Stage
+from .stages import StageContext as StageContext
+from .stages import Stages as Stages
+from .stages import choose_painter as choose_painter
+from .stages import default_stages as default_stages
+from .stages import resolve_backends as resolve_backends

@@ -1,0 +1,332 @@
+"""From a photo to a finished world folder, stage by stage, resumable.
+
+Each stage reads what the stages before it left in the folder, never what they held in memory, so a run that goes on
+after a crash computes exactly what an undisturbed one does. A stage is skipped when `world.json` says that it finished
+with the same inputs and its files are still what they were.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.config import WorldConfig, config_from_dict, differing_keys, resolved_dict
+from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
+from ..core.files import explain_os_error, sha256_bytes, sha256_json
+from ..core.progress import SILENT, Progress
+from ..core.views import Photo
+from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
+from ..core.world_writer import FolderChunkStore, WorldWriter, existing_manifest, open_for_writing
+from .stages import Stage, StageContext, Stages, default_stages
+
+log = logging.getLogger(__name__)
+
+MAX_PHOTO_BYTES = 2**29
+"""Largest photo file that is read [bytes]."""
+
+
+def build_world(
+    photo_path: Path,
+    out: Path,
+    config: WorldConfig | None = None,
+    *,
+    progress: Progress = SILENT,
+    overwrite: bool = False,
+    stages: Stages | None = None,
+) -> World:
+    """Make the world of a photo, or finish one that was begun. A finished world is left as it is.
+
+    `progress` sees the pipeline's stages by name, always with the whole build's progress in thousandths as `done` of
+    `total`; the note says what the stage is busy with. A failed certificate is no error: look at `World.verdict`.
+
+    Args:
+        photo_path: a picture file.
+        out: the world folder; missing, empty, or a world of the same photo and configuration.
+        config: defaults when None.
+        progress: told about milestones; may cancel.
+        overwrite: make the world anew when the folder holds one already; other files in the folder stay.
+        stages: the real ones when None.
+
+    Raises:
+        InputError: unusable photo or folder, or a folder with a world of other inputs.
+        ConfigError: unknown back-end.
+        DependencyError: a package that a stage needs is missing.
+        BackendError: a model failed or ran out of memory.
+        ConversionError: the geometry could not be written as USD.
+        Cancelled: the user stopped; finished stages are kept for the next run.
+    """
+    stages = stages or default_stages()
+    photo_path, out = Path(photo_path), Path(out)
+    config = stages.resolve(config or WorldConfig())
+    before = existing_manifest(out)
+    photo_bytes = _read_photo_bytes(photo_path)
+    manifest = Manifest(
+        generator=_generator(),
+        photo=PhotoRecord(name=photo_path.name, sha256=sha256_bytes(photo_bytes), size_px=(1, 1)),
+        config=resolved_dict(config),
+        plan=tuple(stage.name for stage in stages.items),
+    )
+    if before is not None and not overwrite:
+        _expect_same_job(before, manifest, out)
+        world = World(folder=out, manifest=before)
+        hashes = _input_hashes(manifest.photo.sha256, config, stages)
+        current = all(name in before.stages and before.stages[name].inputs == h for name, h in hashes.items())
+        if before.finished and current and world.check_files().ok:
+            log.info("already finished: %s", out)
+            return world
+    photo = replace(stages.read_photo(photo_path, config), name=photo_path.name)
+    if photo.sha256 != manifest.photo.sha256:
+        raise InputError(f"the photo changed while it was read; try again: {photo_path}")
+    manifest = replace(manifest, photo=replace(manifest.photo, size_px=photo.original_size_px))
+    _expect_room(out, stages.items if before is None else _missing(before, stages))
+    with open_for_writing(out) as writer:
+        if writer.is_new or overwrite:
+            writer.start(manifest)
+        else:
+            _expect_same_job(writer.manifest, manifest, out)
+        run = _Run(writer, stages, config, photo, photo_bytes, progress)
+        run.all()
+        return writer.world
+
+
+def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages: Stages | None = None) -> World:
+    """Run one late stage (`certify` or `preview`) of an existing world again with the world's own configuration.
+
+    Raises:
+        InputError: no world, or an earlier stage has not finished or its files are damaged.
+    """
+
+    stages = stages or default_stages()
+    folder = Path(folder)
+    read_manifest(folder)
+    with open_for_writing(folder) as writer:
+        index = next(i for i, stage in enumerate(stages.items) if stage.name == name)
+        for stage in stages.items[:index]:
+            if stage.name not in writer.manifest.stages and stage.name in writer.manifest.plan:
+                raise InputError(
+                    f"stage {stage.name} has not finished; run lyra-worldgen generate with the photo first: {folder}"
+                )
+        report = writer.world.check_files([s.name for s in stages.items[:index] if s.name in writer.manifest.stages])
+        for finding in report:
+            raise InputError(f"{finding.message}; run lyra-worldgen generate with its photo to repair it: {folder}")
+        config = config_from_dict(writer.manifest.config)
+        run = _Run(writer, stages, config, None, b"", progress)
+        run.one(index)
+        return writer.world
+
+
+class _Run:
+    """One pass over the stages of one open world."""
+
+    def __init__(
+        self,
+        writer: WorldWriter,
+        stages: Stages,
+        config: WorldConfig,
+        photo: Photo | None,
+        photo_bytes: bytes,
+        progress: Progress,
+    ) -> None:
+        self._writer, self._stages, self._config = writer, stages, config
+        self._photo, self._photo_bytes = photo, photo_bytes
+        self._progress = progress
+        self._inputs = _input_hashes(writer.manifest.photo.sha256, config, stages)
+
+    def all(self) -> None:
+        items = self._stages.items
+        total = sum(stage.work for stage in items)
+        before = 0.0
+        for index, stage in enumerate(items):
+            if not self._writer.is_done(stage.name, self._inputs[stage.name]):
+                # What later stages made rests on files that are about to be replaced.
+                late = {later.name for later in items[index + 1 :]}
+                self._writer.drop_stages([n for n in self._writer.manifest.stages if n.partition("/")[0] in late])
+                self.one(index, (before / total, (before + stage.work) / total))
+            before += stage.work
+            self._progress.update(stage.name, round(1000 * before / total), 1000)
+
+    def one(self, index: int, span: tuple[float, float] = (0.0, 1.0)) -> None:
+        stage, writer = self._stages.items[index], self._writer
+        inputs = self._inputs[stage.name]
+        log.info("stage %s", stage.name)
+        progress = _StageProgress(self._progress, stage.name, span)
+        progress.step(stage.name, 0, 1)
+        chunks = FolderChunkStore(writer, stage=stage.name, inputs=inputs)
+        if stage.chunked:
+            chunks.drop_stale()
+        with (
+            _explained(stage.name, writer.folder),
+            writer.stage(
+                stage.name,
+                inputs=inputs,
+                in_place=stage.in_place,
+                absorbs=chunks.stage_names if stage.chunked else tuple,
+            ) as notes,
+        ):
+            stage.run(
+                StageContext(
+                    notes=notes,
+                    config=self._config,
+                    photo=self._photo or _photo_by_name(writer.manifest.photo),
+                    photo_bytes=self._photo_bytes,
+                    progress=progress,
+                    chunks=chunks,
+                )
+            )
+            for name in stage.outputs:
+                if not any((folder / name).is_file() for folder in (notes.folder, notes.world)):
+                    raise BackendError(f"stage {stage.name} did not write {name}; run again with -v for its log")
+
+
+class _StageProgress(Progress):
+    """Maps what happens inside one stage onto the whole build's bar, which never runs backwards."""
+
+    def __init__(self, outer: Progress, stage: str, span: tuple[float, float]) -> None:
+        self._outer, self._stage, self._span = outer, stage, span
+        self._inner = 0.0
+        self._starts: dict[str, float] = {}
+
+    def keep_going(self) -> bool:
+        return self._outer.keep_going()
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        start = self._starts.setdefault(stage, self._inner)
+        # The loop named like the stage fills it. How many other loops there will be is unknown: each takes half of
+        # what is left.
+        share = 1.0 if stage == self._stage else 0.5
+        if total > 0:
+            self._inner = max(self._inner, start + share * (1.0 - start) * min(1.0, done / total))
+        low, high = self._span
+        text = note or (f"{stage} {done}/{total}" if stage != self._stage or total > 1 else "")
+        self._outer.update(self._stage, round(1000 * (low + (high - low) * self._inner)), 1000, text)
+
+
+@contextmanager
+def _explained(stage: str, folder: Path) -> Iterator[None]:
+    """Give errors of a stage the class and the words that help; a full disk hides behind many other failures."""
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt):
+        raise
+    except MemoryError as error:
+        raise BackendError(
+            f"stage {stage} ran out of memory; close other programs or lower view_long_side_px and texture_px"
+        ) from error
+    except Exception as error:
+        if _caused_by_full_disk(error) or shutil.disk_usage(folder).free < 2**20:
+            raise InputError(
+                f"the disk is full; free some space and run the same command again, it goes on with stage {stage}: "
+                f"{folder}"
+            ) from error
+        if isinstance(error, OSError) and not isinstance(error, WorldgenError):
+            raise InputError(f"stage {stage} cannot read or write ({explain_os_error(error)}): {folder}") from error
+        error.add_note(f"in stage {stage} of {folder}")
+        raise
+
+
+def _caused_by_full_disk(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _input_hashes(photo_sha256: str, config: WorldConfig, stages: Stages) -> dict[str, str]:
+    """For each stage the hash of everything that decides its result, the stage before it included."""
+    resolved = resolved_dict(config)
+    hashes: dict[str, str] = {}
+    previous = ""
+    for stage in stages.items:
+        decides: dict[str, Any] = {
+            "format": FORMAT,
+            "stage": stage.name,
+            "revision": stage.revision,
+            "photo": photo_sha256,
+            "seed": config.seed,
+            "config": {name: resolved[name] for name in stage.sections},
+            "previous": previous,
+        }
+        hashes[stage.name] = previous = sha256_json(decides)
+    return hashes
+
+
+def _missing(manifest: Manifest, stages: Stages) -> tuple[Stage, ...]:
+    return tuple(stage for stage in stages.items if stage.name not in manifest.stages)
+
+
+def _expect_same_job(old: Manifest, new: Manifest, folder: Path) -> None:
+    """Refuse to continue or replace another job's world; raises `InputError` that says what differs."""
+    state = "a finished" if old.finished else "an unfinished"
+    advice = "choose another --out, or pass --overwrite to make it anew"
+    if old.photo.sha256 != new.photo.sha256:
+        raise InputError(
+            f"the output folder holds {state} world of another photo ({old.photo.name}); {advice}: {folder}"
+        )
+    if keys := differing_keys(old.config, new.config):
+        first = keys[0]
+        values = f"{first} was {_at(old.config, first)!r}, now {_at(new.config, first)!r}"
+        more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+        raise InputError(
+            f"the output folder holds {state} world made with other settings ({values}{more}); {advice}: {folder}"
+        )
+
+
+def _at(config: dict[str, Any], key_path: str) -> Any:
+    value: Any = config
+    for part in key_path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _expect_room(out: Path, missing: tuple[Stage, ...]) -> None:
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    need_mib = sum(stage.disk_mib for stage in missing)
+    free_mib = shutil.disk_usage(place).free / 2**20
+    if free_mib < need_mib:
+        raise InputError(
+            f"only {free_mib:.0f} MiB are free on the disk, the world needs up to {need_mib:.0f} MiB; free some space "
+            f"or choose another folder: {out}"
+        )
+
+
+def _read_photo_bytes(path: Path) -> bytes:
+    """The photo's bytes; raises `InputError` for what cannot be a photo file."""
+    try:
+        if path.is_dir():
+            raise InputError(f"the photo is a folder; give the path of one picture file: {path}")
+        if path.exists() and not path.is_file():
+            raise InputError(f"the photo is no regular file; give the path of one picture file: {path}")
+        with open(path, "rb") as file:
+            data = file.read(MAX_PHOTO_BYTES + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"the photo does not exist; check the path: {path}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"the photo cannot be read ({reason}): {path}") from error
+    if len(data) > MAX_PHOTO_BYTES:
+        raise InputError(f"the photo has more than {MAX_PHOTO_BYTES // 2**20} MiB; give a smaller file: {path}")
+    if not data:
+        raise InputError(f"the photo is an empty file; give a picture file: {path}")
+    return data
+
+
+def _photo_by_name(record: PhotoRecord) -> Photo:
+    """Stands for the photo in late stages, which do not look at it."""
+    import numpy as np
+
+    return Photo(
+        rgb_u8=np.zeros((1, 1, 3), np.uint8), name=record.name, sha256=record.sha256, original_size_px=record.size_px
+    )
+
+
+def _generator() -> str:
+    from .. import __version__
+
+    return f"lyra.worldgen {__version__}"

@@ -1,0 +1,262 @@
+"""What a stage of the build is, and the real ones; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..core.config import WorldConfig
+from ..core.progress import Progress
+from ..core.views import Photo
+from ..core.world_writer import FolderChunkStore, StageNotes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """What a stage gets."""
+
+    notes: StageNotes
+    """Where its files and its facts go, and where the files of earlier stages lie."""
+    config: WorldConfig
+    photo: Photo
+    photo_bytes: bytes
+    progress: Progress
+    chunks: FolderChunkStore
+    """Finished chunks of this stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of the build."""
+
+    name: str
+    run: Callable[[StageContext], None]
+    sections: tuple[str, ...] = ()
+    """Sections of the configuration that change the result."""
+    work: float = 1.0
+    """Share of the whole build's time, in any unit."""
+    disk_mib: float = 1.0
+    """Room that its files take at most."""
+    outputs: tuple[str, ...] = ()
+    """Files without which it has failed."""
+    in_place: tuple[str, ...] = ()
+    """Files that it writes into the world folder itself."""
+    chunked: bool = False
+    """Whether it keeps chunks, which are dropped when it finishes."""
+    revision: int = 1
+    """Counted up when the same inputs lead to another result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """The whole build as a value, so that a test can put its own stages in."""
+
+    read_photo: Callable[[Path, WorldConfig], Photo]
+    resolve: Callable[[WorldConfig], WorldConfig]
+    """Replaces every `auto` by what this machine can run."""
+    items: tuple[Stage, ...] = field(default_factory=tuple)
+
+
+def default_stages() -> Stages:
+    """The stages of the product."""
+    return Stages(
+        read_photo=_read_photo,
+        resolve=resolve_backends,
+        items=(
+            Stage(
+                name="understand",
+                run=_understand,
+                sections=("geometry",),
+                work=2,
+                disk_mib=30,
+                outputs=("memory/geometry.npz",),
+            ),
+            Stage(
+                name="explore",
+                run=_explore,
+                sections=("geometry", "generation"),
+                work=30,
+                disk_mib=120,
+                outputs=("memory/explored.npz",),
+                chunked=True,
+            ),
+            Stage(
+                name="reconstruct",
+                run=_reconstruct,
+                sections=("reconstruction",),
+                work=20,
+                disk_mib=250,
+                outputs=("memory/mesh.npz", "memory/splats.npz", "splats.ply", "points.ply", "mesh.glb"),
+            ),
+            Stage(
+                name="simulate",
+                run=_simulate,
+                sections=("simulation",),
+                work=10,
+                disk_mib=150,
+                outputs=("world.usda", "world_scene.usda", "nav/map.yaml", "nav/map.png", "nav/episodes.jsonl"),
+            ),
+            Stage(
+                name="certify",
+                run=_certify,
+                sections=("certificate",),
+                work=20,
+                disk_mib=20,
+                outputs=("certificate.json", "certificate.html"),
+                in_place=("certificate.json", "certificate.html"),
+            ),
+            Stage(
+                name="preview",
+                run=_preview,
+                work=10,
+                disk_mib=20,
+                outputs=("preview.png",),
+                in_place=("preview.png", "walkthrough.mp4", ".thumbs/256x256/world.usda.png"),
+            ),
+        ),
+    )
+
+
+def resolve_backends(config: WorldConfig) -> WorldConfig:
+    """Replace `auto` by the best back-ends that this machine can run, and say which and why.
+
+    Raises:
+        ConfigError: a back-end that does not exist.
+    """
+    from ..generation.painter import PAINTERS
+
+    geometry, generation = config.geometry, config.generation
+    if geometry.backend == "auto":
+        geometry = replace(geometry, backend="embedded")
+    if generation.painter == "auto":
+        name, why = choose_painter()
+        log.info("painter %s: %s", name, why)
+        generation = replace(generation, painter=name)
+    elif generation.painter not in PAINTERS.names():
+        PAINTERS.load(generation.painter)  # raises with the list of names
+    return replace(config, geometry=geometry, generation=generation)
+
+
+def choose_painter() -> tuple[str, str]:
+    """The painter that `auto` stands for on this machine, and why in one line."""
+    return "patch", "needs no weights and runs on any CPU; no other painter is installed"
+
+
+def _read_photo(path: Path, config: WorldConfig) -> Photo:
+    from ..generation.photo import load_photo
+
+    return load_photo(path, long_side_px=config.geometry.working_long_side_px)
+
+
+def _understand(context: StageContext) -> None:
+    from ..core.store import save_geometry
+    from ..generation.geometry import estimate_geometry
+
+    notes, config = context.notes, context.config.geometry
+    geometry = estimate_geometry(context.photo, config, progress=context.progress)
+    (notes.folder / "memory").mkdir()
+    save_geometry(notes.folder / "memory" / "geometry.npz", geometry)
+    suffix = Path(context.photo.name).suffix.lower()
+    known = suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 8
+    (notes.folder / f"photo{suffix if known else '.img'}").write_bytes(context.photo_bytes)
+    notes.backend = geometry.backend
+    notes.versions = _versions("numpy", "opencv-python-headless")
+    notes.facts = {
+        "mode": geometry.mode,
+        "confidence": round(geometry.confidence, 4),
+        "scale": {
+            "metres_per_unit": 1.0,
+            "source": "camera_height",
+            "relative_sigma": round(geometry.relative_scale_sigma, 4),
+        },
+        "camera_height_m": config.camera_height_m,
+        "ceiling_m": None if geometry.layout.ceiling_m is None else round(geometry.layout.ceiling_m, 4),
+        "notes": list(geometry.notes),
+    }
+
+
+def _explore(context: StageContext) -> None:
+    from ..core.store import load_geometry, save_views
+    from ..generation.painter import PAINTERS
+    from ..generation.pipeline import explore
+
+    notes, config = context.notes, context.config
+    geometry = load_geometry(notes.world / "memory" / "geometry.npz")
+    painter = PAINTERS.load(config.generation.painter)()
+    with _threads(config.generation.threads):
+        views = explore(
+            context.photo,
+            geometry,
+            painter,
+            config.generation,
+            seed=config.seed,
+            progress=context.progress,
+            store=context.chunks,
+        )
+    save_views(notes.folder / "memory", views)
+    notes.backend = notes.model = painter.name
+    notes.weights_licence = painter.weights_licence
+    notes.versions = _versions("numpy", "torch", "diffusers", "opencv-python-headless")
+    chunks = []
+    for index in context.chunks.done_chunks():
+        record = context.chunks.load_chunk(index)
+        if record is not None and "view_id" in record:
+            chunks.append([int(i) for i in record["view_id"]])
+    notes.facts = {
+        "views": len(views.views),
+        "chunks": chunks,  # undo points: the views that each chunk added
+        "path_m": round(_length_m(views.Ts_world_path), 3),
+    }
+
+
+def _reconstruct(context: StageContext) -> None:
+    raise NotImplementedError
+
+
+def _simulate(context: StageContext) -> None:
+    raise NotImplementedError
+
+
+def _certify(context: StageContext) -> None:
+    raise NotImplementedError
+
+
+def _preview(context: StageContext) -> None:
+    raise NotImplementedError
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Hold torch to some threads: the order of its sums, and so the last bits of a picture, depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _length_m(Ts_world_path: np.ndarray) -> float:
+    """Length of a path of poses [P, 4, 4]."""
+    return float(np.linalg.norm(np.diff(Ts_world_path[:, :3, 3], axis=0), axis=1).sum())
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Versions of installed packages; missing ones are left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,148 @@
+"""A build of tiny stages that write what real ones write: names, folders, chunks, in-place files. Also a program.
+
+`python fake_stages.py PHOTO OUT PAUSE_S` builds a world and sleeps after every step, so that a test can kill it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lyra.worldgen.build import Stage, StageContext, Stages, build_world
+from lyra.worldgen.core.config import WorldConfig, load_config
+from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.core.progress import Progress
+from lyra.worldgen.core.views import Photo
+
+CHUNKS = 4
+
+
+def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None = None) -> Stages:
+    """Stages whose bytes follow from photo, seed and the files of the stage before; `fail_in` raises `error`."""
+
+    def step(context: StageContext, name: str, size: int = 2000) -> bytes:
+        before = b"".join(
+            (context.notes.world / file).read_bytes()
+            for file in ("memory/geometry.npz", "mesh.glb", "world.usda")
+            if (context.notes.world / file).is_file()
+        )
+        key = f"{name} {context.config.seed} {context.photo.sha256}".encode() + before
+        rng = np.random.default_rng(list(hashlib.sha256(key).digest()))
+        time.sleep(pause_s)
+        return rng.bytes(size)
+
+    def write(context: StageContext, name: str, size: int = 2000, folder: Path | None = None) -> None:
+        path = (folder or context.notes.folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(step(context, name, size))
+        context.progress.step("write", 1, 2)
+        if name.startswith(fail_in or "\0"):
+            raise error or OSError(28, "No space left on device")
+
+    def understand(context: StageContext) -> None:
+        write(context, "memory/geometry.npz")
+        (context.notes.folder / "photo.jpg").write_bytes(context.photo_bytes)
+        context.notes.facts = {
+            "mode": "manhattan",
+            "confidence": 0.5,
+            "scale": {"metres_per_unit": 1.0, "source": "camera_height", "relative_sigma": 0.1},
+        }
+
+    def explore(context: StageContext) -> None:
+        total = np.zeros(400, np.uint8)
+        for index in range(CHUNKS):
+            chunk = context.chunks.load_chunk(index)
+            if chunk is None:
+                made = np.frombuffer(step(context, f"chunk{index}", 400), np.uint8)
+                chunk = {"a": made + total, "view_id": np.array([index])}
+                context.chunks.save_chunk(index, chunk)
+            total = total + chunk["a"]
+            context.progress.step("explore", index + 1, CHUNKS)
+        (context.notes.folder / "memory" / "views").mkdir(parents=True)
+        (context.notes.folder / "memory" / "views" / "v.npz").write_bytes(total.tobytes())
+        write(context, "memory/explored.npz")
+        context.notes.backend, context.notes.weights_licence = "patch", "Apache-2.0"
+
+    def reconstruct(context: StageContext) -> None:
+        for name in ("mesh.glb", "splats.ply", "points.ply"):
+            write(context, name)
+
+    def simulate(context: StageContext) -> None:
+        for name in ("world.usda", "payloads/visual.usdc", "payloads/textures/a.png", "nav/map.png"):
+            write(context, name)
+
+    def certify(context: StageContext) -> None:
+        write(context, "certificate.json", folder=context.notes.world)
+        write(context, "certificate.html", folder=context.notes.world)
+        context.notes.facts = {"verdict": "passed"}
+
+    def preview(context: StageContext) -> None:
+        write(context, ".thumbs/256x256/world.usda.png", folder=context.notes.world)
+        write(context, "preview.png", folder=context.notes.world)
+
+    def read_photo(path: Path, config: WorldConfig) -> Photo:
+        data = path.read_bytes()
+        if not data.startswith(b"photo"):
+            raise InputError(f"the file is no picture; give a JPEG or PNG: {path}")
+        rgb = np.zeros((2, 3, 3), np.uint8)
+        return Photo(rgb_u8=rgb, name=path.name, sha256=hashlib.sha256(data).hexdigest(), original_size_px=(3, 2))
+
+    return Stages(
+        read_photo=read_photo,
+        resolve=lambda config: config,
+        items=(
+            Stage(name="understand", run=understand, sections=("geometry",), outputs=("memory/geometry.npz",)),
+            Stage(name="explore", run=explore, sections=("generation",), chunked=True, work=3),
+            Stage(name="reconstruct", run=reconstruct, sections=("reconstruction",), outputs=("mesh.glb",)),
+            Stage(name="simulate", run=simulate, sections=("simulation",)),
+            Stage(
+                name="certify",
+                run=certify,
+                sections=("certificate",),
+                in_place=("certificate.html", "certificate.json"),
+                outputs=("certificate.json",),
+            ),
+            Stage(name="preview", run=preview, in_place=("preview.png", ".thumbs/256x256/world.usda.png")),
+        ),
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes, hidden ones included; `seconds` are taken out of `world.json`."""
+    import json
+
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            if path.name == "world.json":
+                plain = json.loads(data)
+                for record in plain["stages"].values():
+                    record["seconds"] = 0.0
+                data = json.dumps(plain, indent=1).encode()
+            found[path.relative_to(folder).as_posix()] = data
+        elif not any(path.iterdir()):
+            found[path.relative_to(folder).as_posix()] = b"an empty folder"
+    return found
+
+
+if __name__ == "__main__":
+
+    class Marker(Progress):
+        """Tells the parent process that the build is under way."""
+
+        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+            sys.stdout.write(f"{stage} {done}\n")
+            sys.stdout.flush()
+
+    build_world(
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        load_config(None, {"seed": 5}),
+        progress=Marker(),
+        stages=fake_stages(float(sys.argv[3])),
+    )
