@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lyra.worldgen.core import store
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.errors import InputError
@@ -122,7 +123,11 @@ def test_splats_round_trip(tmp_path: Path) -> None:
 def test_views_folder_round_trip(tmp_path: Path) -> None:
     """All views of a world, proxy, ceiling and path come back in order."""
     views = WorldViews(
-        views=[a_view(0), a_view(7)], proxy=a_mesh(), ceiling_m=2.7, Ts_world_path=np.stack([np.eye(4)] * 3)
+        views=[a_view(0), a_view(7)],
+        proxy=a_mesh(),
+        ceiling_m=2.7,
+        Ts_world_path=np.stack([np.eye(4)] * 3),
+        metrics={"loop_closure_psnr_db": np.inf},
     )
     store.save_views(tmp_path, views)
     back = store.load_views(tmp_path)
@@ -130,6 +135,7 @@ def test_views_folder_round_trip(tmp_path: Path) -> None:
         same(a, b)
     assert back.proxy is not None and back.ceiling_m == 2.7
     np.testing.assert_array_equal(back.Ts_world_path, views.Ts_world_path)
+    assert back.metrics == views.metrics
     store.view_path(tmp_path, 1).unlink()
     with pytest.raises(InputError, match="missing"):
         store.load_views(tmp_path)

@@ -23,6 +23,7 @@ import numpy as np
 
 from .camera import PinholeCamera
 from .errors import InputError
+from .files import explain_os_error
 from .frames import expect_rigid
 from .mesh import TriMesh
 from .splats import GaussianCloud
@@ -82,7 +83,7 @@ _SPLAT_FIELDS = {
     "sh": _Field("<f4", ("N", "K", 3)),
     "labels": _Field("|u1", ("N",), optional=True),
 }
-_PATH_FIELDS = {"Ts_world_path": _Field("<f8", ("P", 4, 4))}
+_EXPLORED_FIELDS = {"Ts_world_path": _Field("<f8", ("P", 4, 4)), "metric_values": _Field("<f8", ("Q",))}
 
 
 @contextmanager
@@ -93,7 +94,8 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
         InputError: the folder or file cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # One fixed name per file, as in `files.write_bytes`: what a killed run left is used again, not piled up.
+    aside = path.with_name(f".{path.name}.part")
     try:
         with open(aside, "wb") as file:
             yield file
@@ -101,10 +103,7 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"cannot write the file ({reason}); choose a folder with room and write access: {path}") from (
-            error
-        )
+        raise InputError(f"cannot write: {explain_os_error(error)}: {path}") from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -230,16 +229,21 @@ def save_views(folder: Path, views: WorldViews) -> None:
         "view_count": len(views.views),
         "has_proxy": views.proxy is not None,
         "ceiling_m": None if views.ceiling_m is None else float(views.ceiling_m),
+        "metric_names": sorted(views.metrics),
     }
-    _save(folder / "explored.npz", "explored", _PATH_FIELDS, {"Ts_world_path": views.Ts_world_path}, meta)
+    # A metric may be infinite (the PSNR of equal pictures), which JSON cannot say.
+    values = np.array([views.metrics[name] for name in sorted(views.metrics)], float)
+    arrays = {"Ts_world_path": views.Ts_world_path, "metric_values": values}
+    _save(folder / "explored.npz", "explored", _EXPLORED_FIELDS, arrays, meta)
 
 
 def load_views(folder: Path) -> WorldViews:
     """Read what `save_views` wrote; raises `InputError` for a folder that is incomplete or foreign."""
     folder = Path(folder)
     path = folder / "explored.npz"
-    arrays, meta = _load(path, "explored", _PATH_FIELDS)
+    arrays, meta = _load(path, "explored", _EXPLORED_FIELDS)
     count, ceiling_m = _at(path, lambda: (int(meta["view_count"]), meta["ceiling_m"]))
+    metrics = _at(path, lambda: dict(zip(meta["metric_names"], arrays["metric_values"].tolist(), strict=True)))
     if not 1 <= count <= 100_000:
         raise InputError(f"view_count is {count}; expected 1 to 100000: {path}")
     return WorldViews(
@@ -247,6 +251,7 @@ def load_views(folder: Path) -> WorldViews:
         proxy=load_mesh(folder / "proxy.npz") if meta.get("has_proxy") else None,
         ceiling_m=None if ceiling_m is None else _at(path, lambda: float(ceiling_m)),
         Ts_world_path=arrays["Ts_world_path"],
+        metrics=metrics,
     )
 
 

@@ -1,0 +1,286 @@
+"""Bake the views into one texture on the surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.frames import invert_rigid
+from ..core.mesh import Label, TriMesh
+from ..core.optional import require
+from ..core.progress import SILENT, SupportsProgress
+from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, RgbdView
+from .charts import GUTTER_PX, Atlas, make_charts, pack_charts
+from .surface_hits import SurfaceHits, cast_views
+
+FEATHER_PX = 8.0
+"""Width of the transition at the rim of a view or of what it painted [px of the view]."""
+UNSEEN_PX_M = 16.0
+"""Texels per metre where no view ever looked."""
+SKY_WORTH = 0.7
+"""Texels per metre of sky, relative to other surfaces: it is smooth, and as a dome it would fill the texture."""
+_TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
+"""Steps so large that a lower class only speaks where the higher one fades out or is absent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakedTexture:
+    """A textured mesh and how it came about."""
+
+    mesh: TriMesh
+    """With uv and texture_u8."""
+    charts: int
+    texels_per_pixel: float
+    """Texels given per photo or view pixel, along one side; below 1 the texture is coarser than its sources."""
+    known_share: float
+    """Share of used texels that a view saw; the others are filled from around them."""
+
+
+def bake_texture(
+    mesh: TriMesh,
+    views: list[RgbdView],
+    *,
+    texture_px: int,
+    hits: list[SurfaceHits] | None = None,
+    progress: SupportsProgress = SILENT,
+) -> BakedTexture:
+    """Colour the surface from the views: the photo first, then what was painted, then what was warped.
+
+    Args:
+        mesh: welded and labelled; split near the cameras (`refine_near`) when it has large faces.
+        views: the photo first.
+        texture_px: longest side of the texture.
+        hits: `cast_views(mesh, views)` if the caller has it already.
+        progress: steps are called "looking" and "baking".
+
+    Raises:
+        InputError: the mesh has no faces or `texture_px` is too small to be useful.
+    """
+    if not mesh.face_count:
+        raise InputError("mesh has no faces; there is nothing to bake a texture for")
+    if not 64 <= texture_px <= 16384:
+        raise InputError(f"texture_px is {texture_px}; expected 64 to 16384")
+    hits = cast_views(mesh, views, progress=progress) if hits is None else hits
+    progress.step("baking", 0, 4, "charts")
+    charts = make_charts(
+        mesh,
+        wanted_density(mesh, views, hits),
+        eye=views[0].T_world_cam[:3, 3],
+        max_side_px=int(0.9 * texture_px / 1.5),
+    )
+    atlas = pack_charts(charts, texture_px=texture_px)
+    progress.step("baking", 1, 4, "colours")
+    face_map, covered = _rasterise(atlas)
+    texture, known = _shade(mesh, atlas, face_map, views, hits)
+    progress.step("baking", 2, 4, "unseen places")
+    known_share = float((known & covered).sum() / max(covered.sum(), 1))
+    fill_unseen(mesh, atlas, face_map, texture, known)
+    progress.step("baking", 4, 4)
+    return BakedTexture(
+        mesh=replace(mesh, uv=atlas.uv(), texture_u8=texture, vertex_rgb_u8=None),
+        charts=len(charts.density_px_m),
+        texels_per_pixel=atlas.scale,
+        known_share=known_share,
+    )
+
+
+def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]) -> np.ndarray:
+    """Texels per metre [F] that keep what the views know: pixels per metre of the sharpest view of each face.
+
+    Only pixels that add something count (the photo and first paintings); warped copies are worth half their pixels.
+    """
+    density = np.full(mesh.face_count, UNSEEN_PX_M)
+    corner = mesh.triangles()
+    sky = np.zeros(mesh.face_count, bool) if mesh.face_labels is None else mesh.face_labels == Label.SKY
+    for view, hit in zip(views, hits, strict=True):
+        f_px = max(view.camera.fx_px, view.camera.fy_px)
+        eye = view.T_world_cam[:3, 3]
+        # One density per face and not per pixel keeps neighbouring faces of one plane in one chart.
+        nearest_m = np.linalg.norm(corner - eye, axis=2).min(1)
+        nearest_m = np.minimum(nearest_m, np.linalg.norm(corner.mean(1) - eye, axis=1))
+        here = f_px / np.maximum(nearest_m, 0.2)
+        # Unseen faces stay near their seen neighbours' density, so that both share a chart and blend into each other.
+        density = np.maximum(density, 0.5 * np.where(sky, SKY_WORTH, 1.0) * here)
+        for mask, worth in (
+            (view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)), 1.0),
+            (view.valid & (view.source == SOURCE_WARPED), 0.5),
+        ):
+            faces = np.unique(hit.face[mask & (hit.face >= 0)])
+            density[faces] = np.maximum(density[faces], worth * np.where(sky, SKY_WORTH, 1.0)[faces] * here[faces])
+    return density
+
+
+def _rasterise(atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
+    """Face of each texel [A, B] (-1: none), gutters included, and which texels lie inside their face."""
+    from . import texture_numba
+
+    face_map = np.full((atlas.height_px, atlas.width_px), -1, np.int32)
+    inset_px = np.full(face_map.shape, -np.inf, np.float32)
+    texture_numba.rasterise(atlas.xy_px, atlas.chart, face_map, inset_px, float(GUTTER_PX) + 0.5)
+    return face_map, inset_px >= 0
+
+
+def _shade(
+    mesh: TriMesh, atlas: Atlas, face_map: np.ndarray, views: list[RgbdView], hits: list[SurfaceHits]
+) -> tuple[np.ndarray, np.ndarray]:
+    from . import texture_numba
+
+    trust = [_trust(view, hit) for view, hit in zip(views, hits, strict=True)]
+    size = np.array([(v.camera.width_px, v.camera.height_px) for v in views], np.int64)
+    Ts_cam_world = invert_rigid(np.stack([v.T_world_cam for v in views]))
+    seen_start, seen_view = _views_per_face(mesh.face_count, hits, trust)
+    texture = np.zeros((*face_map.shape, 3), np.uint8)
+    known = np.zeros(face_map.shape, bool)
+    texture_numba.shade(
+        face_map,
+        _texel_to_world(mesh, atlas),
+        mesh.face_normals(),
+        seen_start,
+        seen_view,
+        np.concatenate([[0], np.cumsum(size.prod(1))[:-1]]),
+        size,
+        np.array([(c.fx_px, c.fy_px, c.cx_px, c.cy_px) for c in (v.camera for v in views)], float),
+        np.ascontiguousarray(Ts_cam_world[:, :3, :3]),
+        np.ascontiguousarray(Ts_cam_world[:, :3, 3]),
+        np.concatenate([v.rgb_u8.reshape(-1, 3) for v in views]),
+        np.concatenate([h.depth_z_m.reshape(-1) for h in hits]),
+        np.concatenate([t.reshape(-1) for t in trust]),
+        0.004,
+        texture,
+        known,
+    )
+    return texture, known
+
+
+def _trust(view: RgbdView, hit: SurfaceHits) -> np.ndarray:
+    """[H, W] float32: how much each pixel's colour counts, fading towards the rim of what the view adds."""
+    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
+    h, w = view.source.shape
+    u, v = np.arange(w) + 0.5, np.arange(h) + 0.5
+    rim = np.minimum(np.minimum(u, w - u)[None], np.minimum(v, h - v)[:, None])
+    ramp = np.clip(rim / FEATHER_PX, 0.02, 1.0)
+    trust = np.zeros((h, w), np.float32)
+    for source, level in _TRUST.items():
+        mask = view.valid & (view.source == source) & (hit.face >= 0)
+        if not mask.any():
+            continue
+        fade = ramp
+        if source == SOURCE_PAINTED:
+            inside = cv2.distanceTransform(np.pad(mask, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+            fade = np.minimum(ramp, np.clip(inside / FEATHER_PX, 0.0, 1.0))
+        # The cube of the ramp spans the step to the next class, so the two really meet half way.
+        trust[mask] = (level * fade**3)[mask]
+    if view.source[0, 0] != SOURCE_PHOTO and not (view.source == SOURCE_PHOTO).any():
+        # Where a painted view remembers another surface than the final one, anyone else knows better.
+        odd = np.abs(view.depth_z_m - hit.depth_z_m) > 0.05 * np.maximum(hit.depth_z_m, 0.1)
+        trust[odd] *= 1e-3
+    return trust
+
+
+def _views_per_face(face_count: int, hits: list[SurfaceHits], trust: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets [F + 1] and view numbers: which views have a trusted pixel on each face."""
+    faces, numbers = [], []
+    for number, (hit, t) in enumerate(zip(hits, trust, strict=True)):
+        seen = np.unique(hit.face[t > 0])
+        faces.append(seen)
+        numbers.append(np.full(len(seen), number))
+    face, view = np.concatenate(faces), np.concatenate(numbers)
+    order = np.lexsort((view, face))
+    start = np.searchsorted(face[order], np.arange(face_count + 1))
+    return start.astype(np.int64), view[order].astype(np.int64)
+
+
+def _texel_to_world(mesh: TriMesh, atlas: Atlas) -> np.ndarray:
+    """[F, 3, 3]: (x, y, 1) in texels to the world point on the plane of each face."""
+    corner, xy = mesh.triangles(), atlas.xy_px
+    a, b = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+    det = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    det = np.where(np.abs(det) < 1e-12, 1.0, det)
+    inverse = np.stack([np.stack([b[:, 1], -b[:, 0]], -1), np.stack([-a[:, 1], a[:, 0]], -1)], 1) / det[:, None, None]
+    # inverse @ (p - p0) gives the weights of the two edges; edges^T @ weights the offset in the world.
+    edges = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], -1)
+    linear = edges @ inverse
+    origin = corner[:, 0] - np.einsum("fij,fj->fi", linear, xy[:, 0])
+    return np.concatenate([linear, origin[..., None]], -1)
+
+
+def fill_unseen(mesh: TriMesh, atlas: Atlas, face_map: np.ndarray, texture: np.ndarray, known: np.ndarray) -> None:
+    """Give texels that no view saw a colour from around them, never from another chart; changes `texture`.
+
+    Charts that nobody saw take the colours of neighbouring faces, with a strong preference for the same label.
+    """
+    base = _face_colours(mesh, face_map, texture, known)
+    chart_count = int(atlas.chart.max()) + 1
+    low, high = np.full((chart_count, 2), np.inf), np.full((chart_count, 2), -np.inf)
+    for axis in range(2):
+        np.minimum.at(low[:, axis], atlas.chart, atlas.xy_px[..., axis].min(1))
+        np.maximum.at(high[:, axis], atlas.chart, atlas.xy_px[..., axis].max(1))
+    reach = GUTTER_PX + 1
+    for c in range(chart_count):
+        x0, y0 = (np.maximum(np.floor(low[c]) - reach, 0)).astype(int)
+        x1, y1 = (np.ceil(high[c]) + reach + 1).astype(int)
+        faces = face_map[y0:y1, x0:x1]
+        domain = (faces >= 0) & (atlas.chart[np.maximum(faces, 0)] == c)
+        seen = domain & known[y0:y1, x0:x1]
+        missing = domain & ~seen
+        if not missing.any():
+            continue
+        patch = texture[y0:y1, x0:x1]
+        start = base[np.maximum(faces, 0)]
+        # A whisper of the face's own colour decides where nothing is known for far around.
+        weight = np.where(seen, 1.0, np.where(missing, 1e-3, 0.0)).astype(np.float32)
+        colour = np.where(seen[..., None], patch, start).astype(np.float32)
+        patch[missing] = np.clip(push_pull(colour, weight) + 0.5, 0, 255).astype(np.uint8)[missing]
+
+
+def push_pull(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Smooth completion of [H, W, C] float32 colours with weights [H, W] in 0..1 (pull-push over a pyramid)."""
+    h, w = weight.shape
+    if min(h, w) < 2 or h * w < 16:
+        total = float(weight.sum())
+        mean = (colour * weight[..., None]).sum((0, 1)) / max(total, 1e-12)
+        return np.where((weight > 0.5)[..., None], colour, mean).astype(np.float32)
+    padded_c = np.pad(colour * weight[..., None], ((0, h % 2), (0, w % 2), (0, 0)))
+    padded_w = np.pad(weight, ((0, h % 2), (0, w % 2)))
+    small_c = padded_c[::2, ::2] + padded_c[1::2, ::2] + padded_c[::2, 1::2] + padded_c[1::2, 1::2]
+    small_w = padded_w[::2, ::2] + padded_w[1::2, ::2] + padded_w[::2, 1::2] + padded_w[1::2, 1::2]
+    mean = small_c / np.maximum(small_w, 1e-12)[..., None]
+    coarse = push_pull(mean, np.minimum(small_w, 1.0))
+    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
+    big = cv2.resize(coarse, (padded_w.shape[1], padded_w.shape[0]), interpolation=cv2.INTER_LINEAR)[:h, :w]
+    blend = weight[..., None]
+    return (colour * blend + big.reshape(h, w, -1) * (1 - blend)).astype(np.float32)
+
+
+def _face_colours(mesh: TriMesh, face_map: np.ndarray, texture: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[F, 3] float32: mean seen colour of each face; unseen faces take it from their neighbours, nearest first."""
+    faces = face_map[known]
+    count = np.bincount(faces, minlength=mesh.face_count).astype(float)
+    total = np.stack([np.bincount(faces, texture[..., i][known], mesh.face_count) for i in range(3)], -1)
+    colour = total / np.maximum(count, 1)[:, None]
+    done = count > 0
+    labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
+    edges = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, 1)], -1).reshape(-1, 2), 1)
+    owner = np.repeat(np.arange(mesh.face_count), 3)
+    order = np.lexsort((owner, edges[:, 1], edges[:, 0]))
+    twin = (edges[order][1:] == edges[order][:-1]).all(1)
+    a, b = owner[order][:-1][twin], owner[order][1:][twin]
+    a, b = np.concatenate([a, b]), np.concatenate([b, a])
+    for same_label in (True, False):
+        link = labels[a] == labels[b] if same_label else np.ones(len(a), bool)
+        while not done.all():
+            use = link & done[b] & ~done[a]
+            if not use.any():
+                break
+            n = np.bincount(a[use], minlength=mesh.face_count)
+            mean = np.stack([np.bincount(a[use], colour[b[use], i], mesh.face_count) for i in range(3)], -1)
+            fresh = n > 0
+            colour[fresh] = mean[fresh] / n[fresh, None]
+            done |= fresh
+    if done.any():
+        colour[~done] = colour[done].mean(0)
+    else:
+        colour[:] = 127.0
+    return colour.astype(np.float32)
