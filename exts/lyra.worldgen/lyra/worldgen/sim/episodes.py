@@ -1,0 +1,204 @@
+"""Navigation episodes: seeded starts and goals in navigable space with the length and corners of the shortest path."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.optional import require
+from .occupancy import FreeSpace, replace_text
+
+DIFFICULTY = (("easy", 1.5, 3.0), ("medium", 3.0, 5.0), ("hard", 5.0, np.inf))
+"""Name and range of the geodesic distance [m]: the usual bins of point-goal navigation."""
+PER_SOURCE = 4
+"""Episodes that share one distance field; they alternate between starting and ending there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """Drive from start to goal."""
+
+    index: int
+    start_xy_m: tuple[float, float]
+    start_yaw_rad: float
+    goal_xy_m: tuple[float, float]
+    geodesic_m: float
+    """Length of the shortest path for the robot's radius."""
+    difficulty: str
+    waypoints_xy_m: tuple[tuple[float, float], ...]
+    """Corners of that path, start and goal included."""
+    clearance_m: float
+    """Least distance to anything along the path."""
+
+    def as_dict(self, floor_z_m: float) -> dict[str, Any]:
+        straight = float(np.linalg.norm(np.subtract(self.goal_xy_m, self.start_xy_m)))
+        return {
+            "id": self.index,
+            "start": [*self.start_xy_m, round(floor_z_m, 3), self.start_yaw_rad],
+            "goal": [*self.goal_xy_m, round(floor_z_m, 3)],
+            "geodesic_m": self.geodesic_m,
+            "euclidean_m": round(straight, 3),
+            "difficulty": self.difficulty,
+            "clearance_m": self.clearance_m,
+            "waypoints": [list(w) for w in self.waypoints_xy_m],
+        }
+
+
+class PathPlanner:
+    """Shortest paths over the navigable cells: Dijkstra on 8 neighbours, then straightened corner to corner."""
+
+    def __init__(self, space: FreeSpace) -> None:
+        sparse = require("scipy.sparse", extra="sim")
+        self.space = space
+        self.cells = np.argwhere(space.navigable)
+        """[K, 2] row and column of every node."""
+        self._node = np.full(space.navigable.shape, -1, np.int64)
+        self._node[tuple(self.cells.T)] = np.arange(len(self.cells))
+        rows, cols, lengths = [], [], []
+        padded = np.pad(self._node, 1, constant_values=-1)
+        centre = padded[1:-1, 1:-1]
+
+        def shifted(dr: int, dc: int) -> np.ndarray:
+            return padded[1 + dr : padded.shape[0] - 1 + dr, 1 + dc : padded.shape[1] - 1 + dc]
+
+        for dr, dc in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            linked = (centre >= 0) & (shifted(dr, dc) >= 0)
+            if dr and dc:
+                # No cutting of corners: both cells beside a diagonal must be navigable.
+                linked &= (shifted(dr, 0) >= 0) & (shifted(0, dc) >= 0)
+            rows.append(centre[linked])
+            cols.append(shifted(dr, dc)[linked])
+            lengths.append(np.full(int(linked.sum()), np.hypot(dr, dc) * space.grid.cell_m))
+        n = len(self.cells)
+        self._graph = sparse.csr_matrix(
+            (np.concatenate(lengths), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n)
+        )
+
+    def node_at(self, xy_m: np.ndarray) -> int:
+        """The node of a position, -1 where the robot may not be."""
+        rc = self.space.grid.rowcol(np.asarray(xy_m))
+        return int(self._node[rc[0], rc[1]]) if bool(self.space.grid.inside(rc)) else -1
+
+    def xy_m(self, nodes: np.ndarray) -> np.ndarray:
+        """[..., 2] positions of nodes."""
+        return self.space.grid.centre_xy_m(self.cells[nodes])
+
+    def field(self, node: int) -> tuple[np.ndarray, np.ndarray]:
+        """Grid distance [K] from a node to every node [m] (inf where unreachable) and the predecessor of each [K]."""
+        graph = require("scipy.sparse.csgraph", extra="sim")
+        distance, previous = graph.dijkstra(self._graph, directed=False, indices=node, return_predecessors=True)
+        return distance, previous
+
+    def path_xy_m(self, previous: np.ndarray, node: int) -> np.ndarray:
+        """Corners [W, 2] of the straightened path from the field's source to a node."""
+        nodes = [node]
+        while previous[nodes[-1]] >= 0:
+            nodes.append(int(previous[nodes[-1]]))
+        return self._straightened(self.xy_m(np.array(nodes[::-1])))
+
+    def sees(self, a_xy_m: np.ndarray, b_xy_m: np.ndarray) -> bool:
+        """Whether the robot can drive straight from a to b."""
+        steps = max(2, int(np.ceil(np.linalg.norm(b_xy_m - a_xy_m) / (0.25 * self.space.grid.cell_m))) + 1)
+        points = a_xy_m + (b_xy_m - a_xy_m) * np.linspace(0, 1, steps)[:, None]
+        rc = self.space.grid.rowcol(points)
+        return bool(self.space.navigable[rc[:, 0], rc[:, 1]].all())
+
+    def _straightened(self, path_xy_m: np.ndarray) -> np.ndarray:
+        """From every kept corner on to the farthest later point in sight, found by bisection, until nothing changes."""
+        for round_ in range(3):
+            kept = [0]
+            while kept[-1] < len(path_xy_m) - 1:
+                here, near, far = kept[-1], kept[-1] + 1, len(path_xy_m)
+                while far - near > 1:
+                    middle = (near + far) // 2
+                    if self.sees(path_xy_m[here], path_xy_m[middle]):
+                        near = middle
+                    else:
+                        far = middle
+                kept.append(near)
+            shorter = path_xy_m[kept]
+            if len(shorter) == len(path_xy_m):
+                break
+            path_xy_m = _densified(shorter, self.space.grid.cell_m) if round_ < 2 else shorter
+        return shorter
+
+
+def _densified(path_xy_m: np.ndarray, step_m: float) -> np.ndarray:
+    """The polyline with points every `step_m`, so that straightening can leave it between its corners."""
+    pieces = [path_xy_m[:1]]
+    for a, b in itertools.pairwise(path_xy_m):
+        n = max(1, int(np.ceil(np.linalg.norm(b - a) / step_m)))
+        pieces.append(a + (b - a) * (np.arange(1, n + 1) / n)[:, None])
+    return np.concatenate(pieces)
+
+
+def sample_episodes(space: FreeSpace, *, count: int, seed: int) -> list[Episode]:
+    """Seeded episodes, spread evenly over the difficulty bins that this world has room for.
+
+    Fewer than `count`, or none, when there is too little room; the caller reports that.
+    """
+    if count < 1 or int(space.navigable.sum()) < 2:
+        return []
+    planner = PathPlanner(space)
+    rng = np.random.default_rng([seed, 0x6E6176])
+    episodes: list[Episode] = []
+    wanted = dict.fromkeys((name for name, _, _ in DIFFICULTY), 0)
+    for _ in range(4 * -(-count // PER_SOURCE)):
+        if len(episodes) >= count:
+            break
+        source = int(rng.integers(len(planner.cells)))
+        distance, previous = planner.field(source)
+        for k in range(min(PER_SOURCE, count - len(episodes))):
+            # The emptiest bin that can be filled from here.
+            for _, near, far in sorted(DIFFICULTY, key=lambda d: (wanted[d[0]], d[1])):
+                # Grid distance exceeds the straightened one by up to 8 %; bins are checked again below.
+                pool = np.flatnonzero((distance >= near * 1.02) & (distance < far))
+                if not len(pool):
+                    continue
+                path = planner.path_xy_m(previous, int(pool[rng.integers(len(pool))]))
+                episode = _episode(len(episodes), path if k % 2 == 0 else path[::-1], space, rng)
+                if episode is not None:
+                    wanted[episode.difficulty] += 1
+                    episodes.append(episode)
+                break
+    return episodes
+
+
+def _episode(index: int, path_xy_m: np.ndarray, space: FreeSpace, rng: np.random.Generator) -> Episode | None:
+    length = float(np.linalg.norm(np.diff(path_xy_m, axis=0), axis=1).sum())
+    names = [name for name, near, far in DIFFICULTY if near <= length < far]
+    if not names:
+        return None
+    rc = space.grid.rowcol(_densified(path_xy_m, space.grid.cell_m))
+    points = [(round(float(x), 3), round(float(y), 3)) for x, y in path_xy_m]
+    return Episode(
+        index=index,
+        start_xy_m=points[0],
+        start_yaw_rad=round(float(rng.uniform(-np.pi, np.pi)), 4),
+        goal_xy_m=points[-1],
+        geodesic_m=round(length, 3),
+        difficulty=names[0],
+        waypoints_xy_m=tuple(points),
+        clearance_m=round(float(space.clearance_m[rc[:, 0], rc[:, 1]].min()), 3),
+    )
+
+
+def write_navigation(folder: Path, space: FreeSpace, episodes: list[Episode]) -> list[str]:
+    """`episodes.jsonl` and `free_space.json`; returns the file names."""
+    lines = [json.dumps(e.as_dict(space.floor_z_m), separators=(",", ":")) for e in episodes]
+    replace_text(folder / "episodes.jsonl", "".join(line + "\n" for line in lines))
+    bins = {name: sum(e.difficulty == name for e in episodes) for name, _, _ in DIFFICULTY}
+    summary = {
+        **space.stats,
+        "floor_z_m": round(space.floor_z_m, 4),
+        "start_xy_m": [round(x, 3) for x in space.start_xy_m],
+        "episodes": len(episodes),
+        "episodes_by_difficulty": bins,
+    }
+    replace_text(folder / "free_space.json", json.dumps(summary, indent=2) + "\n")
+    return ["episodes.jsonl", "free_space.json"]

@@ -1,0 +1,161 @@
+"""The simulation stage: a mesh and splats become a USD world with colliders and navigation data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.config import SimulationConfig
+from ..core.errors import InputError
+from ..core.mesh import Label, TriMesh
+from ..core.progress import SILENT, SupportsProgress
+from ..core.report import Report
+from ..core.splats import GaussianCloud
+from .collision import ColliderPlan, build_colliders, ray_agreement_m
+from .episodes import Episode, sample_episodes, write_navigation
+from .occupancy import FreeSpace, build_occupancy, write_ros_map
+from .usd_mesh import write_png, write_visual
+from .usd_physics import collision_bounds_m, write_collision, write_physics_scene
+from .usd_splats import write_splats
+from .usd_stage import WorldMeta, write_interface, write_scene
+
+AGREEMENT_MEDIAN_M = 0.01
+AGREEMENT_P95_M = 0.03
+THUMBNAIL_PX = 256
+__all__ = ["SimulationResult", "WorldMeta", "write_simulation", "write_thumbnail"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationResult:
+    """What the stage decided and wrote."""
+
+    files: tuple[str, ...]
+    """Paths relative to the folder, sorted."""
+    plan: ColliderPlan
+    space: FreeSpace
+    episodes: tuple[Episode, ...]
+    ray_error_median_m: float
+    """Collider against visual mesh, from points in free space."""
+    ray_error_p95_m: float
+    report: Report
+
+
+def write_simulation(
+    folder: Path,
+    mesh: TriMesh,
+    splats: GaussianCloud,
+    *,
+    cfg: SimulationConfig,
+    meta: WorldMeta,
+    seed: int,
+    progress: SupportsProgress = SILENT,
+) -> SimulationResult:
+    """Write world.usda, world_scene.usda, payloads/ and nav/ into a folder; the same input writes the same bytes.
+
+    Args:
+        folder: made if missing; the caller treats it as staging until this returns.
+        mesh: visual mesh in the world frame, faces counter-clockwise seen from free space, labels wanted.
+        splats: may be empty; then the stage has the mesh only.
+        cfg: sizes and budgets.
+        meta: provenance, trust in the scale, the photo's camera.
+        seed: of the episodes and of the rays that compare collider and mesh.
+        progress: six milestones.
+
+    Raises:
+        InputError: malformed mesh or splats.
+        ConversionError: the mesh has no floor to stand on.
+        DependencyError: a package of the extra `sim` is missing.
+    """
+    mesh.validate()
+    splats.validate()
+    if not mesh.face_count:
+        raise InputError("the mesh has no faces; reconstruct it again or import one with triangles")
+    report = Report()
+    payloads, nav = folder / "payloads", folder / "nav"
+    progress.step("simulate", 0, 6, "colliders")
+    plan = build_colliders(mesh, cfg)
+    if plan.mode == "mesh":
+        report.warn("collision.mesh", "no wall fits a plane; the collider is a triangle mesh on a floor slab")
+    progress.step("simulate", 1, 6, "map")
+    space = build_occupancy(mesh, plan, cfg)
+    errors = _compare(mesh, plan, space, seed, report)
+    progress.step("simulate", 2, 6, "episodes")
+    episodes = sample_episodes(space, count=cfg.episode_count, seed=seed)
+    if len(episodes) < cfg.episode_count:
+        report.warn("nav.episodes", f"{len(episodes)} episodes of {cfg.episode_count} fit into this world")
+    progress.step("simulate", 3, 6, "collision and scene")
+    low, high = mesh.bounds()
+    write_collision(payloads / "collision.usdc", plan)
+    half_width = float(np.ceil(max(np.abs(low[:2]).max(), np.abs(high[:2]).max()) + 5.0))
+    write_physics_scene(payloads / "physics_scene.usda", floor_z_m=plan.floor_z_m, half_width_m=half_width)
+    progress.step("simulate", 4, 6, "visual")
+    write_visual(payloads / "visual.usdc", mesh)
+    progress.step("simulate", 5, 6, "splats")
+    files = ["world.usda", "world_scene.usda"]
+    files += [f"payloads/{name}" for name in ("collision.usdc", "physics_scene.usda", "visual.usdc")]
+    if mesh.texture_u8 is not None and mesh.uv is not None:
+        files.append("payloads/textures/albedo.jpg")
+    if len(splats):
+        write_splats(payloads / "splats.usdc", splats)
+        files.append("payloads/splats.usdc")
+    write_interface(
+        folder / "world.usda",
+        meta=meta,
+        visual_bounds_m=(low, high),
+        collision_bounds_m=collision_bounds_m(plan),
+        with_splats=len(splats) > 0,
+    )
+    write_scene(folder / "world_scene.usda", indoors_light_m=_lamp(mesh, plan))
+    files += [f"nav/{name}" for name in (*write_ros_map(nav, space.grid), *write_navigation(nav, space, episodes))]
+    progress.step("simulate", 6, 6, "written")
+    return SimulationResult(
+        files=tuple(sorted(files)),
+        plan=plan,
+        space=space,
+        episodes=tuple(episodes),
+        ray_error_median_m=errors[0],
+        ray_error_p95_m=errors[1],
+        report=report,
+    )
+
+
+def write_thumbnail(folder: Path, rgb_u8: np.ndarray) -> str:
+    """`.thumbs/256x256/world.usda.png` from any picture [H, W, 3], cropped to its middle square; returns the path."""
+    from PIL import Image
+
+    h, w = rgb_u8.shape[:2]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(rgb_u8[top : top + side, left : left + side]))
+    small = square.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    write_png(folder / ".thumbs" / "256x256" / "world.usda.png", np.asarray(small))
+    return ".thumbs/256x256/world.usda.png"
+
+
+def _compare(mesh: TriMesh, plan: ColliderPlan, space: FreeSpace, seed: int, report: Report) -> tuple[float, float]:
+    """Median and 95th percentile [m] of the difference that a range sensor on the robot would see."""
+    where = np.argwhere(space.navigable if space.navigable.any() else space.grid.free)
+    if not len(where):
+        report.error("nav.none", "there is no free floor that the robot fits on")
+        return float("inf"), float("inf")
+    rng = np.random.default_rng([seed, 0x726179])
+    chosen = where[np.sort(rng.integers(0, len(where), 32))]
+    origins = np.c_[space.grid.centre_xy_m(chosen), np.full(len(chosen), plan.floor_z_m + 0.5)]
+    error = ray_agreement_m(mesh, plan, origins, seed=seed)
+    median, p95 = (float(np.percentile(error, q)) if len(error) else float("inf") for q in (50, 95))
+    if median > AGREEMENT_MEDIAN_M or p95 > AGREEMENT_P95_M:
+        report.warn(
+            "collision.disagrees",
+            f"collider and visual mesh differ by {median * 100:.1f} cm (median), {p95 * 100:.1f} cm (95 %)",
+        )
+    return median, p95
+
+
+def _lamp(mesh: TriMesh, plan: ColliderPlan) -> np.ndarray | None:
+    """Where a lamp hangs: under the ceiling above the photo's camera; None without a ceiling."""
+    tops = [b.centre_m[2] - b.half_m[2] for b in plan.boxes if b.label == Label.CEILING]
+    if not tops or (mesh.face_labels is not None and (mesh.face_labels == Label.SKY).any()):
+        return None
+    return np.array([0.0, 0.0, min(tops) - 0.3])
