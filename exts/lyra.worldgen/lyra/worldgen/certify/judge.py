@@ -17,7 +17,7 @@ from .space import FreeSpace
 from .world_data import WorldData
 
 SAFETY_Z_M = -0.9
-"""Hits below lie on the safety plane, not on the world."""
+"""Hits below, seen from the floor, lie on the safety plane and not on the world."""
 FAR_M = 1e3
 
 
@@ -117,7 +117,7 @@ def unmeasured_lines(problem: str) -> tuple[Line, ...]:
 
 def _floor_lines(plan: Plan, result: PhysxResult) -> list[Line]:
     origins, _ = plan.job.rays["down"]
-    z = origins[:, 2] - result.rays["down"]
+    z = origins[:, 2] - result.rays["down"] - plan.job.floor_z_m
     solid = z > SAFETY_Z_M
     holes = origins[~solid]
     if not len(z):
@@ -129,7 +129,7 @@ def _floor_lines(plan: Plan, result: PhysxResult) -> list[Line]:
         physics_line(
             "floor.flat",
             100 * flat,
-            f"95 % of {len(z)} places of free floor lie within this of height 0; the floor leans by {tilt:.2f}°.",
+            f"95 % of {len(z)} places of free floor lie within this of its height; the floor leans by {tilt:.2f}°.",
             "map",
         ),
         physics_line(
@@ -148,10 +148,10 @@ def _drop_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> tuple[
         names = ("drops.landed", "drops.lowest", "drops.speed", "drops.force")
         return [physics_line(name, None, problem) for name in names], np.zeros(0, bool)
     half = np.array([d.half_m for d in drops])
-    seen_z = _seen_floor(raycaster, result.drop_end_m, half)
+    seen_z = _seen_floor(raycaster, result.drop_end_m, half, plan.job.floor_z_m + DROP_FROM_M)
     error = result.drop_end_m[:, 2] - half - seen_z
     landed = np.abs(error) <= 0.03
-    lowest = result.drop_lowest_m - half
+    lowest = result.drop_lowest_m - half - plan.job.floor_z_m
     free_fall = np.sqrt(2 * GRAVITY_M_S2 * (DROP_FROM_M - half + 0.1)) + 0.3
     weight = np.array([d.mass_kg * GRAVITY_M_S2 for d in drops])
     force = result.drop_force_n[landed] / weight[landed]
@@ -195,7 +195,7 @@ def _shot_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
     margin = 0.3  # twice a ball and some of the depth that a solver may push it in
     high = FAR_M if world.outdoors else hi[2] + margin
     inside = (
-        (result.shot_lowest_m > -0.1)
+        (result.shot_lowest_m > plan.job.floor_z_m - 0.1)
         & (result.shot_lo_m[:, :2] > lo[:2] - margin).all(1)
         & (result.shot_hi_m[:, :2] < hi[:2] + margin).all(1)
         & (result.shot_hi_m[:, 2] < high)
@@ -212,7 +212,7 @@ def _shot_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
 def _agreement_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> tuple[list[Line], np.ndarray]:
     errors, panorama = [], np.zeros(0)
     for name in ("panorama", "scatter"):
-        error = ray_errors(raycaster, *plan.job.rays[name], result.rays[name])
+        error = ray_errors(raycaster, *plan.job.rays[name], result.rays[name], floor_z_m=plan.job.floor_z_m)
         errors.append(error)
         if name == "panorama":
             panorama = error
@@ -239,11 +239,13 @@ def _agreement_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> t
     return lines, panorama.reshape(PANORAMA_HW)
 
 
-def ray_errors(raycaster: Raycaster, origins: np.ndarray, directions: np.ndarray, collider_m: np.ndarray) -> np.ndarray:
+def ray_errors(
+    raycaster: Raycaster, origins: np.ndarray, directions: np.ndarray, collider_m: np.ndarray, *, floor_z_m: float
+) -> np.ndarray:
     """Collider minus visible distance [N] [m]; NaN where both see nothing, a large value where only one does."""
     seen_m, _, _ = raycaster.cast(origins, directions)
     z = origins[:, 2] + np.where(np.isfinite(collider_m), collider_m, 0) * directions[:, 2]
-    collider_m = np.where(z < SAFETY_Z_M, np.inf, collider_m)
+    collider_m = np.where(z < floor_z_m + SAFETY_Z_M, np.inf, collider_m)
     nothing = ~np.isfinite(seen_m) & ~np.isfinite(collider_m)
     clipped = np.minimum(collider_m, FAR_M) - np.minimum(seen_m, FAR_M)
     return np.where(nothing, np.nan, clipped)
@@ -325,13 +327,13 @@ def _drive_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line
     ]
 
 
-def _seen_floor(raycaster: Raycaster, centres: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """[D] highest visible surface under each body's footprint, looking down from its starting height; NaN if none."""
+def _seen_floor(raycaster: Raycaster, centres: np.ndarray, half: np.ndarray, from_z_m: float) -> np.ndarray:
+    """[D] highest visible surface under each body's footprint, looking down from a height; NaN if none."""
     offsets = np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]]) * 0.6
     xy = centres[:, None, :2] + offsets * half[:, None, None]
-    origins = np.concatenate([xy, np.full((*xy.shape[:2], 1), DROP_FROM_M)], -1).reshape(-1, 3)
+    origins = np.concatenate([xy, np.full((*xy.shape[:2], 1), from_z_m)], -1).reshape(-1, 3)
     t, _, _ = raycaster.cast(origins, np.tile([0.0, 0.0, -1.0], (len(origins), 1)))
-    z = np.where(np.isfinite(t), DROP_FROM_M - t, -FAR_M).reshape(len(centres), -1).max(1)
+    z = np.where(np.isfinite(t), from_z_m - t, -FAR_M).reshape(len(centres), -1).max(1)
     return np.where(z > -FAR_M, z, np.nan)
 
 

@@ -45,7 +45,7 @@ def render_page(certificate: Certificate, pictures: Mapping[str, Picture]) -> st
 
 
 def _style() -> str:
-    return (resources.files(__package__) / "style.html").read_text(encoding="utf-8").strip()
+    return (resources.files("lyra.worldgen.certify") / "style.html").read_text(encoding="utf-8").strip()
 
 
 def _worst_count(certificate: Certificate) -> int:
@@ -119,7 +119,7 @@ def _limit(line: Line) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "not measured"
-    if value == 0 or abs(value) >= 1000:
+    if abs(value) < 5e-4 or abs(value) >= 1000:
         return f"{value:.0f}"
     if abs(value) >= 99.5:
         # 99.99 must not look like 100.

@@ -99,7 +99,7 @@ def _evidence_marks(view: TopView, evidence: Evidence) -> tuple[list[str], list[
     if len(result.drop_end_m):
         legend.append('<b class="key drop"></b>dropped body at rest')
     origins, _ = plan.job.rays["down"]
-    holes = origins[origins[:, 2] - result.rays["down"] < -0.9]
+    holes = origins[origins[:, 2] - result.rays["down"] < plan.job.floor_z_m - 0.9]
     blocked = plan.job.spheres["free"][0][result.spheres["free"]]
     trouble = np.concatenate([holes[:, :2], blocked[:, :2]])
     marks += [_cross(p, max(3.0, 0.06 * px), "bad") for p in view.pixels(trouble[:400])]

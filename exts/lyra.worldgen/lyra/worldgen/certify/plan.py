@@ -54,6 +54,7 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
     robot = RobotSize(radius_m=world.robot_radius_m, height_m=world.robot_height_m)
     eye = world.T_world_photo[:3, 3]
     roomy = space.fits(0.05) & space.component if space.component.any() else space.grid.free
+    probe_z = world.floor_z_m + PROBE_Z_M
     around_xy = space.spread(12, roomy, seed=11)
     floor_xy = space.anywhere(1500, space.clearance_m > 0.5 * space.grid.cell_m, seed=12)
     drives = plan_drives(world, space, cfg.drive_episodes)
@@ -71,16 +72,16 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
     scatter_xy = space.spread(24, roomy, seed=14)
     scatter_d = rng.normal(size=(len(scatter_xy) * 48, 3))
     scatter_d /= np.linalg.norm(scatter_d, axis=1, keepdims=True)
-    sphere_z = world.robot_radius_m + 0.1
+    sphere_z = world.floor_z_m + world.robot_radius_m + 0.1
     job = PhysxJob(
         scene=str(world.scene.resolve()),
         rays={
             "panorama": panorama,
             "panorama_front": panorama,
-            "scatter": (_at(np.repeat(scatter_xy, 48, 0), PROBE_Z_M), scatter_d),
-            "down": (_at(floor_xy, PROBE_Z_M), np.tile([0.0, 0.0, -1.0], (len(floor_xy), 1))),
-            "around": _fan(_at(around_xy, PROBE_Z_M), 72),
-            "passage": _fan(_at(route_xy, PROBE_Z_M), 36),
+            "scatter": (_at(np.repeat(scatter_xy, 48, 0), probe_z), scatter_d),
+            "down": (_at(floor_xy, probe_z), np.tile([0.0, 0.0, -1.0], (len(floor_xy), 1))),
+            "around": _fan(_at(around_xy, probe_z), 72),
+            "passage": _fan(_at(route_xy, probe_z), 36),
             **{f"splat_{i}": rays for i, rays in enumerate(splat_rays)},
         },
         one_sided=frozenset({"panorama_front", "around", "down"}),
@@ -88,12 +89,13 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
             "free": (_at(space.anywhere(600, space.fits(space.grid.cell_m), seed=15), sphere_z), robot.radius_m),
             "occupied": (_at(space.anywhere(400, space.edge_cells(), seed=16), sphere_z), robot.radius_m),
         },
-        drops=_drops(space.spread(max(17, cfg.drops), space.fits(-0.05), seed=17)),
-        shots=_shots(space.spread(8, roomy, seed=18), eye, outdoors=world.outdoors),
+        drops=_drops(space.spread(max(17, cfg.drops), space.fits(-0.05), seed=17), world.floor_z_m),
+        shots=_shots(_at(space.spread(8, roomy, seed=18), probe_z), eye, outdoors=world.outdoors),
         drives=tuple(
             Drive(route_xy_m=tuple((float(x), float(y)) for x, y in route), limit_s=_limit_s(route)) for route in routed
         ),
         robot=robot,
+        floor_z_m=world.floor_z_m,
     )
     return Plan(job=job, drives=drives, floor_xy_m=floor_xy, splat_views=tuple(views), splat_scales=tuple(splat_scales))
 
@@ -123,19 +125,19 @@ def equal_area_directions(rows: int, cols: int) -> np.ndarray:
     )
 
 
-def _drops(xy: np.ndarray) -> tuple[Drop, ...]:
+def _drops(xy: np.ndarray, floor_z_m: float) -> tuple[Drop, ...]:
     """Balls and boxes in turn."""
     drops = []
     for i, (x, y) in enumerate(xy.tolist()):
         shape, half = ("box", 0.1) if i % 2 else ("sphere", 0.08)
-        drops.append(Drop(shape=shape, half_m=half, position_m=(x, y, DROP_FROM_M)))
+        drops.append(Drop(shape=shape, half_m=half, position_m=(x, y, floor_z_m + DROP_FROM_M)))
     return tuple(drops)
 
 
-def _shots(xy: np.ndarray, eye: np.ndarray, *, outdoors: bool) -> tuple[Shot, ...]:
+def _shots(points: np.ndarray, eye: np.ndarray, *, outdoors: bool) -> tuple[Shot, ...]:
     """Every speed from every place; directions go all around and, under a roof, also up."""
     rng = np.random.default_rng(19)
-    places = [*_at(xy, PROBE_Z_M), np.asarray(eye, float)]
+    places = [*points, np.asarray(eye, float)]
     shots = []
     for speed in SHOT_SPEEDS_M_S:
         turn = rng.uniform(0, 2 * math.pi)

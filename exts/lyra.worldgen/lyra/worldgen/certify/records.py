@@ -48,6 +48,8 @@ class Line:
         """How far on the good side, relative to the limit; negative when failed, inf with nothing to compare."""
         if self.measured is None or self.limit is None:
             return float("inf")
+        if self.unit == "%" and self.comparison == ">=" and self.measured >= 100:
+            return 1.0  # nothing is better than all, however close the limit
         gap = self.limit - self.measured if self.comparison == "<=" else self.measured - self.limit
         return gap / max(abs(self.limit), 1e-9)
 

@@ -84,6 +84,6 @@ def _cut_z(world: WorldData) -> float:
     """Height below ceilings and above most furniture [m]."""
     labels = world.mesh.face_labels
     if labels is None or not (labels == Label.CEILING).any():
-        return 2.5
+        return world.floor_z_m + 2.5
     ceiling = world.mesh.triangles()[labels == Label.CEILING][..., 2].min()
-    return float(np.clip(ceiling - 0.1, 0.5, 2.2))
+    return float(np.clip(ceiling - 0.1, world.floor_z_m + 0.5, world.floor_z_m + 2.2))

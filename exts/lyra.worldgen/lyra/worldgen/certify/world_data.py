@@ -41,6 +41,8 @@ class WorldData:
     episodes: tuple[Episode, ...]
     robot_radius_m: float
     robot_height_m: float
+    floor_z_m: float
+    """Height of the floor."""
     photo_camera: PinholeCamera
     T_world_photo: np.ndarray
     """[4, 4] pose of the photo."""
@@ -92,6 +94,7 @@ def read_world(folder: Path) -> WorldData:
         episodes=read_episodes(folder / "nav" / "episodes.jsonl"),
         robot_radius_m=_number(space, "robot_radius_m", 0.25),
         robot_height_m=_number(space, "robot_height_m", 0.6),
+        floor_z_m=_number(space, "floor_z_m", 0.0, -10.0),
         photo_camera=camera,
         T_world_photo=T_world_photo,
         manifest=_json_object(folder / "world.json"),
@@ -212,7 +215,7 @@ def _json_object(path: Path) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _number(plain: dict[str, Any], name: str, default: float) -> float:
+def _number(plain: dict[str, Any], name: str, default: float, least: float = 0.01) -> float:
     value = plain.get(name, default)
-    ok = isinstance(value, int | float) and math.isfinite(value) and 0.01 <= value <= 10
+    ok = isinstance(value, int | float) and math.isfinite(value) and least <= value <= 10
     return float(value) if ok else default

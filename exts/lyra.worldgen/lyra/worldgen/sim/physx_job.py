@@ -81,6 +81,8 @@ class PhysxJob:
     robot: RobotSize = RobotSize()
     settle_s: float = 4.0
     """Simulated time for bodies to come to rest; forces are averaged over its last second."""
+    floor_z_m: float = 0.0
+    """Height that robots start on."""
 
     def dump(self) -> str:
         """JSON text."""
@@ -99,6 +101,7 @@ class PhysxJob:
             "drives": [asdict(d) for d in self.drives],
             "robot": asdict(self.robot),
             "settle_s": self.settle_s,
+            "floor_z_m": self.floor_z_m,
         }
         return json.dumps(plain, allow_nan=False)
 
@@ -124,6 +127,7 @@ class PhysxJob:
             ),
             robot=RobotSize(**plain["robot"]),
             settle_s=plain["settle_s"],
+            floor_z_m=plain["floor_z_m"],
         )
 
 
@@ -140,7 +144,7 @@ class DriveResult:
     trace_xy_m: np.ndarray
     """[K, 2] positions, ten a second."""
     lowest_z_m: float
-    """Lowest height of the wheels' lower edge, floor = 0 [m]."""
+    """Lowest height of the wheels' lower edge above the floor [m]."""
     tilt_rad: float
     """Largest lean against the vertical."""
 

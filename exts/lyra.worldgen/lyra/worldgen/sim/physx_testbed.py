@@ -44,7 +44,7 @@ def write_testbed(path: Path, job: PhysxJob) -> None:
     ]
     parts += [_drop(i, drop) for i, drop in enumerate(job.drops)]
     parts += [_shot(i, shot) for i, shot in enumerate(job.shots)]
-    parts += [_robot(i, drive.route_xy_m, job.robot) for i, drive in enumerate(job.drives)]
+    parts += [_robot(i, drive.route_xy_m, job.robot, job.floor_z_m) for i, drive in enumerate(job.drives)]
     parts += [
         '    def PhysicsCollisionGroup "ghosts" (prepend apiSchemas = ["CollectionAPI:colliders"])',
         "    {",
@@ -100,7 +100,7 @@ def _shot(index: int, shot: Shot) -> str:
     return _body(f"shot_{index:03d}", shot.position_m, 0.1, _sphere(shot.radius_m), velocity=velocity, ccd=True)
 
 
-def _robot(index: int, route_xy_m: tuple[tuple[float, float], ...], robot: RobotSize) -> str:
+def _robot(index: int, route_xy_m: tuple[tuple[float, float], ...], robot: RobotSize, floor_z_m: float) -> str:
     """Two driven wheels, two frictionless casters and a cylinder that fills the robot's whole footprint.
 
     The cylinder keeps clear of the floor by less than half a wheel, so it meets whatever the wheels cannot climb.
@@ -158,7 +158,7 @@ def _robot(index: int, route_xy_m: tuple[tuple[float, float], ...], robot: Robot
     apis = '"PhysicsArticulationRootAPI", "PhysxArticulationAPI"'
     return f"""    def Xform "robot_{index:03d}" (prepend apiSchemas = [{apis}])
     {{
-        double3 xformOp:translate = {_numbers((x0, y0, 0.02))}
+        double3 xformOp:translate = {_numbers((x0, y0, floor_z_m + 0.02))}
         float xformOp:rotateZ = {math.degrees(yaw):.6g}
         uniform token[] xformOpOrder = ["xformOp:translate", "xformOp:rotateZ"]
         bool physxArticulation:enabledSelfCollisions = 0

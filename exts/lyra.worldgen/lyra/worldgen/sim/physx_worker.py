@@ -174,7 +174,7 @@ class _Pilot:
         drive = job.drives[index]
         self._route = _resample(np.array(drive.route_xy_m, float), 0.05)
         self._limit_s = drive.limit_s
-        self._wheel_m = wheel_radius_m(job.robot)
+        self._axle_z = job.floor_z_m + wheel_radius_m(job.robot)
         self._at = 0
         self._trace: list[np.ndarray] = []
         self._touches, self._last_touch_s = 0, -math.inf
@@ -193,7 +193,7 @@ class _Pilot:
         yaw = math.atan2(2 * (qw * qz + qx * qy), 1 - 2 * (qy * qy + qz * qz))
         up_z = 1 - 2 * (qx * qx + qy * qy)
         self._seconds = now_s
-        self._lowest_z = min(self._lowest_z, z - self._wheel_m)
+        self._lowest_z = min(self._lowest_z, z - self._axle_z)
         self._tilt = max(self._tilt, math.acos(max(-1.0, min(1.0, up_z))))
         if not self._trace or len(self._trace) * 0.1 <= now_s:
             self._trace.append(here)
@@ -207,7 +207,7 @@ class _Pilot:
         if np.linalg.norm(self._route[-1] - here) < GOAL_M:
             self._stop(here, reached=True)
             return 0.0, 0.0
-        if now_s > self._limit_s or now_s - self._best_s > STUCK_S or z < -0.5 or up_z < 0.5:
+        if now_s > self._limit_s or now_s - self._best_s > STUCK_S or z < self._axle_z - 0.5 or up_z < 0.5:
             self._stop(here, reached=False)
             return 0.0, 0.0
         return self._pursue(here, yaw)
