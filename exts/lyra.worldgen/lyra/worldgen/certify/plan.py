@@ -22,7 +22,10 @@ DRIVE_SPEED_M_S = 0.8
 PROBE_Z_M = 0.35
 """Height of rays among obstacles [m]; free space of the map is empty there for any robot taller than this."""
 DROP_FROM_M = 0.5
-SPLAT_VIEW_PX = (96, 72)
+SPLAT_VIEW_PX = 320
+"""Long side of the views whose splat depth is compared."""
+SPLAT_STRIDE = 5
+"""Every so many pixels one is compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
     views = _splat_views(world) if (world.folder / "splats.ply").is_file() else ()
     splat_rays, splat_scales = [], []
     for camera, T_world_cam in views:
-        rays_cam = camera.rays_cam().reshape(-1, 3)
+        middle = slice(SPLAT_STRIDE // 2, None, SPLAT_STRIDE)
+        rays_cam = camera.rays_cam()[middle, middle].reshape(-1, 3)
         scale = np.linalg.norm(rays_cam, axis=1)
         splat_rays.append(_from(T_world_cam[:3, 3], rotate_vectors(T_world_cam, rays_cam / scale[:, None])))
         splat_scales.append(scale)
@@ -154,10 +158,9 @@ def _shots(points: np.ndarray, eye: np.ndarray, *, outdoors: bool) -> tuple[Shot
 
 def _splat_views(world: WorldData) -> tuple[tuple[PinholeCamera, np.ndarray], ...]:
     """The photo's view and two of the explored path."""
-    w, h = SPLAT_VIEW_PX
-    if world.photo_camera.width_px < world.photo_camera.height_px:
-        w, h = h, w
-    camera = world.photo_camera.resized(w, h)
+    camera = world.photo_camera
+    scale = SPLAT_VIEW_PX / max(camera.width_px, camera.height_px)
+    camera = camera.resized(max(8, round(camera.width_px * scale)), max(8, round(camera.height_px * scale)))
     poses = [world.T_world_photo]
     path = read_path_poses(world.folder)
     if len(path):

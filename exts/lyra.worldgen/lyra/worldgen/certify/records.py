@@ -75,6 +75,8 @@ class Certificate:
     lines: tuple[Line, ...]
     facts: Mapping[str, Any]
     """Name, seed, areas, robot, versions: JSON values that are equal on every run."""
+    drives: tuple[Mapping[str, Any], ...] = ()
+    """Per driven episode: `reached`, `driven_m` and `trace_xy_m`, for whoever draws the world."""
     warnings: tuple[str, ...] = ()
     """What a user should know although nothing failed."""
     timings_s: Mapping[str, float] = field(default_factory=dict)
@@ -125,6 +127,7 @@ class Certificate:
             "not_measured": [line.id for line in self.not_measured],
             "warnings": list(self.warnings),
             "facts": dict(self.facts),
+            "drives": [dict(drive) for drive in self.drives],
             "lines": [line.as_dict() for line in self.lines],
             "timings": {name: round(seconds, 3) for name, seconds in self.timings_s.items()},
         }

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core.config import CertificateConfig
 from ..core.files import write_json, write_text
 from ..core.progress import SILENT, SupportsProgress
@@ -76,6 +78,7 @@ def certify_world(
     certificate = Certificate(
         lines=tuple(lines),
         facts=_facts(world, space, plan, outcome),
+        drives=_drives(outcome),
         warnings=tuple(_warnings(world, outcome)),
         timings_s=timings,
     )
@@ -138,6 +141,19 @@ def _size_lines(world: WorldData) -> list[Line]:
         )
     )
     return lines
+
+
+def _drives(outcome: PhysxOutcome) -> tuple[dict[str, Any], ...]:
+    if outcome.result is None:
+        return ()
+    return tuple(
+        {
+            "reached": drive.reached,
+            "driven_m": round(drive.driven_m, 3),
+            "trace_xy_m": np.round(drive.trace_xy_m[::3], 3).tolist(),
+        }
+        for drive in outcome.result.drives
+    )
 
 
 def _scale(world: WorldData) -> tuple[str, float] | None:

@@ -13,11 +13,11 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.errors import InputError, WorldgenError
 from ..core.frames import camera_pose
-from ..core.grid import Cell, OccupancyGrid
+from ..core.grid import OccupancyGrid
 from ..core.mesh import Label, TriMesh
 from ..core.store import load_geometry, load_mesh
+from ..sim.occupancy import load_ros_map
 
-MAX_MAP_CELLS = 40_000_000
 MAX_TEXT_BYTES = 64 * 2**20
 
 
@@ -84,7 +84,7 @@ def read_world(folder: Path) -> WorldData:
     if not (folder / "world_scene.usda").is_file():
         raise InputError(f"no world_scene.usda here; pass a world folder with finished USD files: {folder}")
     mesh = load_mesh(folder / "memory" / "mesh.npz")
-    grid = read_map(folder / "nav" / "map.yaml")
+    grid = load_ros_map(folder / "nav" / "map.yaml")
     space = _json_object(folder / "nav" / "free_space.json")
     camera, T_world_photo = _photo_pose(folder)
     return WorldData(
@@ -99,43 +99,6 @@ def read_world(folder: Path) -> WorldData:
         T_world_photo=T_world_photo,
         manifest=_json_object(folder / "world.json"),
     )
-
-
-def read_map(path: Path) -> OccupancyGrid:
-    """Read a ROS occupancy map (`map.yaml` beside its picture) into a grid with row 0 at the lowest y.
-
-    Raises:
-        InputError: not a map, an unsupported rotation, or a picture outside the folder or too large.
-    """
-    import yaml
-    from PIL import Image
-
-    try:
-        meta = yaml.safe_load(_text(path))
-        picture = path.parent / str(meta["image"])
-        cell_m, origin = float(meta["resolution"]), [float(v) for v in meta["origin"]]
-        negate = bool(meta.get("negate", 0))
-        occupied_from, free_to = float(meta["occupied_thresh"]), float(meta["free_thresh"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"map is not a ROS map file ({error}); write it again: {path}") from error
-    if picture.resolve().parent != path.resolve().parent:
-        raise InputError(f"map names the picture '{meta['image']}' outside its folder; expected a name: {path}")
-    if not (0 < cell_m < 10 and all(map(math.isfinite, origin)) and len(origin) >= 2):
-        raise InputError(f"map has resolution {cell_m} and origin {origin}; expected metres: {path}")
-    if len(origin) > 2 and origin[2] != 0:
-        raise InputError(f"map is turned by {origin[2]} rad; expected no rotation: {path}")
-    try:
-        with Image.open(picture) as image:
-            if image.width * image.height > MAX_MAP_CELLS:
-                raise InputError(f"map is {image.width}x{image.height} cells; at most {MAX_MAP_CELLS}: {picture}")
-            grey = np.asarray(image.convert("L"), float)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"map picture cannot be read ({error}): {picture}") from error
-    occupancy = (grey if negate else 255 - grey)[::-1] / 255
-    cells = np.full(occupancy.shape, Cell.UNKNOWN, np.uint8)
-    cells[occupancy > occupied_from] = Cell.OCCUPIED
-    cells[occupancy < free_to] = Cell.FREE
-    return OccupancyGrid(cells=cells, cell_m=cell_m, origin_xy_m=(origin[0], origin[1]))
 
 
 def read_episodes(path: Path) -> tuple[Episode, ...]:
