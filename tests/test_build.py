@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -311,6 +312,7 @@ def test_a_revised_stage_runs_again(photo, tmp_path, whole):
     assert changed == ["simulate", "certify", "preview"]
 
 
+@pytest.mark.slow
 def test_killed_at_ten_moments_the_same_command_finishes_the_same_world(photo, tmp_path, whole):
     """kill -9 at moments spread over a run, again and again on one folder: the result equals the undisturbed one."""
     program = [sys.executable, str(Path(__file__).with_name("fake_stages.py")), str(photo)]
@@ -333,30 +335,51 @@ def test_killed_at_ten_moments_the_same_command_finishes_the_same_world(photo, t
     assert kills >= 10
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_small_disk_that_runs_full(photo, tmp_path, whole):
-    """On a real file system of 64 KiB the build stops with one line and leaves only whole stages."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+@contextmanager
+def small_disk(folder: Path, options: str):
+    """A file system of its own in memory; skips the test where this process may not mount one."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"mount failed: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"mounting a small file system failed: {mounted.stderr.strip()}")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size_kib", range(8, 80, 8))
+def test_a_small_disk_that_runs_full(photo, tmp_path, whole, size_kib):
+    """Wherever a real file system runs full: one line, only whole stages, and the next run completes the world."""
+    with small_disk(tmp_path / "disk", f"size={size_kib}k") as disk:
         stages = fake_stages()
         stages = replace(stages, items=tuple(replace(stage, disk_mib=0) for stage in stages.items))
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError, match="the disk is full; free some space") as caught:
             build_world(photo, disk / "w", SEED5, stages=stages)
-        assert "the disk is full" in str(caught.value)
+        assert "\n" not in str(caught.value)
         if (disk / "w").exists():
             world = load_world(disk / "w")
             assert set(content(world.folder)) == {*world.manifest.files(), "world.json"}
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
         build_world(photo, disk / "w", SEED5, stages=stages)
         assert content(disk / "w") == whole
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_read_only_disk(photo, tmp_path):
+    """Output that cannot be written: one line that says so, for a new folder and for an unfinished world."""
+    with small_disk(tmp_path / "disk", "size=16m") as disk:
+        with pytest.raises(Cancelled):
+            build_world(photo, disk / "begun", SEED5, progress=Recorder(12), stages=fake_stages())
+        before = content(disk)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for name in ("new", "begun"):
+            with pytest.raises(InputError, match="the file system is read-only; choose another folder"):
+                build_world(photo, disk / name, SEED5, stages=fake_stages())
+        assert content(disk) == before
 
 
 def test_manifest_is_plain_json(photo, tmp_path, whole):

@@ -288,8 +288,9 @@ def _at(config: dict[str, Any], key_path: str) -> Any:
 def _expect_room(out: Path, missing: tuple[Stage, ...]) -> None:
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
     need_mib = sum(stage.disk_mib for stage in missing)
-    free_mib = shutil.disk_usage(place).free / 2**20
-    if free_mib < need_mib:
+    usage = shutil.disk_usage(place)
+    free_mib = usage.free / 2**20
+    if usage.total and free_mib < need_mib:  # a total of 0 says that the file system does not count
         raise InputError(
             f"only {free_mib:.0f} MiB are free on the disk, the world needs up to {need_mib:.0f} MiB; free some space "
             f"or choose another folder: {out}"

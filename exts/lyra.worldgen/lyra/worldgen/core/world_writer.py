@@ -278,11 +278,7 @@ def open_for_writing(folder: Path) -> Iterator[WorldWriter]:
                     writer.abandon()
     finally:
         if not finished:
-            for made in reversed(created):
-                try:
-                    made.rmdir()  # only while empty
-                except OSError:
-                    break
+            _remove_folders(created)
 
 
 class FolderChunkStore:
@@ -365,11 +361,24 @@ def _make_folders(folder: Path) -> list[Path]:
     """Make a folder with its parents; returns those that did not exist, outermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     created: list[Path] = []
-    with naming("make the output folder", folder):
-        for path in reversed(missing):
-            path.mkdir(exist_ok=True)
-            created.append(path)
+    try:
+        with naming("make the output folder", folder):
+            for path in reversed(missing):
+                path.mkdir(exist_ok=True)
+                created.append(path)
+    except InputError:
+        _remove_folders(created)
+        raise
     return created
+
+
+def _remove_folders(created: list[Path]) -> None:
+    """Take back what `_make_folders` made, as far as nothing has come to lie in it."""
+    for path in reversed(created):
+        try:
+            path.rmdir()
+        except OSError:
+            break
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -1,0 +1,256 @@
+"""`lyra-worldgen doctor`: what this machine can run, what is missing, what that costs and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .generate import add_output_flags
+from .terminal import Console, table
+
+PROBE_TIMEOUT_S = 120.0
+NEED_DISK_GIB = 1.0
+NEED_MEMORY_GIB = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package that does something for us."""
+
+    module: str
+    distribution: str
+    extra: str
+    """Extra that installs it; empty for what is only offered."""
+    without: str
+    """What does not work without it."""
+
+
+PACKAGES = (
+    Package(module="numpy", distribution="numpy", extra="core", without="nothing works"),
+    Package(module="yaml", distribution="PyYAML", extra="core", without="nothing works"),
+    Package(module="PIL.Image", distribution="pillow", extra="core", without="nothing works"),
+    Package(module="scipy", distribution="scipy", extra="gen", without="generate"),
+    Package(module="cv2", distribution="opencv-python-headless", extra="gen", without="generate"),
+    Package(module="torch", distribution="torch", extra="gen", without="painters; labels by colour only"),
+    Package(module="diffusers", distribution="diffusers", extra="gen", without="painters"),
+    Package(module="numba", distribution="numba", extra="gen", without="generate"),
+    Package(module="embreex.rtcore_scene", distribution="embreex", extra="gen", without="generate"),
+    Package(module="trimesh", distribution="trimesh", extra="recon", without="reconstruction, colliders"),
+    Package(module="xatlas", distribution="xatlas", extra="recon", without="textures"),
+    Package(module="fast_simplification", distribution="fast-simplification", extra="recon", without="colliders"),
+    Package(module="pxr.Usd", distribution="usd-core", extra="sim", without="USD files"),
+    Package(module="ovphysx", distribution="ovphysx", extra="physx", without="physics in the certificate"),
+    Package(module="physx_usd_schemas", distribution="physx-usd-schemas", extra="physx", without="physics settings"),
+    Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
+    Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
+    Package(module="transformers", distribution="transformers", extra="", without="metric depth models"),
+)
+PROBE = """
+import importlib, json, os, sys
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+for name in sys.argv[1:]:
+    print(json.dumps({"begin": name}), flush=True)
+    try:
+        importlib.import_module(name)
+        problem = ""
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    print(json.dumps({"end": name, "problem": problem}), flush=True)
+"""
+GPU_PROBE = """
+import json, torch
+n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+p = [torch.cuda.get_device_properties(i) for i in range(n)]
+print(json.dumps([f"{x.name}, {x.total_memory / 2**30:.0f} GiB" for x in p]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the table."""
+
+    name: str
+    status: str
+    """`ok`, `missing`, `broken`, `low` or `none`."""
+    found: str
+    remedy: str = ""
+    needed: bool = False
+    """Whether `generate` cannot run without it."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    text = "show what this machine can run and what is missing"
+    parser = commands.add_parser("doctor", help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+    add_output_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the table; exit code 3 if `generate` cannot run."""
+    from ..build import choose_painter
+
+    console.note("looking (imports every package once, some seconds) ...")
+    checks = [*system_checks(), *package_checks(PACKAGES)]
+    painter, why = choose_painter()
+    stopped = [check.name for check in checks if check.needed and check.status in ("missing", "broken")]
+    rows = [(check.status, check.name, check.found, check.remedy) for check in checks]
+    lines = [table(rows), "", f"painter: {painter} ({why})"]
+    lines.append(f"generate cannot run: {', '.join(stopped)}" if stopped else "generate can run on this machine")
+    values = {
+        "checks": [asdict(check) for check in checks],
+        "painter": painter,
+        "painter_why": why,
+        "can_generate": not stopped,
+    }
+    console.result("\n".join(lines), values)
+    return 3 if stopped else 0
+
+
+def system_checks() -> list[Check]:
+    """Python, processor, memory, disk, GPU."""
+    version = platform.python_version()
+    good_python = (3, 11) <= sys.version_info < (3, 13)
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    memory_gib = _memory_gib()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = _gpus()
+    return [
+        Check(
+            name="python",
+            status="ok" if good_python else "broken",
+            found=f"{version} on {platform.system()} {platform.machine()}",
+            remedy="" if good_python else "use Python 3.11 or 3.12",
+            needed=True,
+        ),
+        Check(name="cores", status="ok", found=str(cores)),
+        Check(
+            name="memory",
+            status="ok" if memory_gib is None or memory_gib >= NEED_MEMORY_GIB else "low",
+            found="unknown" if memory_gib is None else f"{memory_gib:.1f} GiB",
+            remedy=""
+            if memory_gib is None or memory_gib >= NEED_MEMORY_GIB
+            else f"a world takes up to {NEED_MEMORY_GIB:.0f} GiB: use config/generation/fast.yaml",
+        ),
+        Check(
+            name="disk",
+            status="ok" if free_gib >= NEED_DISK_GIB else "low",
+            found=f"{free_gib:.1f} GiB free here",
+            remedy="" if free_gib >= NEED_DISK_GIB else f"a world takes up to {NEED_DISK_GIB:.0f} GiB: free some space",
+        ),
+        Check(
+            name="gpu",
+            status="ok" if gpus else "none",
+            found="; ".join(gpus) or "no CUDA device that torch can use",
+            remedy="" if gpus else "not needed: the embedded back-ends run on the CPU",
+        ),
+    ]
+
+
+def package_checks(packages: tuple[Package, ...]) -> list[Check]:
+    """Import every package in another process and say what is missing."""
+    problems = probe_imports([package.module for package in packages])
+    checks = []
+    for package in packages:
+        problem = problems[package.module]
+        try:
+            version = importlib.metadata.version(package.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        offered = package.extra == ""
+        if not problem:
+            status, found, remedy = "ok", version or "installed", ""
+        elif not version:
+            status = "none" if offered else "missing"
+            found = f"not installed; without it: no {package.without}"
+            name = package.distribution if offered else f"'lyra-worldgen[{package.extra}]'"
+            remedy = f"pip install {name}"
+        else:
+            status = "broken"
+            found = f"{version} cannot be imported ({problem}); without it: no {package.without}"
+            remedy = f"pip install --force-reinstall {package.distribution}"
+        checks.append(
+            Check(
+                name=package.distribution,
+                status=status,
+                found=found,
+                remedy=remedy,
+                needed=package.extra in ("core", "gen", "recon", "sim"),
+            )
+        )
+    return checks
+
+
+def probe_imports(modules: list[str]) -> dict[str, str]:
+    """Why each module cannot be imported, empty if it can; a module that crashes the process costs only itself."""
+    problems: dict[str, str] = {}
+    left = list(modules)
+    while left:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", PROBE, *left],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PROBE_TIMEOUT_S,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            output, end = done.stdout, f"the process ended with {done.returncode}"
+        except subprocess.TimeoutExpired as error:
+            raw = error.stdout or b""
+            output = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+            end = f"importing took longer than {PROBE_TIMEOUT_S:.0f} s"
+        current = left[0]
+        for line in output.splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # what the package itself prints
+            if isinstance(event, dict) and event.get("begin") in left:
+                current = event["begin"]
+            elif isinstance(event, dict) and event.get("end") in left:
+                problems[event["end"]] = str(event.get("problem", ""))
+        if not all(module in problems for module in left):
+            problems.setdefault(current, end)
+        left = [module for module in left if module not in problems]
+    return problems
+
+
+def _memory_gib() -> float | None:
+    """Memory that a new process may use [GiB]."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        return min(available, int(limit) / 2**30) if limit.isdigit() else available
+    except OSError:
+        return available
+
+
+def _gpus() -> list[str]:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", GPU_PROBE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            text=True,
+            check=False,
+        )
+        names = json.loads(done.stdout.splitlines()[-1])
+        return [str(name) for name in names]
+    except (subprocess.TimeoutExpired, ValueError, IndexError, OSError):
+        return []

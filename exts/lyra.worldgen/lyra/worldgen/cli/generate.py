@@ -1,0 +1,116 @@
+"""`lyra-worldgen generate`: a photo becomes a world."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .terminal import Console
+
+EPILOG = """\
+examples:
+  lyra-worldgen generate kitchen.jpg
+  lyra-worldgen generate kitchen.jpg --path loop --seed 7 --out worlds/kitchen-7
+  lyra-worldgen generate kitchen.jpg --camera-height 1.2 --set simulation.robot_radius_m=0.4
+  lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
+
+A run that was stopped goes on where it was when the same command is given again. A finished world is left as it is.
+"""
+FLAGS = (
+    ("--path", "generation.path", str, "auto|loop|forward|turn"),
+    ("--prompt", "generation.prompt", str, "TEXT"),
+    ("--painter", "generation.painter", str, "NAME"),
+    ("--geometry", "geometry.backend", str, "NAME"),
+    ("--seed", "seed", int, "N"),
+    ("--camera-height", "geometry.camera_height_m", float, "METRES"),
+)
+"""Flag, the configuration field that it sets (whose docstring is its help), type, placeholder."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "generate",
+        help="make a world from a photo",
+        description="Make a world from a photo and certify it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("photo", metavar="PHOTO", help="a picture file: JPEG, PNG, WebP, TIFF, ...")
+    parser.add_argument("--out", metavar="DIR", help="the world folder (default: worlds/<name of the photo>)")
+    for flag, key, kind, placeholder in FLAGS:
+        text, default = field_help(key)
+        parser.add_argument(
+            flag, dest=key, type=kind, metavar=placeholder, help=f"{text} (default: {default})".replace("%", "%%")
+        )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with settings; flags win over it")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="any setting by its key path, for example simulation.robot_radius_m=0.4; may be given again",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make the world anew if the folder holds one already")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and do nothing")
+    add_output_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that every command has."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    group.add_argument(
+        "--json-lines", action="store_true", help="print progress, result and errors as one JSON object a line"
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for every detail")
+
+
+def field_help(key: str) -> tuple[str, str]:
+    """Docstring and default of a configuration field given by its key path."""
+    from ..core.config import WorldConfig, field_docs
+
+    *sections, name = key.split(".")
+    owner: Any = WorldConfig()
+    for section in sections:
+        owner = getattr(owner, section)
+    default = getattr(owner, name)
+    return field_docs(type(owner)).get(name, ""), str(default) if default != "" else "none"
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Make the world; the exit code says whether it is certified."""
+    from ..build import build_world
+    from ..core.config import load_config, resolved_dict, resolved_yaml
+
+    overrides: dict[str, Any] = dict(parse_setting(text) for text in args.set)
+    overrides |= {key: getattr(args, key) for _, key, _, _ in FLAGS if getattr(args, key) is not None}
+    config = load_config(Path(args.config) if args.config else None, overrides)
+    photo = Path(args.photo)
+    out = Path(args.out) if args.out else Path("worlds") / (photo.stem or "world")
+    if args.dry_run:
+        console.result(resolved_yaml(config).rstrip(), {"photo": str(photo), "out": str(out), **resolved_dict(config)})
+        return 0
+    console.note(f"{photo} → {out}")
+    world = build_world(photo, out, config, progress=console.progress, overwrite=args.overwrite)
+    from .worlds import report_world
+
+    return report_world(world, console)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Key path and value of `KEY=VALUE`; the value is read as YAML. Raises `ConfigError`."""
+    import yaml
+
+    from ..core.errors import ConfigError
+
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals):
+        raise ConfigError(f"--set is '{text[:60]}'; expected KEY=VALUE, for example generation.path=turn")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key.strip()} has the value '{value[:60]}', which is no YAML") from error

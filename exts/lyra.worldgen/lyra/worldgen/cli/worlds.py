@@ -1,0 +1,160 @@
+"""`lyra-worldgen certify | preview | info`: commands for a world that exists, and how a world is shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..core.config import WorldConfig, differing_keys, resolved_dict
+from ..core.errors import InputError
+from ..core.world import World, load_world
+from .generate import add_output_flags
+from .terminal import Console, duration, table
+
+MAX_CERTIFICATE_BYTES = 64 * 2**20
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the commands to the parser."""
+    for name, run, text in (
+        ("certify", run_certify, "measure a world in PhysX again and write its certificate"),
+        ("preview", run_preview, "draw the contact sheet and film of a world again"),
+        ("info", run_info, "show what a world is made of and check its files"),
+    ):
+        parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        parser.add_argument("folder", metavar="DIR", help="a world folder")
+        add_output_flags(parser)
+        parser.set_defaults(run=run)
+
+
+def run_certify(args: argparse.Namespace, console: Console) -> int:
+    """Measure again; exit code 0 only for a certified world."""
+    from ..build import rerun_stage
+
+    return report_world(rerun_stage(Path(args.folder), "certify", progress=console.progress), console)
+
+
+def run_preview(args: argparse.Namespace, console: Console) -> int:
+    """Draw again."""
+    from ..build import rerun_stage
+
+    world = rerun_stage(Path(args.folder), "preview", progress=console.progress)
+    files = sorted(world.manifest.stages["preview"].files)
+    console.result(
+        "\n".join(str(world.folder / name) for name in files), {"folder": str(world.folder.resolve()), "files": files}
+    )
+    return 0
+
+
+def run_info(args: argparse.Namespace, console: Console) -> int:
+    """Show a world; exit code 1 if its files are not what its stages left."""
+    world = load_world(Path(args.folder))
+    problems = world.check_files()
+    manifest = world.manifest
+    changed = differing_keys(resolved_dict(WorldConfig()), manifest.config)
+    state = "finished" if world.finished else "unfinished: generate again with the same photo and settings to go on"
+    scale = manifest.scale
+    rows = [
+        ("world", f"{world.folder} ({manifest.id}, format {manifest.format})"),
+        ("state", f"{state}{f', {manifest.verdict}' if manifest.verdict else ''}"),
+        ("photo", f"{manifest.photo.name}, {manifest.photo.size_px[0]}x{manifest.photo.size_px[1]} px"),
+        ("made by", manifest.generator),
+        ("seed", str(manifest.seed)),
+        ("settings", ", ".join(f"{key}={_value(manifest.config, key)}" for key in changed) or "all default"),
+        ("scale", "unknown" if scale is None else f"±{100 * scale.relative_sigma:.0f} % from {scale.source}"),
+        ("licence", f"{manifest.licence} (weights that took part)"),
+        ("parents", ", ".join(manifest.parents) or "none"),
+    ]
+    stages = [("stage", "backend", "time", "size", "files")]
+    for name, record in manifest.stages.items():
+        size = sum(entry.size for entry in record.files.values()) / 2**20
+        stages.append(
+            (name, record.backend or "-", duration(record.seconds), f"{size:.1f} MiB", str(len(record.files)))
+        )
+    lines = [table(rows), "", table(stages), ""]
+    lines += [f"{finding.message}" for finding in problems] or ["every file is as its stage left it"]
+    values = {
+        **world_values(world),
+        "photo": manifest.photo.name,
+        "seed": manifest.seed,
+        "config": manifest.config,
+        "stages": {
+            name: {"backend": r.backend, "seconds": r.seconds, "files": sorted(r.files), "facts": r.facts}
+            for name, r in manifest.stages.items()
+        },
+        "problems": problems.as_list(),
+    }
+    console.result("\n".join(lines), values)
+    return 0 if problems.ok else 1
+
+
+def report_world(world: World, console: Console) -> int:
+    """Print where a finished world is and what its certificate says; the exit code."""
+    console.result(world_summary(world), world_values(world))
+    return 0 if world.verdict == "passed" else 1
+
+
+def world_values(world: World) -> dict[str, Any]:
+    """A world for programs."""
+    manifest, certificate = world.manifest, read_certificate(world)
+    facts = certificate.get("facts")
+    facts = facts if isinstance(facts, dict) else {}
+    scale = manifest.scale
+    return {
+        "folder": str(world.folder.resolve()),
+        "id": manifest.id,
+        "finished": world.finished,
+        "verdict": manifest.verdict or None,
+        "passed": {"passed": True, "failed": False}.get(manifest.verdict),
+        "summary": certificate.get("summary"),
+        "free_area_m2": facts.get("free_area_m2"),
+        "connected_area_m2": facts.get("connected_area_m2"),
+        "relative_scale_sigma": None if scale is None else scale.relative_sigma,
+        "confidence": manifest.confidence,
+        "mode": manifest.mode,
+        "licence": manifest.licence,
+        "seconds": round(sum(r.seconds for name, r in manifest.stages.items() if "/" not in name), 1),
+    }
+
+
+def world_summary(world: World) -> str:
+    """A finished world in a few lines: verdict, room, where to look, how to open it."""
+    values = world_values(world)
+    verdict = {"passed": "certified", "failed": "NOT certified", "incomplete": "finished, not fully measured"}
+    head = f"{world.folder}: {verdict.get(world.verdict, 'finished, not measured')}"
+    rows = [("why", str(values["summary"]))] if values["summary"] else []
+    if values["connected_area_m2"] is not None:
+        rows.append(("room", f"{values['connected_area_m2']} m² of connected free floor"))
+    if world.manifest.scale is not None:
+        scale = world.manifest.scale
+        rows.append(("scale", f"±{100 * scale.relative_sigma:.0f} %, from the {scale.source.replace('_', ' ')}"))
+    if world.has("preview.png"):
+        rows.append(("look", str(world.folder / "preview.png")))
+    if world.has("certificate.html"):
+        rows.append(("report", str(world.folder / "certificate.html")))
+    if world.has("world_scene.usda"):
+        rows.append(("open", f"Isaac Sim, File > Open: {world.folder / 'world_scene.usda'}"))
+    return "\n".join([head, *(f"  {line}" for line in table(rows).splitlines())])
+
+
+def read_certificate(world: World) -> dict[str, Any]:
+    """Content of `certificate.json`, or nothing when it is absent or makes no sense."""
+    if not world.has("certificate.json"):
+        return {}
+    try:
+        path = world.path("certificate.json")
+        if path.stat().st_size > MAX_CERTIFICATE_BYTES:
+            return {}
+        plain = json.loads(path.read_bytes())
+    except (InputError, OSError, ValueError, RecursionError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
