@@ -1,0 +1,85 @@
+"""`walkthrough.mp4`: the textured mesh along the explored path."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..core.camera import PinholeCamera
+from ..core.errors import BackendError
+from ..core.frames import camera_pose, quat_wxyz_from_rotation, rigid, rotation_from_quat_wxyz
+from ..core.optional import require
+from ..core.progress import SupportsProgress
+from .raster import MeshRasteriser
+
+SIZE_PX = (848, 480)
+FPS = 24
+SHORTEST_S, LONGEST_S = 5.0, 8.0
+WALK_M_S, TURN_RAD_S = 1.2, math.radians(60)
+
+
+def film_poses(Ts_world_path: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Evenly timed camera poses [K, 4, 4] along a path [P, 4, 4]; one full turn at `start` when there is no path."""
+    if len(Ts_world_path) < 2:
+        turns = np.linspace(0, 2 * math.pi, 9)
+        Ts_world_path = np.stack([camera_pose(start[:3, 3], heading_rad=-a) for a in turns])
+    step_m = np.linalg.norm(np.diff(Ts_world_path[:, :3, 3], axis=0), axis=1)
+    q = quat_wxyz_from_rotation(Ts_world_path[:, :3, :3])
+    for i in range(1, len(q)):  # the shorter way round
+        q[i] = -q[i] if q[i] @ q[i - 1] < 0 else q[i]
+    angle = 2 * np.arccos(np.clip((q[1:] * q[:-1]).sum(1), -1, 1))
+    time = np.concatenate([[0], np.cumsum(np.maximum(step_m / WALK_M_S, angle / TURN_RAD_S) + 1e-6)])
+    seconds = min(max(time[-1], SHORTEST_S), LONGEST_S)
+    at = np.linspace(0, time[-1], round(seconds * FPS))
+    k = np.clip(np.searchsorted(time, at, side="right") - 1, 0, len(time) - 2)
+    s = ((at - time[k]) / (time[k + 1] - time[k]))[:, None]
+    position = Ts_world_path[k, :3, 3] * (1 - s) + Ts_world_path[k + 1, :3, 3] * s
+    # A box filter over a third of a second rounds the corners of the path.
+    return np.stack([rigid(R, p) for R, p in zip(_slerp(q[k], q[k + 1], s), _smooth(position), strict=True)])
+
+
+def write_film(path: Path, rasteriser: MeshRasteriser, poses: np.ndarray, progress: SupportsProgress) -> None:
+    """Encode MPEG-4 aside and rename it.
+
+    Raises:
+        DependencyError: OpenCV or numba is missing.
+        BackendError: this build of OpenCV has no encoder.
+    """
+    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
+    camera = PinholeCamera.from_hfov(*SIZE_PX, math.radians(78))
+    # OpenCV picks the container by the suffix.
+    aside = path.with_name(f".{path.stem}.part{path.suffix}")
+    writer = cv2.VideoWriter(str(aside), cv2.VideoWriter_fourcc(*"mp4v"), FPS, SIZE_PX)
+    try:
+        if not writer.isOpened():
+            raise BackendError("OpenCV cannot encode MPEG-4 here; install opencv-python-headless from its wheels")
+        for T_world_cam in progress.track("film", list(poses)):
+            rgb = rasteriser.render(camera, T_world_cam).rgb_u8
+            writer.write(np.ascontiguousarray(rgb[..., ::-1]))
+        writer.release()
+        os.replace(aside, path)
+    finally:
+        writer.release()
+        aside.unlink(missing_ok=True)
+
+
+def _slerp(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Rotations [K, 3, 3] between unit quaternions [K, 4]."""
+    dot = np.clip((a * b).sum(1, keepdims=True), -1, 1)
+    angle = np.arccos(dot)
+    small = angle < 1e-6
+    safe = np.where(small, 1.0, np.sin(angle))
+    wa = np.where(small, 1 - s, np.sin((1 - s) * angle) / safe)
+    wb = np.where(small, s, np.sin(s * angle) / safe)
+    return rotation_from_quat_wxyz(wa * a + wb * b)
+
+
+def _smooth(position: np.ndarray) -> np.ndarray:
+    width = min(9, len(position) // 2 * 2 - 1)
+    if width < 3:
+        return position
+    padded = np.pad(position, ((width // 2, width // 2), (0, 0)), mode="edge")
+    return np.stack([np.convolve(padded[:, c], np.ones(width) / width, "valid") for c in range(3)], -1)
