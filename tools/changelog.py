@@ -58,7 +58,7 @@ def release(page: str, version: str, by_kind: dict[str, list[str]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--release", action="store_true", help="move the fragments into CHANGELOG.md")
     args = parser.parse_args()
     found = fragments(ROOT / "docs" / "changelog.d")

@@ -46,7 +46,7 @@ def advice(message: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--without", action="append", default=[], choices=sorted(MODULES), help="extra to leave out")
     skip = parser.parse_args().without
     broken = 0

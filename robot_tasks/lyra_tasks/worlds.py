@@ -81,7 +81,7 @@ def load_navigation_world(folder: Path) -> NavigationWorld:
     for episode in episodes:
         if not grid.free_at(np.array([episode.start_xy_m, episode.goal_xy_m])).all():
             raise InputError(
-                f"episode {episode.episode_id} starts or ends off the map's free space; generate the world again: {folder}"
+                f"episode {episode.episode_id} starts or ends off free space; generate the world again: {folder}"
             )
     return NavigationWorld(
         folder=Path(folder),
