@@ -172,6 +172,7 @@ class _Run:
             stage.run(
                 StageContext(
                     notes=notes,
+                    manifest=writer.manifest,
                     config=self._config,
                     photo=self._photo or _photo_by_name(writer.manifest.photo),
                     photo_bytes=self._photo_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.config import WorldConfig
+from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
+from ..core.world import Manifest
 from ..core.world_writer import FolderChunkStore, StageNotes
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ class StageContext:
 
     notes: StageNotes
     """Where its files and its facts go, and where the files of earlier stages lie."""
+    manifest: Manifest
+    """Of the world as it stands before the stage."""
     config: WorldConfig
     photo: Photo
     photo_bytes: bytes
@@ -131,18 +136,24 @@ def resolve_backends(config: WorldConfig) -> WorldConfig:
     Raises:
         ConfigError: a back-end that does not exist.
     """
+    from ..generation.geometry import GEOMETRIES
     from ..generation.painter import PAINTERS
 
     geometry, generation = config.geometry, config.generation
     if geometry.backend == "auto":
         geometry = replace(geometry, backend="embedded")
+    _expect_known(GEOMETRIES, geometry.backend)
     if generation.painter == "auto":
         name, why = choose_painter()
         log.info("painter %s: %s", name, why)
         generation = replace(generation, painter=name)
-    elif generation.painter not in PAINTERS.names():
-        PAINTERS.load(generation.painter)  # raises with the list of names
+    _expect_known(PAINTERS, generation.painter)
     return replace(config, geometry=geometry, generation=generation)
+
+
+def _expect_known(registry: Registry, name: str) -> None:
+    if name not in registry.names():
+        registry.load(name)  # refuses it with the list of names; a known one is loaded when it is used
 
 
 def choose_painter() -> tuple[str, str]:
@@ -158,7 +169,7 @@ def _read_photo(path: Path, config: WorldConfig) -> Photo:
 
 def _understand(context: StageContext) -> None:
     from ..core.store import save_geometry
-    from ..generation.geometry import estimate_geometry
+    from ..generation.geometry import GEOMETRIES, estimate_geometry
 
     notes, config = context.notes, context.config.geometry
     geometry = estimate_geometry(context.photo, config, progress=context.progress)
@@ -167,7 +178,9 @@ def _understand(context: StageContext) -> None:
     suffix = Path(context.photo.name).suffix.lower()
     known = suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 8
     (notes.folder / f"photo{suffix if known else '.img'}").write_bytes(context.photo_bytes)
-    notes.backend = geometry.backend
+    notes.backend = notes.model = geometry.backend
+    # What ships with the package is under the package's own licence.
+    notes.weights_licence = getattr(GEOMETRIES.load(config.backend), "weights_licence", "Apache-2.0")
     notes.versions = _versions("numpy", "opencv-python-headless")
     notes.facts = {
         "mode": geometry.mode,
@@ -190,7 +203,8 @@ def _explore(context: StageContext) -> None:
 
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
-    painter = PAINTERS.load(config.generation.painter)()
+    make = PAINTERS.load(config.generation.painter)
+    painter = make(threads=config.generation.threads) if config.generation.painter == "patch" else make()
     with _threads(config.generation.threads):
         views = explore(
             context.photo,
@@ -214,23 +228,91 @@ def _explore(context: StageContext) -> None:
         "views": len(views.views),
         "chunks": chunks,  # undo points: the views that each chunk added
         "path_m": round(_length_m(views.Ts_world_path), 3),
+        "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
     }
 
 
 def _reconstruct(context: StageContext) -> None:
-    raise NotImplementedError
+    from ..core.store import load_views, save_splats
+    from ..reconstruction.reconstruct import reconstruct, write_reconstruction
+
+    notes = context.notes
+    views = load_views(notes.world / "memory")
+    result = reconstruct(views, context.config.reconstruction, progress=context.progress)
+    write_reconstruction(notes.folder, result)
+    save_splats(notes.folder / "memory" / "splats.npz", result.splats)
+    notes.backend = "embedded"
+    notes.versions = _versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
+    notes.facts = {name: _rounded(value) for name, value in sorted(result.metrics.items())}
+    notes.findings = result.report.as_list()
 
 
 def _simulate(context: StageContext) -> None:
-    raise NotImplementedError
+    from ..core.store import load_geometry, load_mesh, load_splats
+    from ..sim.simulate import WorldMeta, write_simulation
+
+    notes, manifest = context.notes, context.manifest
+    geometry = load_geometry(notes.world / "memory" / "geometry.npz")
+    meta = WorldMeta(
+        name=Path(manifest.photo.name).stem or "world",
+        photo_sha256=manifest.photo.sha256,
+        licence=f"weights: {manifest.licence}; the photo's own licence applies",
+        source_file=manifest.photo.name,
+        relative_scale_sigma=geometry.relative_scale_sigma,
+        confidence=geometry.confidence,
+        T_world_cam=geometry.T_world_cam,
+        camera=geometry.camera,
+        generator=manifest.generator,
+        extra={"world_id": manifest.id, "seed": str(manifest.seed), "painter": context.config.generation.painter},
+    )
+    result = write_simulation(
+        notes.folder,
+        load_mesh(notes.world / "memory" / "mesh.npz"),
+        load_splats(notes.world / "memory" / "splats.npz"),
+        cfg=context.config.simulation,
+        meta=meta,
+        seed=context.config.seed,
+        progress=context.progress,
+    )
+    notes.backend = "usd"
+    notes.versions = _versions("numpy", "usd-core", "scipy", "fast-simplification")
+    notes.facts = {
+        "collider": result.plan.mode,
+        "boxes": len(result.plan.boxes),
+        "episodes": len(result.episodes),
+        "free_space": result.space.stats,
+        "ray_error_median_m": _rounded(result.ray_error_median_m),
+        "ray_error_p95_m": _rounded(result.ray_error_p95_m),
+    }
+    notes.findings = result.report.as_list()
 
 
 def _certify(context: StageContext) -> None:
-    raise NotImplementedError
+    from ..certify import certify_world
+
+    notes = context.notes
+    certificate = certify_world(notes.world, cfg=context.config.certificate, progress=context.progress)
+    notes.backend = "physx"
+    notes.versions = _versions("ovphysx", "usd-core", "numpy")
+    notes.facts = {
+        "verdict": certificate.verdict,
+        "summary": certificate.summary,
+        "failed": [line.id for line in certificate.failed],
+        "not_measured": [line.id for line in certificate.not_measured],
+    }
 
 
 def _preview(context: StageContext) -> None:
-    raise NotImplementedError
+    from ..preview import write_preview
+
+    write_preview(context.notes.world, progress=context.progress)
+    context.notes.backend = "embedded"
+    context.notes.versions = _versions("numpy", "pillow", "opencv-python-headless")
+
+
+def _rounded(value: float) -> float | None:
+    """Six digits are plenty; what JSON cannot say becomes null."""
+    return round(float(value), 6) if math.isfinite(value) else None
 
 
 @contextmanager

@@ -225,10 +225,10 @@ def world_id(photo_sha256: str, config: Mapping[str, Any]) -> str:
 def strictest_licence(licences: Iterable[str]) -> str:
     """The licence that binds a work made of parts; unknown texts count as stricter than all known ones.
 
-    Several unknown licences are joined, because nothing says that one of them contains the others. "none" means that
-    no weights took part, so nothing but the rights in the photo binds the work.
+    Several unknown licences are joined, because nothing says that one of them contains the others. A text that begins
+    with "none" means that no foreign weights took part, so nothing but the rights in the photo binds the work.
     """
-    parts = sorted({text for text in licences if text and text.lower() != "none"})
+    parts = sorted({text for text in licences if text and not text.lower().startswith("none")})
     unknown = [text for text in parts if text not in _LICENCE_ORDER]
     if unknown:
         return " AND ".join(unknown)
