@@ -1,44 +1,38 @@
 """Imports every package that the extras bring and names what is missing, system libraries with their Debian package.
 
-python tools/probe_install.py [--without EXTRA]
+    python tools/probe_install.py
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import re
 import sys
 
-MODULES = {
-    "gen": ("torch", "diffusers", "cv2", "numba", "scipy", "embreex.rtcore_scene"),
-    "recon": ("trimesh", "xatlas", "fast_simplification"),
-    "sim": ("pxr.Usd",),
-    "physx": ("ovphysx", "ovstage", "physx_usd_schemas"),
-}
+from lyra.worldgen.cli.doctor import PACKAGES, probe_imports
+
 DEBIAN = {
-    "libGL.so": "libgl1",
     "libEGL.so": "libegl1",
+    "libGL.so": "libgl1",
     "libGLU.so": "libglu1-mesa",
-    "libgomp.so": "libgomp1",
-    "libglib-2.0.so": "libglib2.0-0",
-    "libgthread-2.0.so": "libglib2.0-0",
-    "libusb-1.0.so": "libusb-1.0-0",
-    "libX11.so": "libx11-6",
-    "libXt.so": "libxt6",
-    "libSM.so": "libsm6",
     "libICE.so": "libice6",
+    "libSM.so": "libsm6",
+    "libX11.so": "libx11-6",
     "libXext.so": "libxext6",
     "libXrender.so": "libxrender1",
+    "libXt.so": "libxt6",
+    "libglib-2.0.so": "libglib2.0-0",
+    "libgomp.so": "libgomp1",
+    "libgthread-2.0.so": "libglib2.0-0",
     "libstdc++.so": "libstdc++6",
+    "libusb-1.0.so": "libusb-1.0-0",
     "libvulkan.so": "libvulkan1",
 }
 """Stem of a shared library: the Debian package that brings it."""
 
 
-def advice(message: str) -> str:
+def advice(problem: str) -> str:
     """What to do about an import error."""
-    match = re.search(r"(lib[\w+.-]*?\.so)[.\d]*: cannot open shared object file", message)
+    match = re.search(r"(lib[\w+.-]*?\.so)[.\d]*: cannot open shared object file", problem)
     if not match:
         return "run tools/quickstart.sh again; if that does not help, remove .venv first"
     package = DEBIAN.get(match[1])
@@ -46,18 +40,11 @@ def advice(message: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--without", action="append", default=[], choices=sorted(MODULES), help="extra to leave out")
-    skip = parser.parse_args().without
-    broken = 0
-    for extra, modules in MODULES.items():
-        for module in modules if extra not in skip else ():
-            try:
-                importlib.import_module(module)
-            except (ImportError, OSError) as error:
-                broken += 1
-                print(f"error: {module} ({extra}) cannot be imported: {error}\n  {advice(str(error))}", file=sys.stderr)
-    return 3 if broken else 0
+    wanted = {package.module: package for package in PACKAGES if package.extra}
+    problems = {module: text for module, text in probe_imports(list(wanted)).items() if text}
+    for module, text in problems.items():
+        print(f"error: {wanted[module].distribution} cannot be imported: {text}\n  {advice(text)}", file=sys.stderr)
+    return 3 if problems else 0
 
 
 if __name__ == "__main__":

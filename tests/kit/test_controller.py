@@ -150,7 +150,7 @@ def test_a_result_that_beats_the_cancel_is_kept(photo):
     controller.poll()
     controller.cancel()
     controller.poll()
-    assert controller.state.phase is Phase.DONE and "not measured" in controller.state.message
+    assert controller.state.phase is Phase.DONE and "not fully measured" in controller.state.message
 
 
 def test_progress_after_cancel_does_not_revive_the_bar(photo):

@@ -44,7 +44,7 @@ class JobState:
     folder: str | None = None
     """The finished world."""
     passed: bool | None = None
-    """Verdict of the certificate; None before the end or when nothing could be measured."""
+    """Verdict of the certificate; None before the end or when not all could be measured."""
 
     @property
     def busy(self) -> bool:
@@ -152,7 +152,7 @@ class WorldgenController:
             self._deliver(self._result)
 
     def _deliver(self, result: ResultEvent) -> None:
-        verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not measured"}[result.passed]
+        verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not fully measured"}[result.passed]
         self._set(
             JobState(
                 phase=Phase.DONE,

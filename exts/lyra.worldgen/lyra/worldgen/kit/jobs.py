@@ -69,7 +69,7 @@ class ResultEvent:
 
     folder: str
     passed: bool | None
-    """Verdict of the certificate; None when nothing could be measured."""
+    """Verdict of the certificate; None when not all could be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
