@@ -108,7 +108,7 @@ def test_a_shim_that_does_not_run_is_passed_over(tmp_path):
         ("docs/a.md", b"\xff\xfe\n", "not UTF-8"),
         ("docs/a.png", b"\0" * 500_001, "the limit is 500000"),
         ("exts/w.safetensors", b"\0" * 8_000_001, "the limit is 8000000"),
-        ("exts/a.py", b"assert x.shape == (3,)\n", "bare assert"),
+        ("exts/a.py", b"assert x.shape == (3,)\n", "assert without a message"),
         ("exts/a.py", b"x = np.random.rand(3)\n", "global random generator"),
         ("tools/a.py", b"# TO" + b"DO: later\n", "unfinished mark"),
     ],
@@ -125,6 +125,7 @@ def test_file_rules_see_what_they_should(name, data, said):
         ("docs/a.md", b"worlds/kitchen and https://example.org/home/x\n"),
         ("exts/w.safetensors", b"\0" * 600_000),
         ("exts/a.py", b"generator.random(3)\n"),
+        ("exts/a.py", b'assert x.shape[1] == 3, "ours has three columns"\n'),
         ("docs/empty.md", b""),
     ],
 )

@@ -23,8 +23,8 @@ PATTERNS = {
     "a breakpoint": re.compile(r"^\s*(?:breakpoint\(\)|import i?pdb)", re.MULTILINE),
 }
 PYTHON_PATTERNS = {
-    "a bare assert on a caller's array (raise InputError instead)": re.compile(
-        r"^\s*assert [\w.]+\.shape\b.*", re.MULTILINE
+    "an assert without a message (and for a caller's array raise InputError)": re.compile(
+        r"^\s*assert [^\n]*\.shape\b(?![^\n]*, f?\")[^\n]*$", re.MULTILINE
     ),
     "logging configured by a library": re.compile(r"\blogging\.basicConfig\("),
     "a global random generator": re.compile(r"\bnp\.random\.(?:seed|rand|randn|randint|shuffle|choice)\("),
