@@ -16,13 +16,19 @@ from ..core.progress import SupportsProgress
 from .raster import MeshRasteriser
 
 SIZE_PX = (848, 480)
-FPS = 24
-SHORTEST_S, LONGEST_S = 5.0, 8.0
-WALK_M_S, TURN_RAD_S = 1.2, math.radians(60)
+HFOV_RAD = math.radians(85)
+FPS = 20
+SHORTEST_S, LONGEST_S = 5.0, 10.0
+WALK_M_S, TURN_RAD_S = 1.2, math.radians(50)
+HURRY = 1.4
+"""A long path is walked this much faster before the film ends short of its end."""
 
 
 def film_poses(Ts_world_path: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Evenly timed camera poses [K, 4, 4] along a path [P, 4, 4]; one full turn at `start` when there is no path."""
+    """Evenly timed camera poses [K, 4, 4] along a path [P, 4, 4]; one full turn at `start` when there is no path.
+
+    A path that would make a film longer than `LONGEST_S` even in a hurry is shown up to there.
+    """
     if len(Ts_world_path) < 2:
         turns = np.linspace(0, 2 * math.pi, 9)
         Ts_world_path = np.stack([camera_pose(start[:3, 3], heading_rad=-a) for a in turns])
@@ -33,7 +39,7 @@ def film_poses(Ts_world_path: np.ndarray, start: np.ndarray) -> np.ndarray:
     angle = 2 * np.arccos(np.clip((q[1:] * q[:-1]).sum(1), -1, 1))
     time = np.concatenate([[0], np.cumsum(np.maximum(step_m / WALK_M_S, angle / TURN_RAD_S) + 1e-6)])
     seconds = min(max(time[-1], SHORTEST_S), LONGEST_S)
-    at = np.linspace(0, time[-1], round(seconds * FPS))
+    at = np.linspace(0, min(time[-1], LONGEST_S * HURRY), round(seconds * FPS))
     k = np.clip(np.searchsorted(time, at, side="right") - 1, 0, len(time) - 2)
     s = ((at - time[k]) / (time[k + 1] - time[k]))[:, None]
     position = Ts_world_path[k, :3, 3] * (1 - s) + Ts_world_path[k + 1, :3, 3] * s
@@ -49,7 +55,7 @@ def write_film(path: Path, rasteriser: MeshRasteriser, poses: np.ndarray, progre
         BackendError: this build of OpenCV has no encoder.
     """
     cv2 = require("cv2", extra="recon", package="opencv-python-headless")
-    camera = PinholeCamera.from_hfov(*SIZE_PX, math.radians(78))
+    camera = PinholeCamera.from_hfov(*SIZE_PX, HFOV_RAD)
     # OpenCV picks the container by the suffix.
     aside = path.with_name(f".{path.stem}.part{path.suffix}")
     writer = cv2.VideoWriter(str(aside), cv2.VideoWriter_fourcc(*"mp4v"), FPS, SIZE_PX)

@@ -8,7 +8,7 @@ import numpy as np
 NEAR_M = 0.03
 
 
-@numba.njit(cache=True, fastmath=False)
+@numba.njit(cache=True, error_model="numpy")
 def fill(vertices_cam, faces, uv, fx, fy, cx, cy, depth, face_of, u_of, v_of):  # pragma: no cover - compiled
     """Nearest triangle of every pixel: depth (inf before), face (-1 before), texture coordinates."""
     h, w = depth.shape
@@ -40,7 +40,7 @@ def fill(vertices_cam, faces, uv, fx, fy, cx, cy, depth, face_of, u_of, v_of):  
             _triangle(poly[0], poly[k], poly[k + 1], f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, inline="always", error_model="numpy")
 def _triangle(a, b, c, f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w):  # pragma: no cover - compiled
     ia, ib, ic = 1 / a[2], 1 / b[2], 1 / c[2]
     ax, ay = fx * a[0] * ia + cx, fy * a[1] * ia + cy
@@ -93,10 +93,11 @@ def _triangle(a, b, c, f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w):  # 
                 v_of[y, x] = (wa * a[4] * ia + wb * b[4] * ib + wc * c[4] * ic) * z
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def shade(depth, face_of, u_of, v_of, texels_per_m, focal_px, level0, level1, level2, out):  # pragma: no cover
     """Bilinear colours from the level of the texture whose texels are as large as pixels; misses stay."""
     h, w = depth.shape
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
     for y in range(h):
         for x in range(w):
             f = face_of[y, x]
@@ -109,18 +110,21 @@ def shade(depth, face_of, u_of, v_of, texels_per_m, focal_px, level0, level1, le
             elif texels > 1.4:
                 texture = level1
             th, tw = texture.shape[0], texture.shape[1]
-            s = min(max(u_of[y, x] * tw - 0.5, 0.0), tw - 1.0)
-            t = min(max((1 - v_of[y, x]) * th - 0.5, 0.0), th - 1.0)
-            s0, t0 = int(s), int(t)
+            s = min(max(u_of[y, x] * np.float32(tw) - half, zero), np.float32(tw - 1))
+            t = min(max((one - v_of[y, x]) * np.float32(th) - half, zero), np.float32(th - 1))
+            s0, t0 = np.int32(s), np.int32(t)
             s1, t1 = min(s0 + 1, tw - 1), min(t0 + 1, th - 1)
-            fs, ft = s - s0, t - t0
+            # Weights in 1/256 keep the look-ups in integers.
+            fs, ft = np.int32((s - np.float32(s0)) * 256), np.int32((t - np.float32(t0)) * 256)
+            w00, w01 = (256 - fs) * (256 - ft), fs * (256 - ft)
+            w10, w11 = (256 - fs) * ft, fs * ft
             for c in range(3):
-                top = texture[t0, s0, c] * (1 - fs) + texture[t0, s1, c] * fs
-                bottom = texture[t1, s0, c] * (1 - fs) + texture[t1, s1, c] * fs
-                out[y, x, c] = np.uint8(top * (1 - ft) + bottom * ft + 0.5)
+                total = w00 * texture[t0, s0, c] + w01 * texture[t0, s1, c]
+                total += w10 * texture[t1, s0, c] + w11 * texture[t1, s1, c]
+                out[y, x, c] = np.uint8((total + 32768) >> 16)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def sky(face_of, up_cam, fx, fy, cx, cy, low, top, out):  # pragma: no cover - compiled
     """A gradient by elevation where nothing was hit."""
     h, w = face_of.shape

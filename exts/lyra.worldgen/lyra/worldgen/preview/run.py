@@ -146,8 +146,8 @@ def _top_tile(world: WorldData) -> Tile:
     from PIL import Image, ImageDraw
 
     view = draw_top_view(world, Raycaster(world.solid), long_side_px=780)
-    drives = _certificate(world.folder).get("drives")
-    traces, caption = _traces(drives), "from above: free space green, driven in PhysX"
+    drives = read_certificate(world.folder).get("drives")
+    traces, caption = traces_of(drives), "from above: free space green, driven in PhysX"
     if not traces:
         planned = plan_drives(world, analyse(world.grid, world.robot_radius_m), 4)
         traces = [(d.route_xy_m, True) for d in planned if d.route_xy_m is not None]
@@ -193,7 +193,7 @@ def _collider_tile(world: WorldData, camera: PinholeCamera, backdrop_u8: np.ndar
 
 
 def _chips(world: WorldData) -> list[Chip]:
-    certificate = _certificate(world.folder)
+    certificate = read_certificate(world.folder)
     verdict = str(certificate.get("verdict", ""))
     shown = {"passed": "certified", "failed": "not certified", "incomplete": "not measured"}.get(
         verdict, "no certificate"
@@ -209,7 +209,7 @@ def _chips(world: WorldData) -> list[Chip]:
     return chips
 
 
-def _certificate(folder: Path) -> dict[str, Any]:
+def read_certificate(folder: Path) -> dict[str, Any]:
     """What the certificate says; nothing when there is none or it is damaged."""
     try:
         plain = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
@@ -218,7 +218,8 @@ def _certificate(folder: Path) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _traces(drives: object) -> list[tuple[np.ndarray, bool]]:
+def traces_of(drives: object) -> list[tuple[np.ndarray, bool]]:
+    """(positions [K, 2], reached) of the `drives` of a certificate that make sense."""
     traces = []
     for drive in drives if isinstance(drives, list) else []:
         try:

@@ -53,10 +53,17 @@ def draw_sheet(title: str, chips: list[Chip], rows: list[tuple[list[Tile], float
     x = WIDTH_PX - MARGIN
     for chip in chips:
         font = _font(22)
-        length = int(draw.textlength(chip.text, font=font)) + 32
+        # Pillow's font has no superscript two, so area units get theirs drawn.
+        head, squared, tail = chip.text.partition("²")
+        two = draw.textlength("2", font=_font(14)) if squared else 0
+        widths = [draw.textlength(head, font=font), two, draw.textlength(tail, font=font)]
+        length = int(sum(widths)) + 32
         x -= length
         draw.rounded_rectangle((x, 22, x + length, 62), 20, fill=chip.rgb)
-        draw.text((x + length // 2, 42), chip.text, font=font, fill=INK, anchor="mm")
+        draw.text((x + 16, 42), head, font=font, fill=INK, anchor="lm")
+        if squared:
+            draw.text((x + 16 + widths[0], 36), "2", font=_font(14), fill=INK, anchor="lm")
+            draw.text((x + 16 + widths[0] + two, 42), tail, font=font, fill=INK, anchor="lm")
         x -= 10
     draw.text((MARGIN, 42), _fitting(draw, title, x - MARGIN - 20), font=_font(34), fill=INK, anchor="lm")
     y = HEADER
