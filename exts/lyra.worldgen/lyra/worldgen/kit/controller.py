@@ -152,12 +152,12 @@ class WorldgenController:
             self._deliver(self._result)
 
     def _deliver(self, result: ResultEvent) -> None:
-        verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not fully measured"}[result.passed]
+        verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not fully measured"}
         self._set(
             JobState(
                 phase=Phase.DONE,
                 fraction=1.0,
-                message=f"Done, {verdict}: {result.folder}",
+                message=f"Done, {verdict[result.passed]}: {result.folder}",
                 folder=result.folder,
                 passed=result.passed,
             )
