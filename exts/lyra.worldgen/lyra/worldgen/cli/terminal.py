@@ -16,6 +16,8 @@ from ..core.progress import Progress
 
 BAR_CELLS = 24
 REDRAW_S = 0.1
+MIN_GROWN = 0.05
+"""Progress that a run must have made before its speed says anything; the first percent pay for imports."""
 PLAIN_LINE_S = 10.0
 """Longest silence of a run whose output is no terminal [s]."""
 
@@ -35,7 +37,7 @@ class Eta:
             self._start = (now, fraction)
         began, first = self._start
         grown = fraction - first
-        if grown < 0.02 or now - began < 1.0:
+        if grown < MIN_GROWN or now - began < 1.0:
             return None
         return (now - began) / grown * (1.0 - fraction)
 

@@ -53,7 +53,9 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     world = load_world(Path(args.folder))
     problems = world.check_files()
     manifest = world.manifest
-    changed = differing_keys(resolved_dict(WorldConfig()), manifest.config)
+    default = resolved_dict(WorldConfig())
+    chosen = [key for key in ("geometry.backend", "generation.painter") if _value(default, key) == "auto"]
+    changed = [key for key in differing_keys(default, manifest.config) if key not in chosen]
     state = "finished" if world.finished else "unfinished: generate again with the same photo and settings to go on"
     scale = manifest.scale
     rows = [
