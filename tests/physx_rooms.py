@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from lyra.worldgen.core.mesh import TriMesh
+from lyra.worldgen.core.mesh import Label, TriMesh
 from lyra.worldgen.core.store import save_mesh
 from rooms import AnalyticRoom, analytic_room
 
@@ -124,6 +125,7 @@ def write_room_world(
     flipped: bool = False,
     missing_from_map: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None,
     episodes: int = 4,
+    open_sky: bool = False,
 ) -> AnalyticRoom:
     """Write the parts of a world folder that certificate and preview read.
 
@@ -134,13 +136,18 @@ def write_room_world(
         flipped: the collider is one triangle mesh whose faces point out of free space.
         missing_from_map: (lowest, highest) corner of a box that collides while the map calls its place free.
         episodes: number of navigation episodes.
+        open_sky: the ceiling is sky: seen, and not collided with.
     """
     room = room or analytic_room()
     (folder / "memory").mkdir(parents=True, exist_ok=True)
     (folder / "nav").mkdir(exist_ok=True)
     mesh = textured(room.mesh())
+    if open_sky and mesh.face_labels is not None:
+        sky = np.where(mesh.face_labels == Label.CEILING, Label.SKY, mesh.face_labels).astype(np.uint8)
+        mesh = replace(mesh, face_labels=sky)
     save_mesh(folder / "memory" / "mesh.npz", mesh)
-    colliders = [_cube(f"slab_{i}", lo, hi) for i, (lo, hi) in enumerate(shell_boxes(room, hole))]
+    slabs = shell_boxes(room, hole)[open_sky:]  # the ceiling comes first
+    colliders = [_cube(f"slab_{i}", lo, hi) for i, (lo, hi) in enumerate(slabs)]
     colliders += [_cube(f"box_{i}", np.array(lo), np.array(hi)) for i, (lo, hi) in enumerate(room.boxes_m)]
     if flipped:
         inside_out = TriMesh(vertices=mesh.vertices, faces=np.ascontiguousarray(mesh.faces[:, ::-1]))

@@ -151,6 +151,35 @@ def test_open_wall_is_found(tmp_path):
     assert {"bounds.around", "shots.inside"} <= {line.id for line in certificate.failed}
 
 
+@needs_physx
+@pytest.mark.slow
+def test_open_sky_is_no_defect(tmp_path):
+    """Under open sky nothing is shot upwards, rays into the sky are not compared, and the world passes."""
+    pytest.importorskip("ovphysx", reason="PhysX is not installed")
+    write_room_world(tmp_path / "yard", open_sky=True)
+    certificate = certify_world(tmp_path / "yard")
+    assert certificate.passed, certificate.summary
+    assert certificate.facts["outdoors"] is True
+
+
+@needs_physx
+@pytest.mark.slow
+def test_a_world_without_free_space_fails(tmp_path):
+    """A map without a free cell gives nothing to drop on or to drive: the certificate is written and fails."""
+    pytest.importorskip("ovphysx", reason="PhysX is not installed")
+    from PIL import Image
+
+    write_room_world(tmp_path / "room", episodes=0)
+    picture = tmp_path / "room" / "nav" / "map.png"
+    with Image.open(picture) as image:
+        size = image.size
+    Image.new("L", size, 0).save(picture)
+    certificate = certify_world(tmp_path / "room")
+    assert certificate.verdict == "failed"
+    assert "space.area" in {line.id for line in certificate.failed}
+    assert {"drops.landed", "drive.success"} <= {line.id for line in certificate.not_measured}
+
+
 def without_physx(tmp_path: Path) -> str:
     """PYTHONPATH entry in front of which PhysX cannot be imported."""
     blocked = tmp_path / "blocked"

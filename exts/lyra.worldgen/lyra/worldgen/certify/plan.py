@@ -105,11 +105,13 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
 
 
 def plan_drives(world: WorldData, space: FreeSpace, count: int, *, longest_m: float = 12.0) -> tuple[PlannedDrive, ...]:
-    """`count` episodes spread over the file, with routes; none longer than `longest_m` while there are shorter ones."""
+    """`count` episodes of spread lengths with routes; none longer than `longest_m` while there are shorter ones."""
     short = [e for e in world.episodes if e.geodesic_m <= longest_m] or list(world.episodes)
     if not short or count < 1:
         return ()
-    picks = [short[i] for i in np.unique(np.linspace(0, len(short) - 1, count).round().astype(int))]
+    # Long drives find more than short ones; the shortest quarter is left out.
+    short.sort(key=lambda e: (e.geodesic_m, e.start_xy_m, e.goal_xy_m))
+    picks = [short[i] for i in np.unique(np.linspace(0.25, 1, count) * (len(short) - 1) + 0.5).astype(int)]
     planner = RoutePlanner(space)
     return tuple(PlannedDrive(episode=e, route_xy_m=planner.route(e.start_xy_m, e.goal_xy_m)) for e in picks)
 

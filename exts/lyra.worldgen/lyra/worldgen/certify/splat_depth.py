@@ -14,6 +14,8 @@ from .world_data import WorldData
 
 COMPARED_M = 10.0
 """Farther surfaces are scenery: nobody measures them by splats [m]."""
+LIMIT_PERCENT = 1.5
+"""What depth cameras are off by; splats are soft, so their depth errs in proportion to the distance."""
 COVERED = 0.9
 """Opacity from which a pixel's depth means something."""
 
@@ -25,7 +27,7 @@ def splat_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
     title = "Splats lie where the colliders are"
     try:
         splats = read_splats_ply(world.folder / "splats.ply")
-        errors, covered, counted = [], 0, 0
+        errors, relative, covered, counted = [], [], 0, 0
         for i, (camera, T_world_cam) in enumerate(plan.splat_views):
             image = render_splats(splats, camera, T_world_cam)
             middle = slice(SPLAT_STRIDE // 2, None, SPLAT_STRIDE)
@@ -37,25 +39,32 @@ def splat_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
             counted += int(near.sum())
             sure = near & (alpha >= COVERED)
             errors.append(np.abs(range_m - collider_m)[sure])
+            relative.append(errors[-1] / collider_m[sure])
     except (InputError, DependencyError) as error:
         return [
             Line(
-                id="splats.median", title=title, measured=None, unit="cm", limit=3.0, detail=str(error).splitlines()[0]
+                id="splats.median",
+                title=title,
+                measured=None,
+                unit="%",
+                limit=LIMIT_PERCENT,
+                detail=str(error).splitlines()[0],
             )
         ]
-    error = np.concatenate(errors)
+    error, share = np.concatenate(errors), np.concatenate(relative)
+    absolute = f"median {100 * np.median(error):.1f} cm; " if len(error) else ""
     detail = (
-        f"{len(error)} pixels of {len(plan.splat_views)} views nearer than {COMPARED_M:g} m; "
-        f"splats cover {100 * covered / max(counted, 1):.1f} % of them."
+        f"{len(error)} pixels of {len(plan.splat_views)} views nearer than {COMPARED_M:g} m, relative to the distance; "
+        f"{absolute}splats cover {100 * covered / max(counted, 1):.1f} % of them."
     )
-    median, p95 = (100 * float(np.percentile(error, q)) if len(error) else None for q in (50, 95))
+    median, p95 = (100 * float(np.percentile(share, q)) if len(share) else None for q in (50, 95))
     return [
-        Line(id="splats.median", title=title, measured=median, unit="cm", limit=3.0, detail=detail),
+        Line(id="splats.median", title=title, measured=median, unit="%", limit=LIMIT_PERCENT, detail=detail),
         Line(
             id="splats.p95",
-            title="The same for the worst twentieth",
+            title="The same for the worst twentieth of the pixels",
             measured=p95,
-            unit="cm",
-            detail="Soft edges of splats make this large at outlines; ground truth comes from the mesh.",
+            unit="%",
+            detail="Soft outlines of splats make this large; take ground truth depth from the mesh.",
         ),
     ]

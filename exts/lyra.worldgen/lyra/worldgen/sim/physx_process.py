@@ -93,7 +93,7 @@ def run_physx_job(
 def _wait(child: subprocess.Popen[bytes], log: Path, timeout_s: float, progress: SupportsProgress) -> int | None:
     """Exit code, or None after the timeout."""
     deadline = time.monotonic() + timeout_s
-    last: tuple[int, int] = (0, 0)
+    last: tuple[int, int] = (0, 1)
     while True:
         try:
             return child.wait(_POLL_S)
