@@ -8,7 +8,7 @@ import pytest
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.generation.painter import RingPanorama
 from lyra.worldgen.generation.pipeline import _Scene
-from lyra.worldgen.generation.planes import PlaneTexture, plane_cells
+from lyra.worldgen.generation.planes import PlaneTexture, common_material, plane_cells
 from rooms import analytic_room
 
 
@@ -58,3 +58,14 @@ def test_ring_is_read_along_rays_from_the_first_camera(ceiling: bool) -> None:
     behind = np.array([[4.9, -2.3, 0.2]])  # in the shadow of the first box
     assert not scene.recall_ring(behind)[1].any()
     assert scene.mesh.face_labels is not None and (scene.mesh.face_labels == Label.OBJECT).any()
+
+
+def test_common_material_leaves_out_what_is_no_floor() -> None:
+    """A red bench on a grey floor is no source, the unevenly lit floor is."""
+    rng = np.random.default_rng(1)
+    light = np.linspace(90, 150, 120)[:, None, None]
+    rgb = np.clip(light + rng.normal(0, 8, (120, 120, 3)), 0, 255).astype(np.uint8)
+    rgb[70:100, 20:60] = [200, 40, 40]
+    keep = common_material(rgb, np.ones((120, 120), bool))
+    assert not keep[72:98, 22:58].any()
+    assert keep[8:60, 8:112].mean() > 0.9

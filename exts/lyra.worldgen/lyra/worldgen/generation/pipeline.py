@@ -27,7 +27,7 @@ from ..core.views import (
 )
 from .cache import SpatialCache
 from .painter import Painter, PaintHint, RingPanorama
-from .planes import MIN_SOURCE_PX, PlaneTexture, plane_cells
+from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
 from .proxy import build_proxy, clear_start, full_turn
 from .trajectory import TURN_VIEWS, FreeSpace, Stop, film_path, free_space, plan_stops
 from .warp import forward_warp, reference_K
@@ -186,7 +186,7 @@ class WorldPipeline:
                     known=(known | ~blind).reshape(1, *shape),
                     labels=np.full((1, *shape), label, np.uint8),
                     source_rgb_u8=picture,
-                    source_ok=from_photo.reshape(shape),
+                    source_ok=common_material(picture, from_photo.reshape(shape)),
                     source_labels=np.full(shape, label, np.uint8),
                     prompt=self.cfg.prompt,
                 ),

@@ -57,3 +57,25 @@ def plane_cells(radius_m: float, z_m: float) -> tuple[np.ndarray, float]:
     axis = (np.arange(side) + 0.5 - side / 2) * cell
     x, y = np.meshgrid(axis, axis)
     return np.stack([x, y, np.full_like(x, z_m)], -1), cell
+
+
+def common_material(rgb_u8: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """[S, S] bool: candidate cells that look like most of the plane.
+
+    What was taken for floor but is none (the rim of a fountain, a bench cut off by the picture's edge) covers less of it
+    than the floor does, so a robust distance from the median colour leaves it out. Edges of the candidate area are left
+    out too: colours mix there.
+    """
+    import cv2
+
+    inner = cv2.erode(candidates.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    if inner.sum() < MIN_SOURCE_PX:
+        return candidates
+    lab = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2LAB).astype(np.float32)
+    weight = cv2.GaussianBlur(candidates.astype(np.float32), (0, 0), 3)
+    smooth = cv2.GaussianBlur(lab * candidates[..., None], (0, 0), 3) / np.maximum(weight, 1e-3)[..., None]
+    # Light falls unevenly on one material: lightness counts less than hue.
+    distance = np.linalg.norm((smooth - np.median(smooth[inner], axis=0)) * [0.5, 1.0, 1.0], axis=-1)
+    limit = max(3.0 * float(np.median(distance[inner])), 6.0)
+    keep = inner & (distance <= limit)
+    return keep if keep.sum() >= MIN_SOURCE_PX else candidates
