@@ -1,6 +1,6 @@
 """Imports every package that the extras bring and names what is missing, system libraries with their Debian package.
 
-    python tools/probe_install.py
+python tools/probe_install.py
 """
 
 from __future__ import annotations
