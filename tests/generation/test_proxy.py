@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lyra.worldgen.core.camera import PinholeCamera
+from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.core.views import PolarLayout
 from lyra.worldgen.generation.proxy import boundary_polygon, build_proxy, clear_start, full_turn, object_prisms
-from lyra.worldgen.generation.trajectory import CLEARANCE_M, free_space, plan_stops, spread_places
+from lyra.worldgen.generation.trajectory import CLEARANCE_M, Stop, free_space, plan_stops, spread_places
 
 
 def sector(
@@ -108,7 +110,9 @@ def test_camera_never_enters_geometry(span: float, seed: int) -> None:
     a = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     around = np.stack([np.cos(a), np.sin(a), np.zeros_like(a)], 1)
     for path in ("turn", "forward", "loop", "auto"):
-        for stop in plan_stops(layout, space, path=path):
+        camera = PinholeCamera.from_hfov(64, 48, 1.4)
+        home = Stop(Ts_world_cam=camera_pose(np.array([0.0, 0.0, 1.5]))[None], camera=camera)
+        for stop in plan_stops(layout, space, path=path, camera=camera, home=home):
             for T in stop.Ts_world_cam[:1]:
                 assert np.hypot(*T[:2, 3]) == 0 or space.clearance_at(T[:2, 3]) > CLEARANCE_M
                 for height in (0.3, 1.5):

@@ -29,7 +29,7 @@ from .cache import SpatialCache
 from .painter import Painter, PaintHint, RingPanorama
 from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
 from .proxy import build_proxy, clear_start, full_turn
-from .trajectory import TURN_VIEWS, FreeSpace, Stop, film_path, free_space, plan_stops
+from .trajectory import WIDE_HFOV_RAD, FreeSpace, Stop, film_path, free_space, plan_stops
 from .warp import forward_warp, reference_K
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,14 @@ class WorldPipeline:
         cache = SpatialCache()
         cache.add(self.seed_view(photo, geometry, scene))
         self.paint_planes(geometry, scene, cache, seed=seed)
-        stops = plan_stops(layout, scene.space, path=self.cfg.path)
+        width = self.cfg.view_long_side_px
+        stops = plan_stops(
+            layout,
+            scene.space,
+            path=self.cfg.path,
+            camera=PinholeCamera.from_hfov(width, width * 3 // 4, WIDE_HFOV_RAD),
+            home=Stop(Ts_world_cam=geometry.T_world_cam[None], camera=geometry.camera),
+        )
         total = sum(len(s.Ts_world_cam) for s in stops)
         done = 0
         for index, stop in enumerate(stops):
@@ -127,17 +134,20 @@ class WorldPipeline:
                 continue
             first = cache.next_id
             for T_world_cam in stop.Ts_world_cam:
-                cache.add(self.paint_view(scene, cache, stop, T_world_cam, seed=seed))
+                cache.add(self.paint_view(scene, cache, stop.camera, T_world_cam, seed=seed))
                 done += 1
                 progress.step("explore", done, total)
             store.save_chunk(index, _record_from_views([v for v in cache if v.view_id >= first]))
-        closing = cache.views[TURN_VIEWS]
+        seed_view, turned, home = cache.views[0], cache.views[1], cache.views[-1]
         return WorldViews(
             views=cache.views,
             proxy=scene.mesh,
             ceiling_m=layout.ceiling_m,
             Ts_world_path=film_path(stops),
-            metrics={"loop_closure_psnr_db": closure_psnr_db(cache.views[0], closing)},
+            metrics={
+                "loop_closure_psnr_db": _psnr_db(home.rgb_u8, seed_view.rgb_u8, home.source == SOURCE_WARPED),
+                "forward_warp_psnr_db": warped_psnr_db(seed_view, turned),
+            },
         )
 
     def seed_view(self, photo: Photo, geometry: PhotoGeometry, scene: _Scene) -> RgbdView:
@@ -195,11 +205,9 @@ class WorldPipeline:
             scene.planes[label] = PlaneTexture(z_m=z_m, cell_m=cell_m, rgb_u8=painted, known=wanted)
 
     def paint_view(
-        self, scene: _Scene, cache: SpatialCache, stop: Stop, T_world_cam: np.ndarray, *, seed: int
+        self, scene: _Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray, *, seed: int
     ) -> RgbdView:
         """One new view: depth from the proxy, colour from memory, ring and planes, the rest from the painter."""
-        width = self.cfg.view_long_side_px
-        camera = PinholeCamera.from_hfov(width, width * 3 // 4, stop.hfov_rad)
         image = scene.raycaster.render(camera, T_world_cam)
         hit = image.hit.reshape(-1)
         depth = np.where(image.hit, image.depth_z_m, 0.0)
@@ -253,26 +261,30 @@ class WorldPipeline:
         return painted
 
 
-def closure_psnr_db(photo_view: RgbdView, closing: RgbdView) -> float:
-    """How well the photo is found again after the turn [dB].
+def warped_psnr_db(photo_view: RgbdView, turned: RgbdView) -> float:
+    """How well the photo is found again in another view [dB].
 
-    The closing view is warped forward into the photo's camera with nothing but its own depth, so an error of colour,
-    depth or pose anywhere in the loop shows. Compared on the pixels that the warp reaches; 0 when it reaches none.
+    That view is warped forward into the photo's camera with nothing but its own depth, so an error of colour, depth or
+    pose shows. It is limited by the coarser resolution of the two. Compared on the pixels that the warp reaches.
     """
     image, seen, _ = forward_warp(
-        closing.rgb_u8[None].astype(float),
-        np.where(closing.valid, closing.depth_z_m, 0)[None],
-        invert_rigid(closing.T_world_cam)[None],
-        reference_K(closing.camera)[None],
+        turned.rgb_u8[None].astype(float),
+        np.where(turned.valid, turned.depth_z_m, 0)[None],
+        invert_rigid(turned.T_world_cam)[None],
+        reference_K(turned.camera)[None],
         invert_rigid(photo_view.T_world_cam),
         reference_K(photo_view.camera),
         size_hw=photo_view.depth_z_m.shape,
     )
-    seen &= photo_view.valid
-    if not seen.any():
+    return _psnr_db(image, photo_view.rgb_u8, seen & photo_view.valid)
+
+
+def _psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
+    """Peak signal-to-noise ratio [dB] of 8-bit values, capped at 99; 0 when there is nothing to compare."""
+    if not where.any():
         return 0.0
-    error = np.mean((image[seen] - photo_view.rgb_u8[seen]) ** 2)
-    return float(10 * np.log10(255.0**2 / max(error, 1e-9)))
+    error = float(np.mean((got[where].astype(float) - want[where]) ** 2))
+    return float(min(10 * np.log10(255.0**2 / max(error, 1e-9)), 99.0))
 
 
 class _Scene:

@@ -62,9 +62,9 @@ def plane_cells(radius_m: float, z_m: float) -> tuple[np.ndarray, float]:
 def common_material(rgb_u8: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """[S, S] bool: candidate cells that look like most of the plane.
 
-    What was taken for floor but is none (the rim of a fountain, a bench cut off by the picture's edge) covers less of it
-    than the floor does, so a robust distance from the median colour leaves it out. Edges of the candidate area are left
-    out too: colours mix there.
+    What was taken for floor but is none (the rim of a fountain, a bench cut off by the picture's edge) covers less of
+    it than the floor does, so a robust distance from the median colour leaves it out. Edges of the candidate area are
+    left out too: colours mix there.
     """
     import cv2
 

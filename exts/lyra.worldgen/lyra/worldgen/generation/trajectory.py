@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.camera import PinholeCamera
 from ..core.errors import ConfigError
 from ..core.frames import camera_pose
 from ..core.views import PolarLayout
@@ -13,8 +14,10 @@ from ..core.views import PolarLayout
 CELL_M = 0.05
 CLEARANCE_M = 0.35
 """A camera keeps at least this distance from everything that stands."""
-TURN_VIEWS = 9
-"""Level views of the turn; the last one looks where the first one looked."""
+TURN_VIEWS = 8
+TILTED_VIEWS = 4
+"""Enough per row: looking up or down by 52 degrees, a view of 80 degrees spans more than 90 of heading."""
+WIDE_HFOV_RAD = np.radians(80)
 PRESETS = ("auto", "forward", "loop", "turn")
 
 
@@ -77,7 +80,7 @@ class Stop:
 
     Ts_world_cam: np.ndarray
     """[T, 4, 4]."""
-    hfov_rad: float
+    camera: PinholeCamera
 
 
 def sweep(xy_m: np.ndarray, height_m: float, headings_rad: np.ndarray, pitches_rad: tuple[float, ...]) -> np.ndarray:
@@ -86,14 +89,18 @@ def sweep(xy_m: np.ndarray, height_m: float, headings_rad: np.ndarray, pitches_r
     return np.stack([camera_pose(at, heading_rad=h, pitch_rad=p) for p in pitches_rad for h in headings_rad])
 
 
-def plan_stops(layout: PolarLayout, space: FreeSpace, *, path: str, places: int = 3) -> list[Stop]:
-    """Where to look from, in order. The first stop is always the full turn at the photo's own place.
+def plan_stops(
+    layout: PolarLayout, space: FreeSpace, *, path: str, camera: PinholeCamera, home: Stop, places: int = 2
+) -> list[Stop]:
+    """Where to look from, in order: first the full turn at the photo's own place, last the photo's own view again.
 
     Args:
         layout: full turn.
         space: where a camera may be.
         path: one of `PRESETS`. `turn` stays; `forward` walks along the photo's heading; `loop` walks out and back;
             `auto` turns and then visits the places from which most of the floor is near.
+        camera: wide camera of the painted views.
+        home: the photo's own view, revisited at the end so that closing the loop is part of every world.
         places: how many places `auto` visits after the turn.
 
     Raises:
@@ -102,22 +109,16 @@ def plan_stops(layout: PolarLayout, space: FreeSpace, *, path: str, places: int 
     if path not in PRESETS:
         raise ConfigError(f"unknown path '{path}'; expected one of: {', '.join(PRESETS)}")
     h = layout.camera_height_m
-    # The turn ends where it began, so that closing the loop is part of every world.
-    turn = np.append(np.arange(TURN_VIEWS - 1) * 2 * np.pi / (TURN_VIEWS - 1), 0.0)
-    tilt = np.arange(6) * 2 * np.pi / 6
-    stops = [
-        Stop(
-            Ts_world_cam=np.concatenate(
-                [sweep(np.zeros(2), h, turn, (0.0,)), sweep(np.zeros(2), h, tilt, (-np.radians(52), np.radians(52)))]
-            ),
-            hfov_rad=np.radians(80),
-        )
-    ]
-    if path == "turn":
-        return stops
+    level = np.arange(TURN_VIEWS) * 2 * np.pi / TURN_VIEWS
+    tilted = np.arange(TILTED_VIEWS) * 2 * np.pi / TILTED_VIEWS
+    steep = np.radians(52)
+    here = np.zeros(2)
+    turn = np.concatenate([sweep(here, h, level, (0.0,)), sweep(here, h, tilted, (-steep, steep))])
+    stops = [Stop(Ts_world_cam=turn, camera=camera)]
+    spots = np.zeros((0, 2))
     if path == "auto":
         spots = spread_places(space, places)
-    else:
+    elif path != "turn":
         ahead = np.arange(0.5, 6.01, 0.5)
         along = np.stack([ahead, np.zeros_like(ahead)], 1)
         clear = np.logical_and.accumulate(space.clearance_at(along) > CLEARANCE_M)
@@ -127,8 +128,8 @@ def plan_stops(layout: PolarLayout, space: FreeSpace, *, path: str, places: int 
     around = np.arange(6) * 2 * np.pi / 6
     for spot in spots:
         heading = np.arctan2(spot[1], spot[0]) if path == "auto" and np.hypot(*spot) > 0 else 0.0
-        stops.append(Stop(Ts_world_cam=sweep(spot, h, heading + around, (-np.radians(8),)), hfov_rad=np.radians(80)))
-    return stops
+        stops.append(Stop(Ts_world_cam=sweep(spot, h, heading + around, (-np.radians(8),)), camera=camera))
+    return [*stops, home]
 
 
 def spread_places(space: FreeSpace, count: int, *, farthest_m: float = 7.0) -> np.ndarray:
@@ -154,11 +155,14 @@ def spread_places(space: FreeSpace, count: int, *, farthest_m: float = 7.0) -> n
 
 
 def film_path(stops: list[Stop], *, frames_per_turn: int = 90) -> np.ndarray:
-    """[P, 4, 4] smooth camera path for a walkthrough: a turn at the photo's place, then straight out and back."""
+    """[P, 4, 4] smooth camera path for a walkthrough: a turn at the photo's place, then straight out and back.
+
+    `stops` as `plan_stops` returns them: the turn first, the return home last.
+    """
     first = stops[0].Ts_world_cam[0]
     headings = np.linspace(0, 2 * np.pi, frames_per_turn, endpoint=False)
     frames = [camera_pose(first[:3, 3], heading_rad=a) for a in headings]
-    for stop in stops[1:]:
+    for stop in stops[1:-1]:
         goal = stop.Ts_world_cam[0]
         start = np.asarray(first[:3, 3])
         steps = max(12, int(np.linalg.norm(goal[:3, 3] - start) / 0.05))
