@@ -109,8 +109,8 @@ def test_bad_input_is_one_line_and_code_2(photo, capsys, arguments, message):
     before = content(Path("."))
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and message in errors[0] and "Traceback" not in captured.err
+    assert captured.err.startswith(f"error: {message}" if message.startswith("the ") else "error: ")
+    assert message in captured.err and captured.err.count("\n") == 1
     assert captured.out == ""
     assert content(Path(".")) == before
 

@@ -307,6 +307,8 @@ def _read_photo_bytes(path: Path) -> bytes:
             raise InputError(f"the photo is no regular file; give the path of one picture file: {path}")
         with open(path, "rb") as file:
             data = file.read(MAX_PHOTO_BYTES + 1)
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"the photo does not exist; check the path: {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path

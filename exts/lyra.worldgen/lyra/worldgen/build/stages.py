@@ -318,8 +318,11 @@ def _rounded(value: float) -> float | None:
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Hold torch to some threads: the order of its sums, and so the last bits of a picture, depend on their number."""
-    import torch
-
+    try:
+        import torch
+    except ImportError:  # a painter that needs it says so itself
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -94,7 +94,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         console.result(resolved_yaml(config).rstrip(), {"photo": str(photo), "out": str(out), **resolved_dict(config)})
         return 0
-    console.note(f"{photo} → {out}")
     world = build_world(photo, out, config, progress=console.progress, overwrite=args.overwrite)
     from .worlds import report_world
 
