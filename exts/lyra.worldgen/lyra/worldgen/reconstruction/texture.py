@@ -36,6 +36,12 @@ class BakedTexture:
     """Texels given per photo or view pixel, along one side; below 1 the texture is coarser than its sources."""
     known_share: float
     """Share of used texels that a view saw; the others are filled from around them."""
+    face_map: np.ndarray
+    """[A, B] int32 face under each texel, -1 outside all charts and in their gutters."""
+    known: np.ndarray
+    """[A, B] bool: a view saw this texel."""
+    texel_to_world: np.ndarray
+    """[F, 3, 3]: (x, y, 1) in texels, y down, to the world point."""
 
 
 def bake_texture(
@@ -83,6 +89,9 @@ def bake_texture(
         charts=len(charts.density_px_m),
         texels_per_pixel=atlas.scale,
         known_share=known_share,
+        face_map=np.where(covered, face_map, -1),
+        known=known,
+        texel_to_world=_texel_to_world(mesh, atlas),
     )
 
 

@@ -1,0 +1,84 @@
+"""The textured mesh as one portable `.glb` file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.files import write_bytes
+from ..core.mesh import Label, TriMesh
+from ..core.optional import require
+
+JPEG_QUALITY = 92
+
+
+def write_mesh_glb(path: Path, mesh: TriMesh) -> None:
+    """Write a textured mesh as binary glTF: Y up, metres, unlit, the texture inside as JPEG, one mesh per label.
+
+    Raises:
+        InputError: the mesh has no faces or no texture, or the file cannot be written.
+    """
+    if not mesh.face_count or mesh.uv is None or mesh.texture_u8 is None:
+        raise InputError(f"mesh has no faces or no texture; bake a texture before writing it: {path}")
+    mesh.validate()
+    trimesh = require("trimesh", extra="recon")
+    image = _jpeg(mesh.texture_u8)
+    material = trimesh.visual.material.PBRMaterial(
+        name="baked", baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+    )
+    scene = trimesh.Scene()
+    labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
+    for label in np.unique(labels).tolist():
+        chosen = np.flatnonzero(labels == label)
+        name = Label(label).name.lower() if label in set(Label) else f"label_{label}"
+        scene.add_geometry(_part(trimesh, mesh, chosen, material), node_name=name, geom_name=name)
+    data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=_unlit)
+    write_bytes(path, data)
+
+
+def _part(trimesh: Any, mesh: TriMesh, chosen: np.ndarray, material: Any) -> Any:
+    """Faces of one label with one vertex per distinct position, texture coordinate and face normal."""
+    assert mesh.uv is not None
+    corners = mesh.faces[chosen].reshape(-1)
+    normals = np.repeat(mesh.face_normals()[chosen], 3, 0)
+    uv = mesh.uv[chosen].reshape(-1, 2)
+    key = np.column_stack([corners, np.round(uv * 1e6), np.round(normals * 1e3)]).astype(np.int64)
+    _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    positions = mesh.vertices[corners[first]]
+    return trimesh.Trimesh(
+        vertices=_y_up(positions),
+        faces=inverse.reshape(-1, 3),
+        vertex_normals=_y_up(normals[first]),
+        visual=trimesh.visual.TextureVisuals(uv=uv[first], material=material),
+        process=False,
+    )
+
+
+def _y_up(xyz: np.ndarray) -> np.ndarray:
+    """World (Z up) to glTF (Y up)."""
+    return np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], -1)
+
+
+def _jpeg(texture_u8: np.ndarray) -> Any:
+    """A picture that trimesh embeds as the JPEG that it already is."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(texture_u8).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    buffer.seek(0)
+    image = Image.open(buffer)
+    image.load()
+    # trimesh would encode it a second time with Pillow's default quality.
+    image.save = lambda file, format=None: file.write(buffer.getvalue())
+    return image
+
+
+def _unlit(tree: dict[str, Any]) -> None:
+    """The photo's light is in the texture already; viewers that know the extension add none."""
+    for material in tree.get("materials", []):
+        material["extensions"] = {"KHR_materials_unlit": {}}
+    tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})

@@ -1,0 +1,127 @@
+"""Views to splats and a textured mesh: the steps in order and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..core.config import ReconstructionConfig
+from ..core.mesh import TriMesh
+from ..core.progress import SILENT, SupportsProgress
+from ..core.raycast import Raycaster
+from ..core.report import Report
+from ..core.splats import GaussianCloud
+from ..core.store import save_mesh
+from ..core.views import SOURCE_PHOTO, WorldViews
+from .glb import write_mesh_glb
+from .mesh_extract import extract_surface, refine_near
+from .metrics import psnr_db
+from .splat_fill import cover_unseen
+from .splat_io import write_points_ply, write_splats_ply
+from .splat_lift import fit_colours, lift_splats
+from .splat_render import render_splats
+from .surface_hits import cast_views
+from .texture import bake_texture
+
+SPLAT_PSNR_DB = 28.0
+MESH_PSNR_DB = 24.0
+"""Below these the photo is not reproduced well enough from its own pose."""
+UNSEEN_BUDGET_SHARE = 0.15
+"""Most of the splat budget that goes to places nobody saw."""
+POINT_BUDGET = 500_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """What can be looked at."""
+
+    mesh: TriMesh
+    """With uv, texture_u8 and face_labels; faces point into free space."""
+    splats: GaussianCloud
+    """With labels, spherical harmonics of degree 0."""
+    report: Report
+    """What turned out worse than it should."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Numbers for the manifest: PSNR of both from the photo's pose, sizes, shares."""
+
+
+def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: SupportsProgress = SILENT) -> Reconstruction:
+    """Surface, baked texture and splats of a set of views.
+
+    Args:
+        views: the photo first; with the proxy world that gave them their depth, or without, then depth is fused.
+        cfg: sizes and budgets.
+        progress: steps are called "surface", "looking", "baking", "lifting", "fitting" and "measuring".
+
+    Raises:
+        InputError: the views hold no surface.
+        DependencyError: a package of the extra `recon` is missing.
+        Cancelled: the user stopped.
+    """
+    progress.step("surface", 0, 1)
+    surface = extract_surface(views, progress=progress)
+    surface = refine_near(surface, np.stack([v.T_world_cam[:3, 3] for v in views.views]))
+    progress.step("surface", 1, 1)
+    hits = cast_views(surface, views.views, progress=progress)
+    baked = bake_texture(surface, views.views, texture_px=cfg.texture_px, hits=hits, progress=progress)
+    eye = views.photo_view.T_world_cam[:3, 3]
+    unseen = cover_unseen(baked, eye, budget=int(UNSEEN_BUDGET_SHARE * cfg.splat_budget))
+    budget = cfg.splat_budget - len(unseen)
+    lifted = lift_splats(surface, views.views, hits, budget=budget, progress=progress).with_more(unseen)
+    lifted = fit_colours(lifted, views.photo_view, 0, progress=progress)
+    progress.step("measuring", 0, 1)
+    photo = views.photo_view
+    known = photo.valid & (photo.source == SOURCE_PHOTO)
+    splat_rgb_u8 = render_splats(lifted.splats, photo.camera, photo.T_world_cam).rgb_u8()
+    metrics = {
+        "faces": float(baked.mesh.face_count),
+        "charts": float(baked.charts),
+        "texels_per_pixel": baked.texels_per_pixel,
+        "texture_seen_share": baked.known_share,
+        "splats": float(len(lifted.splats)),
+        "splat_duplicates": float(lifted.duplicates),
+        "unseen_splats": float(len(unseen)),
+        "lifted_pixels": float(lifted.pixels),
+    }
+    report = Report()
+    if known.any():
+        mesh_rgb_u8 = Raycaster(baked.mesh).render(photo.camera, photo.T_world_cam).shade(baked.mesh)
+        metrics["splat_psnr_db"] = psnr_db(splat_rgb_u8, photo.rgb_u8, known)
+        metrics["mesh_psnr_db"] = psnr_db(mesh_rgb_u8, photo.rgb_u8, known)
+        for name, limit in (("splat", SPLAT_PSNR_DB), ("mesh", MESH_PSNR_DB)):
+            value = metrics[f"{name}_psnr_db"]
+            if value < limit:
+                message = f"the {name} shows the photo at {value:.1f} dB PSNR from its own pose; expected {limit:.0f}"
+                report.warn(f"{name}.psnr", message, measured_db=value, limit_db=limit)
+    if baked.texels_per_pixel < 0.7:
+        report.warn(
+            "texture.coarse",
+            f"the texture has {baked.texels_per_pixel:.2f} texels per view pixel; raise texture_px for a sharper mesh",
+        )
+    progress.step("measuring", 1, 1)
+    return Reconstruction(mesh=baked.mesh, splats=lifted.splats, report=report, metrics=metrics)
+
+
+def write_reconstruction(folder: Path, result: Reconstruction) -> list[Path]:
+    """Write the portable copies and the exact mesh into a world folder; returns what was written.
+
+    `mesh.glb`, `splats.ply` and `points.ply` are for other programs, `memory/mesh.npz` for later stages.
+    """
+    folder = Path(folder)
+    (folder / "memory").mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("mesh.glb", "splats.ply", "points.ply", "memory/mesh.npz")]
+    write_mesh_glb(paths[0], result.mesh)
+    write_splats_ply(paths[1], result.splats)
+    points, rgb_u8 = cloud_points(result.splats)
+    write_points_ply(paths[2], points, rgb_u8)
+    save_mesh(paths[3], result.mesh)
+    return paths
+
+
+def cloud_points(splats: GaussianCloud, *, budget: int = POINT_BUDGET) -> tuple[np.ndarray, np.ndarray]:
+    """Evenly chosen centres [N, 3] and colours [N, 3] uint8 of a cloud."""
+    step = max(1, -(-len(splats) // budget))
+    rgb_u8 = (splats.rgb()[::step] * 255 + 0.5).astype(np.uint8)
+    return splats.means[::step], rgb_u8

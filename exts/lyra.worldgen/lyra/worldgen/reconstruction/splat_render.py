@@ -1,0 +1,221 @@
+"""Render splats on the CPU: EWA projection, depth sort, front-to-back blending, as the 3DGS rasterisers do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.camera import PinholeCamera
+from ..core.errors import InputError
+from ..core.frames import expect_rigid, invert_rigid, rotation_from_quat_wxyz
+from ..core.splats import SH_C0, GaussianCloud
+
+NEAR_M = 0.05
+"""Splats whose centre is nearer to the camera plane than this are not drawn [m]."""
+BLUR_PX2 = 0.3
+"""Variance added to every projected splat, the low-pass filter of the 3DGS rasterisers [px^2]."""
+ALPHA_MIN = 1 / 255
+_CHUNK = 250_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplatImage:
+    """One rendered picture."""
+
+    rgb: np.ndarray
+    """[H, W, 3] float32 in 0..1, not yet divided by alpha: composited over black."""
+    alpha: np.ndarray
+    """[H, W] float32 in 0..1."""
+    depth_z_m: np.ndarray
+    """[H, W] float32 expected depth of what was hit; 0 where alpha is 0."""
+
+    def rgb_u8(self, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+        """[H, W, 3] uint8 over a background colour in 0..1."""
+        full = self.rgb + (1 - self.alpha)[..., None] * np.asarray(background, np.float32)
+        return (np.clip(full, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectedSplats:
+    """The splats that can touch a picture, nearest first; M of them."""
+
+    index: np.ndarray
+    """[M] row in the cloud."""
+    centre_px: np.ndarray
+    """[M, 2] float64."""
+    conic: np.ndarray
+    """[M, 3] float64 inverse covariance xx, xy, yy [1/px^2]."""
+    reach_px: np.ndarray
+    """[M, 2] float64 half size of the box where alpha reaches 1/255."""
+    depth_z_m: np.ndarray
+    """[M] float64."""
+    opacity: np.ndarray
+    """[M] float64."""
+
+
+def render_splats(
+    splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray, *, threads: int = 1
+) -> SplatImage:
+    """Picture of the splats from a camera; the same input gives the same picture for any number of threads.
+
+    Raises:
+        InputError: the pose is not rigid.
+    """
+    projected = project_splats(splats, camera, T_world_cam)
+    eye = np.asarray(T_world_cam, float)[:3, 3]
+    colour = np.maximum(0.5 + evaluate_sh(splats.sh[projected.index], splats.means[projected.index] - eye), 0.0)
+    return blend_splats(projected, colour, camera, threads=threads)
+
+
+def blend_splats(
+    projected: ProjectedSplats, colour: np.ndarray, camera: PinholeCamera, *, threads: int = 1
+) -> SplatImage:
+    """Blend projected splats of these colours [M, 3] front to back."""
+    from . import splat_numba
+
+    h, w = camera.height_px, camera.width_px
+    rgb, light, depth = np.zeros((h, w, 3)), np.ones((h, w)), np.zeros((h, w))
+    order = np.arange(len(projected.index))
+    bands = np.linspace(0, h, max(1, threads) + 1).astype(int)
+
+    def draw(k: int) -> None:
+        rows = slice(bands[k], bands[k + 1])
+        splat_numba.composite(
+            order,
+            projected.centre_px,
+            projected.conic,
+            projected.reach_px,
+            projected.opacity,
+            projected.depth_z_m,
+            np.ascontiguousarray(colour, np.float64),
+            int(bands[k]),
+            rgb[rows],
+            light[rows],
+            depth[rows],
+        )
+
+    if threads <= 1:
+        draw(0)
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        # Bands of rows share nothing, so the picture does not depend on who draws which.
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(draw, range(len(bands) - 1)))
+    alpha = 1 - light
+    return SplatImage(
+        rgb=rgb.astype(np.float32),
+        alpha=alpha.astype(np.float32),
+        depth_z_m=np.where(alpha > 1e-6, depth / np.maximum(alpha, 1e-6), 0.0).astype(np.float32),
+    )
+
+
+def gather_splats(projected: ProjectedSplats, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Transpose of blending: sums of each splat's weights times the picture [M, 3], and of its weights alone [M]."""
+    from . import splat_numba
+
+    count = len(projected.index)
+    total, weight = np.zeros((count, 3)), np.zeros(count)
+    splat_numba.gather(
+        np.arange(count),
+        projected.centre_px,
+        projected.conic,
+        projected.reach_px,
+        projected.opacity,
+        np.ascontiguousarray(picture, np.float64),
+        np.ones(picture.shape[:2]),
+        total,
+        weight,
+    )
+    return total, weight
+
+
+def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray) -> ProjectedSplats:
+    """Project all splats and keep those that can touch the picture, sorted by depth (ties by row)."""
+    T_cam_world = invert_rigid(expect_rigid("T_world_cam", T_world_cam))
+    parts = [_project_chunk(splats, camera, T_cam_world, s) for s in range(0, max(len(splats), 1), _CHUNK)]
+    index, centre, conic, reach, z, opacity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((index, z))
+    return ProjectedSplats(
+        index=index[order],
+        centre_px=centre[order],
+        conic=conic[order],
+        reach_px=reach[order],
+        depth_z_m=z[order],
+        opacity=opacity[order],
+    )
+
+
+def _project_chunk(
+    splats: GaussianCloud, camera: PinholeCamera, T_cam_world: np.ndarray, start: int
+) -> tuple[np.ndarray, ...]:
+    means = splats.means[start : start + _CHUNK].astype(np.float64)
+    points = means @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
+    index = np.flatnonzero(points[:, 2] > NEAR_M)
+    x, y, z = points[index].T
+    # Far outside the picture the linearised projection explodes; clamping its slope is what 3DGS does.
+    limit_x = 1.3 * max(camera.cx_px, camera.width_px - camera.cx_px) / camera.fx_px
+    limit_y = 1.3 * max(camera.cy_px, camera.height_px - camera.cy_px) / camera.fy_px
+    near_view = (np.abs(x / z) < 3 * limit_x + 1) & (np.abs(y / z) < 3 * limit_y + 1)
+    index, x, y, z = index[near_view], x[near_view], y[near_view], z[near_view]
+    rows = index + start
+    slope_x, slope_y = np.clip(x / z, -limit_x, limit_x), np.clip(y / z, -limit_y, limit_y)
+    # Half axes of the ellipsoid in cam: columns of R * s.
+    axes = rotation_from_quat_wxyz(splats.quats_wxyz[rows]) * splats.scales_m[rows][:, None, :]
+    axes = T_cam_world[:3, :3] @ axes
+    au = camera.fx_px * (axes[:, 0] - slope_x[:, None] * axes[:, 2]) / z[:, None]
+    av = camera.fy_px * (axes[:, 1] - slope_y[:, None] * axes[:, 2]) / z[:, None]
+    xx = np.einsum("nk,nk->n", au, au) + BLUR_PX2
+    yy = np.einsum("nk,nk->n", av, av) + BLUR_PX2
+    xy = np.einsum("nk,nk->n", au, av)
+    det = xx * yy - xy * xy
+    conic = np.stack([yy, -xy, xx], -1) / det[:, None]
+    opacity = splats.opacities[rows].astype(np.float64)
+    # alpha = opacity * exp(-m / 2) reaches 1/255 at this squared Mahalanobis distance.
+    m = np.maximum(2 * np.log(np.maximum(opacity / ALPHA_MIN, 1.0)), 0.0)
+    reach = np.sqrt(m[:, None] * np.stack([xx, yy], -1))
+    centre = np.stack([camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px], -1)
+    inside = (
+        (opacity >= ALPHA_MIN)
+        & (centre[:, 0] + reach[:, 0] > 0)
+        & (centre[:, 0] - reach[:, 0] < camera.width_px)
+        & (centre[:, 1] + reach[:, 1] > 0)
+        & (centre[:, 1] - reach[:, 1] < camera.height_px)
+    )
+    return rows[inside], centre[inside], conic[inside], reach[inside], z[inside], opacity[inside]
+
+
+def evaluate_sh(sh: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Colour offset [N, 3] of coefficients [N, K, 3] seen along `directions` [N, 3] (eye to splat, any length).
+
+    The basis is that of the 3DGS reference code, degrees 0 to 3.
+    """
+    degree = round(sh.shape[1] ** 0.5) - 1
+    if not 0 <= degree <= 3 or sh.shape[1] != (degree + 1) ** 2:
+        raise InputError(f"sh holds {sh.shape[1]} coefficients; expected 1, 4, 9 or 16")
+    colour = SH_C0 * sh[:, 0].astype(np.float64)
+    if degree == 0:
+        return colour
+    d = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    x, y, z = d.astype(np.float64).T
+    basis = [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree >= 2:
+        basis += [
+            1.0925484305920792 * x * y,
+            -1.0925484305920792 * y * z,
+            0.31539156525252005 * (2 * z * z - x * x - y * y),
+            -1.0925484305920792 * x * z,
+            0.5462742152960396 * (x * x - y * y),
+        ]
+    if degree >= 3:
+        basis += [
+            -0.5900435899266435 * y * (3 * x * x - y * y),
+            2.890611442640554 * x * y * z,
+            -0.4570457994644658 * y * (4 * z * z - x * x - y * y),
+            0.3731763325901154 * z * (2 * z * z - 3 * x * x - 3 * y * y),
+            -0.4570457994644658 * x * (4 * z * z - x * x - y * y),
+            1.445305721320277 * z * (x * x - y * y),
+            -0.5900435899266435 * x * (x * x - 3 * y * y),
+        ]
+    return colour + np.einsum("nk,nkc->nc", np.stack(basis, -1), sh[:, 1:])
