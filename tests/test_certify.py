@@ -243,7 +243,7 @@ def alive(pid: int) -> bool:
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("print('no licence'); raise SystemExit(7)", "exit code 7"),
-        ("import sys; open(sys.argv[-1], 'w').write('{')", "nonsense"),
+        ("import sys; open(sys.argv[4], 'w').write('{')", "nonsense"),
     ],
     ids=["crash", "error", "garbage"],
 )

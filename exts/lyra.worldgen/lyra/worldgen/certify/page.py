@@ -113,13 +113,16 @@ def _css(line: Line) -> str:
 def _limit(line: Line) -> str:
     if line.limit is None:
         return "for information"
-    return f"limit {'≤' if line.comparison == '<=' else '≥'} {_number(line.limit)}"
+    unit = line.unit if len(line.unit) <= 2 else ""
+    return f"limit {'≤' if line.comparison == '<=' else '≥'} {_number(line.limit)} {escape(unit)}".rstrip()
 
 
 def _number(value: float | None) -> str:
     if value is None:
         return "not measured"
-    if abs(value) < 5e-4 or abs(value) >= 1000:
+    if 0 < abs(value) < 5e-4:
+        return "≈ 0"
+    if value == 0 or abs(value) >= 1000:
         return f"{value:.0f}"
     if abs(value) >= 99.5:
         # 99.99 must not look like 100.

@@ -64,7 +64,7 @@ def run_physx_job(
     with open(log_path, "wb") as log:
         try:
             child = subprocess.Popen(
-                [python, "-m", "lyra.worldgen.sim.physx_worker", str(job_path), str(result_path)],
+                [python, "-m", "lyra.worldgen.sim.physx_worker", str(job_path), str(result_path), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The physics process: `python -m lyra.worldgen.sim.physx_worker JOB.json RESULT.json`.
+"""The physics process: `python -m lyra.worldgen.sim.physx_worker JOB.json RESULT.json [PARENT_PID]`.
 
 Exit codes: 0 measured, 3 PhysX is not installed, anything else it failed. Progress is printed as `progress DONE TOTAL`
 lines; whatever else PhysX prints is for the log.
@@ -274,17 +274,18 @@ def _peak_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent_pid: int) -> None:
     """Ask Linux to end this process when its parent dies, even by SIGKILL."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() == 1:
+        if os.getppid() != parent_pid:  # it died before the request was made
             raise SystemExit("the parent is gone already")
 
 
 def main(argv: list[str]) -> int:
     """Entry point; returns the exit code."""
-    _die_with_parent()
+    if len(argv) > 2:
+        _die_with_parent(int(argv[2]))
     job_path, result_path = Path(argv[0]), Path(argv[1])
 
     def progress(done: int, total: int) -> None:
