@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_worlds import noisy_room, open_place, sample_splats, simple_room
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import SimulationConfig
@@ -16,6 +15,7 @@ from lyra.worldgen.core.errors import ConversionError, InputError
 from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.sim.simulate import WorldMeta, write_simulation, write_thumbnail
+from sample_worlds import noisy_room, open_place, sample_splats, simple_room
 
 WORLDS = {"quads": lambda: simple_room(step_m=0.13), "place": open_place, "noisy": noisy_room}
 CFG = SimulationConfig(episode_count=12)

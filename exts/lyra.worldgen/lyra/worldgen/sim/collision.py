@@ -115,10 +115,19 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
     solid, flipped = _wound_into_free_space(solid, eye)
     labels = np.zeros(solid.face_count, np.uint8) if solid.face_labels is None else solid.face_labels
     labelled = bool((labels != Label.UNKNOWN).any())
-    probe = FreeSpaceProbe(solid)
-
     floor = _floor_plane(solid, labels, labelled)
-    boxes = _slabs(solid, floor, Label.FLOOR, probe, cfg.wall_thickness_m)
+    # Undersides of what stands on the floor hide in its plane and would make the ground look hollow from below.
+    height = floor.distance_m(solid.triangles())
+    under = (np.abs(height).max(1) <= COVERED_M) & (solid.face_normals()[:, 2] < -0.7)
+    if under.any():
+        solid, labels = solid.select_faces(~under), labels[~under]
+        floor = _floor_plane(solid, labels, labelled)
+        height = height[~under]
+    # Ground beyond low walls is scenery: what lies between it and the wall counts as matter.
+    scenery = (labels == Label.BACKDROP) & (np.abs(solid.face_normals()[:, 2]) > 0.7)
+    probe = FreeSpaceProbe(solid.select_faces(~scenery) if scenery.any() else solid)
+    beyond = np.flatnonzero(scenery & (np.abs(height).max(1) <= LEVEL_TOLERANCE_M))
+    boxes = _slabs(solid, floor, Label.FLOOR, FreeSpaceProbe(solid), cfg.wall_thickness_m, beyond)
     if not boxes:
         raise ConversionError(f"the floor at z = {floor.offset_m:.2f} m has no matter under it; check the winding")
     for plane in level_planes(
@@ -141,7 +150,7 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
 
     covered = _covered_faces(solid, boxes)
     area = solid.face_areas_m2()
-    structural = wall_like | np.isin(labels, (Label.FLOOR, Label.CEILING)) if labelled else wall_like
+    structural = (wall_like & ~scenery) | np.isin(labels, (Label.FLOOR, Label.CEILING))
     share = float(area[structural & covered].sum() / max(area[structural].sum(), 1e-9))
     return ColliderPlan(
         boxes=tuple(boxes),
@@ -291,9 +300,20 @@ def _floor_plane(mesh: TriMesh, labels: np.ndarray, labelled: bool) -> Plane:
     return min((p for p in planes if p.area_m2 >= 0.3 * planes[0].area_m2), key=lambda p: p.offset_m)
 
 
-def _slabs(mesh: TriMesh, plane: Plane, label: Label, probe: FreeSpaceProbe, thickness_m: float) -> list[ColliderBox]:
-    """Boxes behind a level plane. They may reach past the surface (under walls, over holes) but not into free space."""
-    corners = mesh.triangles()[plane.faces].reshape(-1, 3)
+def _slabs(
+    mesh: TriMesh,
+    plane: Plane,
+    label: Label,
+    probe: FreeSpaceProbe,
+    thickness_m: float,
+    beyond: np.ndarray | None = None,
+) -> list[ColliderBox]:
+    """Boxes behind a level plane. They may reach past the surface (under walls, over holes) but not into free space.
+
+    `beyond` are faces at the same height that the boxes shall reach as well.
+    """
+    reach = plane.faces if beyond is None else np.concatenate([plane.faces, beyond])
+    corners = mesh.triangles()[reach].reshape(-1, 3)
     low, high = corners[:, :2].min(0) - thickness_m, corners[:, :2].max(0) + thickness_m
     count = np.clip(np.ceil((high - low) / 0.25).astype(int), 4, 96)
     edges_x, edges_y = np.linspace(low[0], high[0], count[0] + 1), np.linspace(low[1], high[1], count[1] + 1)
@@ -326,8 +346,8 @@ def _wall_boxes(
     R = np.stack([tangent, normal, np.array([0.0, 0.0, 1.0])], 1)
     corners = mesh.triangles()[plane.faces].reshape(-1, 3)
     along, up = (
-        grid_edges(corners @ tangent, step_m=0.15, gap_m=0.02),
-        grid_edges(corners[:, 2], step_m=0.3, gap_m=0.02),
+        grid_edges(corners @ tangent, step_m=0.15, gap_m=0.02, most=400),
+        grid_edges(corners[:, 2], step_m=0.3, gap_m=0.02, most=24),
     )
     if len(along) < 2 or len(up) < 2:
         return []
@@ -341,7 +361,7 @@ def _wall_boxes(
     for u, v in ((0.52, 0.47), (0.07, 0.11), (0.91, 0.06), (0.09, 0.94), (0.94, 0.88)):
         s, z = np.meshgrid(along[:-1] + u * np.diff(along), up[:-1] + v * np.diff(up))
         covered += _seen(mesh, plane.faces, at(s, z, 0.0).reshape(-1, 3), normal).reshape(s.shape)
-    exact = len(plane.faces) <= 2000
+    exact = len(plane.faces) <= 1000
     wanted = covered >= (5 if exact else 3)
     if not exact:
         wanted = _closed(wanted)
@@ -359,10 +379,13 @@ def _wall_boxes(
     label = int(np.bincount(labels[plane.faces], mesh.face_areas_m2()[plane.faces], 8).argmax())
     label = label if label in (Label.WALL, Label.BACKDROP) else int(Label.WALL)
     boxes: list[ColliderBox] = []
+    row_m, col_m = np.diff(up), np.diff(along)
+    # A ragged upper edge is not worth a flight of small boxes.
+    least_m2 = max(0.02, 0.03 * float((wanted * row_m[:, None] * col_m).sum()))
     for thinner, deep in zip(reversed((0.0, *levels[:-1])), reversed(levels), strict=True):
         usable = wanted & (depth_ok >= deep)
         for r0, r1, c0, c1 in cover(
-            usable, usable, np.diff(up), np.diff(along), min_area_m2=0.02, min_side_m=0.05, limit=limit - len(boxes)
+            usable, usable, row_m, col_m, min_area_m2=least_m2, min_side_m=0.05, limit=limit - len(boxes)
         ):
             # Where matter ends in a wedge, the box's end reaches through it: cut columns off until it does not. They
             # get another chance with a thinner box.
@@ -436,28 +459,48 @@ def _closed(mask: np.ndarray) -> np.ndarray:
 
 def _covered_faces(mesh: TriMesh, boxes: list[ColliderBox]) -> np.ndarray:
     """[F] bool: boxes stand behind the whole face, so the mesh need not repeat it."""
-    point, owner = sample_faces(mesh, spacing_m=0.12)
-    inside = np.zeros(len(point), bool)
+    corners = _drawn_in(mesh.triangles())
+    flat = corners.reshape(-1, 3)
+    whole = np.zeros(mesh.face_count, bool)
+    touched = np.zeros((mesh.face_count, 3), bool)
     for box in boxes:
-        corner = box.corners_m()
-        low, high = corner.min(0) - COVERED_M, corner.max(0) + COVERED_M
-        near = np.flatnonzero(~inside & ((point >= low) & (point <= high)).all(1))
-        inside[near] = box.contains(point[near], COVERED_M)
-    return np.bincount(owner, ~inside, mesh.face_count) == 0
+        # A box is convex: with its corners the whole face is inside.
+        inside = box.contains(flat, COVERED_M).reshape(-1, 3)
+        whole |= inside.all(1)
+        touched |= inside
+    open_faces = np.flatnonzero(touched.all(1) & ~whole)
+    if len(open_faces):
+        point, owner = _samples(corners[open_faces], spacing_m=0.12)
+        inside = np.zeros(len(point), bool)
+        for box in boxes:
+            left = np.flatnonzero(~inside)
+            inside[left] = box.contains(point[left], COVERED_M)
+        whole[open_faces] = np.bincount(owner, ~inside, len(open_faces)) == 0
+    return whole
 
 
-def sample_faces(mesh: TriMesh, *, spacing_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, 3] on every face, at most `spacing_m` apart and near its corners, with the face of each [N]."""
-    triangles = mesh.triangles()
-    longest = np.linalg.norm(triangles - np.roll(triangles, -1, axis=1), axis=2).max(1) if len(triangles) else []
-    steps = np.clip(np.ceil(np.asarray(longest) / spacing_m), 1, 400).astype(int)
-    points, owners = [np.zeros((0, 3))], [np.zeros(0, np.int64)]
-    for n in np.unique(steps):
-        chosen = np.flatnonzero(steps == n)
-        i, j = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
-        keep = i + j <= n
-        # Pulled 2 % towards the centre: exactly on an edge the neighbour would answer.
-        weights = np.stack([i[keep], j[keep], n - i[keep] - j[keep]], -1) / n * 0.98 + 0.02 / 3
-        points.append(np.einsum("kc,fcd->fkd", weights, triangles[chosen]).reshape(-1, 3))
-        owners.append(np.repeat(chosen, len(weights)))
-    return np.concatenate(points), np.concatenate(owners)
+def _drawn_in(triangles: np.ndarray) -> np.ndarray:
+    """Corners [F, 3, 3] moved at most 5 mm towards the centre: exactly on an edge the neighbour would answer."""
+    centre = triangles.mean(1, keepdims=True)
+    arm = np.linalg.norm(triangles - centre, axis=2, keepdims=True)
+    return triangles + (centre - triangles) * np.minimum(0.02, 0.005 / np.maximum(arm, 1e-9))
+
+
+def _samples(triangles: np.ndarray, *, spacing_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points [N, 3] over triangles [F, 3, 3], at most `spacing_m` apart, with the triangle of each [N].
+
+    Rows run along the longest edge, so that slivers cost what their area is worth.
+    """
+    edge = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
+    first = edge.argmax(1)
+    a, b, c = (np.take_along_axis(triangles, ((first + k) % 3)[:, None, None], axis=1)[:, 0] for k in range(3))
+    longest = edge.max(1)
+    height = np.linalg.norm(np.cross(b - a, c - a), axis=1) / np.maximum(longest, 1e-9)
+    cols = np.clip(np.ceil(longest / spacing_m), 1, 400).astype(int)
+    rows = np.clip(np.ceil(height / spacing_m), 1, 400).astype(int)
+    counts = (cols + 1) * (rows + 1)
+    owner = np.repeat(np.arange(len(triangles)), counts)
+    k = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    v = (k // (cols[owner] + 1)) / rows[owner]
+    u = (k % (cols[owner] + 1)) / cols[owner] * (1 - v)
+    return a[owner] + u[:, None] * (b - a)[owner] + v[:, None] * (c - a)[owner], owner

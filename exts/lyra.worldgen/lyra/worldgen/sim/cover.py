@@ -7,18 +7,16 @@ import itertools
 import numpy as np
 
 
-def grid_edges(coordinates: np.ndarray, *, step_m: float, gap_m: float) -> np.ndarray:
-    """Ascending cell borders [n + 1] from the first to the last coordinate, exact at most of them.
+def grid_edges(coordinates: np.ndarray, *, step_m: float, gap_m: float, most: int) -> np.ndarray:
+    """Ascending cell borders [n + 1] from the first to the last coordinate.
 
     Args:
-        coordinates: where the surface may begin and end; a few hundred different ones at most are kept exactly.
+        coordinates: where the surface may begin and end.
         step_m: longest cell.
         gap_m: coordinates closer than this share one border.
+        most: more borders than this are not kept exactly; even steps replace them.
     """
     values = np.unique(np.round(coordinates, 6))
-    if len(values) > 1500:
-        count = max(1, int(np.ceil((values[-1] - values[0]) / step_m)))
-        return np.linspace(values[0], values[-1], count + 1)
     kept = [values[0]]
     for value in values[1:]:
         if value - kept[-1] >= gap_m:
@@ -29,6 +27,8 @@ def grid_edges(coordinates: np.ndarray, *, step_m: float, gap_m: float) -> np.nd
             kept[-1] = values[-1]
         else:
             kept.append(values[-1])
+    if len(kept) > most:
+        return np.linspace(kept[0], kept[-1], max(1, int(np.ceil((kept[-1] - kept[0]) / step_m))) + 1)
     edges = [kept[0]]
     for a, b in itertools.pairwise(kept):
         edges.extend(np.linspace(a, b, max(1, int(np.ceil((b - a) / step_m))) + 1)[1:])

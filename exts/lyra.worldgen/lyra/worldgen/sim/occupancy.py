@@ -19,7 +19,7 @@ from ..core.grid import Cell, OccupancyGrid
 from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.raycast import Raycaster
-from .collision import ColliderPlan, sample_faces
+from .collision import ColliderPlan
 from .usd_mesh import write_png
 
 ANKLE_M = 0.05
@@ -213,7 +213,8 @@ def _floor_faces(mesh: TriMesh, floor_z_m: float) -> TriMesh:
     z = mesh.triangles()[:, :, 2]
     keep = (np.abs(z - floor_z_m).max(1) <= ANKLE_M) & (mesh.face_normals()[:, 2] > 0.7)
     if mesh.face_labels is not None:
-        keep &= ~np.isin(mesh.face_labels, (Label.SKY, Label.CEILING))
+        # Ground beyond the boundary is BACKDROP and stays out.
+        keep &= np.isin(mesh.face_labels, (Label.FLOOR, Label.UNKNOWN))
     return mesh.select_faces(keep)
 
 
@@ -249,15 +250,79 @@ def _obstacles(plan: ColliderPlan, grid: OccupancyGrid, low_m: float, high_m: fl
         half_cell = 0.5 * grid.cell_m * np.abs(box.R_world_box[:2, :2]).sum(0)
         blocked[r0:r1, c0:c1] |= (np.abs(local) < box.half_m[:2] + half_cell - 1e-6).all(-1)
     if plan.rest.face_count:
-        z = plan.rest.triangles()[:, :, 2]
-        near = plan.rest.select_faces((z.max(1) > low_m) & (z.min(1) < high_m))
-        if near.face_count:
-            points, _ = sample_faces(near, spacing_m=grid.cell_m / 3)
-            points = points[(points[:, 2] > low_m) & (points[:, 2] < high_m)]
-            rc = grid.rowcol(points[:, :2])
-            rc = rc[grid.inside(rc)]
-            blocked[rc[:, 0], rc[:, 1]] = True
+        triangles = plan.rest.triangles()
+        z = triangles[:, :, 2]
+        triangles = triangles[(z.max(1) > low_m) & (z.min(1) < high_m)]
+        points = np.concatenate([_outlines(triangles, low_m, high_m, grid.cell_m / 3), _insides(triangles, grid)])
+        points = points[(points[:, 2] >= low_m) & (points[:, 2] <= high_m)]
+        rc = grid.rowcol(points[:, :2])
+        rc = rc[grid.inside(rc)]
+        blocked[rc[:, 0], rc[:, 1]] = True
     return blocked
+
+
+def _outlines(triangles: np.ndarray, low_m: float, high_m: float, spacing_m: float) -> np.ndarray:
+    """Points [N, 3] along the edges of triangles [F, 3, 3] and along their cuts at two heights.
+
+    Together they are the outline of the part between the heights; of an upright triangle they are all there is from
+    above.
+    """
+    start, end = [triangles.reshape(-1, 3)], [np.roll(triangles, -1, axis=1).reshape(-1, 3)]
+    ordered = np.take_along_axis(triangles, np.argsort(triangles[:, :, 2], axis=1)[:, :, None], axis=1)
+    for height in (low_m, high_m):
+        cut = ordered[(ordered[:, 0, 2] < height) & (ordered[:, 2, 2] > height)]
+        lower, middle, upper = cut[:, 0], cut[:, 1], cut[:, 2]
+        below = (middle[:, 2] < height)[:, None]
+        start.append(_at_height(lower, upper, height))
+        end.append(_at_height(np.where(below, middle, lower), np.where(below, upper, middle), height))
+    a, b = np.concatenate(start), np.concatenate(end)
+    # Clip to the heights before sampling: tall walls have long edges outside them.
+    rise = b[:, 2] - a[:, 2]
+    flat = np.abs(rise) < 1e-9
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.sort(np.stack([(low_m - a[:, 2]) / rise, (high_m - a[:, 2]) / rise]), axis=0)
+    t0, t1 = np.where(flat, 0.0, np.clip(t[0], 0, 1)), np.where(flat, 1.0, np.clip(t[1], 0, 1))
+    a, b = a + t0[:, None] * (b - a), a + t1[:, None] * (b - a)
+    steps = np.ceil(np.linalg.norm((b - a)[:, :2], axis=1) / spacing_m).astype(int) + 1
+    owner, k = _counted(steps + 1)
+    return a[owner] + (b - a)[owner] * (k / steps[owner])[:, None]
+
+
+def _insides(triangles: np.ndarray, grid: OccupancyGrid) -> np.ndarray:
+    """Points [N, 3] of triangles [F, 3, 3] over the centres of the cells that they cover seen from above."""
+    corners = triangles[:, :, :2]
+    first = np.clip(grid.rowcol(corners.min(1)), 0, np.array(grid.shape) - 1)
+    last = np.clip(grid.rowcol(corners.max(1)), 0, np.array(grid.shape) - 1)
+    normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    span = last - first + 1
+    level = np.abs(normal[:, 2]) > 1e-6
+    owner, k = _counted(np.where(level, span.prod(1), 0))
+    width = span[owner, 1]
+    centre = grid.centre_xy_m(np.stack([first[owner, 0] + k // width, first[owner, 1] + k % width], -1))
+    a, b, c = (corners[owner, i] for i in range(3))
+
+    def side(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return (q[:, 0] - p[:, 0]) * (centre[:, 1] - p[:, 1]) - (q[:, 1] - p[:, 1]) * (centre[:, 0] - p[:, 0])
+
+    sides = np.stack([side(a, b), side(b, c), side(c, a)], -1)
+    inside = (sides >= 0).all(1) | (sides <= 0).all(1)
+    owner, centre = owner[inside], centre[inside]
+    n, p = normal[owner], triangles[owner, 0]
+    z = p[:, 2] - ((centre - p[:, :2]) * n[:, :2]).sum(1) / n[:, 2]
+    return np.c_[centre, z]
+
+
+def _at_height(a: np.ndarray, b: np.ndarray, height: float) -> np.ndarray:
+    """Points [N, 3] of the segments from a to b at one height."""
+    rise = b[:, 2] - a[:, 2]
+    t = np.where(np.abs(rise) < 1e-12, 0.0, (height - a[:, 2]) / np.where(rise == 0, 1.0, rise))
+    return a + np.clip(t, 0, 1)[:, None] * (b - a)
+
+
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every group i, `counts[i]` rows: the group [N] and the running number within it [N]."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,8 @@ LEVEL_COS = np.cos(np.radians(15.0))
 UPRIGHT_SIN = np.sin(np.radians(15.0))
 AZIMUTH_BINS = 180
 OFFSET_BIN_M = 0.02
+MAX_FAILURES = 60
+"""So many fullest cells in a row without a plane: what is left is not flat."""
 NEAR_COS = np.cos(np.radians(20.0))
 
 
@@ -95,8 +97,10 @@ def upright_planes(
     ballot = _Ballot(flat, triangles[:, :, :2].mean(1), area)
     left = np.ones(len(chosen), bool)
     planes: list[Plane] = []
-    while len(planes) < max_planes:
-        if ballot.winner_area_m2() < min_area_m2 / 4:
+    failures = 0
+    while len(planes) < max_planes and failures < MAX_FAILURES:
+        # Three neighbouring cells take part, so one of them holds a third at least.
+        if ballot.winner_area_m2() < min_area_m2 / 3:
             break
         voters = left & ballot.winner_voters()
         # Two walls can share a cell; the largest voter on its own then starts a fit that their mean spoils.
@@ -117,7 +121,9 @@ def upright_planes(
         direction, offset, inside = best
         if best_area < min_area_m2:
             ballot.strike()
+            failures += 1
             continue
+        failures = 0
         planes.append(
             Plane(
                 normal_world=np.array([direction[0], direction[1], 0.0]),
