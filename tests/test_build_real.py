@@ -58,7 +58,7 @@ def without_times(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_world_after_ten_kills_as_in_one_run(photos, tmp_path):
-    """Two undisturbed halves of a promise: one seed gives one world, and a killed run loses at most one stage."""
+    """One seed gives one world, whatever the order of sets, and a run that is killed again and again ends with it."""
     photo = photos / "apartment.png"
     process = start(photo, tmp_path / "whole", hash_seed=1)
     output, _ = process.communicate(timeout=1800)
@@ -69,18 +69,15 @@ def test_the_same_world_after_ten_kills_as_in_one_run(photos, tmp_path):
     while kills < 10:
         process = start(photo, tmp_path / "killed", hash_seed=10 + kills)
         assert process.stdout is not None
-        for _ in range(dice.randrange(1, max(2, milestones // 6))):
-            if not process.stdout.readline():
-                break
-        if process.poll() is not None:
-            break
+        for _ in range(dice.randrange(1, max(2, milestones // 12))):
+            process.stdout.readline()
+        assert process.poll() is None, f"the run finished after {kills} kills; kill it earlier"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         kills += 1
     process = start(photo, tmp_path / "killed", hash_seed=99)
     output, _ = process.communicate(timeout=1800)
     assert process.returncode in (0, 1), output[-500:]
-    assert kills >= 5, "the run finished before it was killed often enough; kill it earlier"
     whole, killed = without_times(tmp_path / "whole"), without_times(tmp_path / "killed")
     assert [name for name in whole if whole[name] != killed.get(name)] == []
     assert whole.keys() == killed.keys()

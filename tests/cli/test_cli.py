@@ -237,6 +237,17 @@ def test_the_process_is_left_as_it_was(photo):
     assert (signal.getsignal(signal.SIGINT), logging.getLogger().handlers[:], warnings.filters[:]) == before
 
 
+def test_a_terminal_without_our_letters(tmp_path):
+    """Names and signs that the terminal cannot show become question marks, never a crash."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lyra.worldgen", "generate", str(tmp_path / "größe²±.jpg")],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 2 and b"the photo does not exist" in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_help_explains_every_flag(capsys):
     """Each configuration flag shows its field's docstring and default."""
     with pytest.raises(SystemExit) as caught:

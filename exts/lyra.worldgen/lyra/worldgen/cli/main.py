@@ -4,6 +4,7 @@ configuration, 3 dependency, 4 backend or conversion, 130 cancelled."""
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -77,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Libraries read these when they load: one thread each keeps results equal and leaves the machine usable.
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our letters shows question marks
     args = build_parser().parse_args(argv)
 
     from ..core.errors import WorldgenError
