@@ -38,7 +38,10 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
     def write(context: StageContext, name: str, size: int = 2000, folder: Path | None = None) -> None:
         path = (folder or context.notes.folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(step(context, name, size))
+        aside = path.with_name(f".{path.name}.partial")  # as writers in place do; a killed one leaves it
+        aside.write_bytes(step(context, name, size))
+        if not name.startswith(fail_in or "\0"):
+            aside.replace(path)
         context.progress.step("write", 1, 2)
         if name.startswith(fail_in or "\0"):
             raise error or OSError(28, "No space left on device")

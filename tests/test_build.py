@@ -258,7 +258,8 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(photo, tmp_path, whole, 
     """Out of room in any stage: one line that says so, no half stage, and the next run completes the world."""
     wrapped = RuntimeError("writer failed")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    for error in (OSError(errno.ENOSPC, "No space left on device"), wrapped):
+    words = RuntimeError("Error in 'Write' at line 78: 'Error occurred writing file: No space left on device'")
+    for error in (OSError(errno.ENOSPC, "No space left on device"), wrapped, words):
         with pytest.raises(InputError, match="the disk is full; free some space"):
             build_world(photo, tmp_path / "w", SEED5, stages=fake_stages(fail_in=where, error=error))
         if (tmp_path / "w").exists():

@@ -17,6 +17,8 @@ _PUBLIC = {
     "World": "core.world",
     "WorldPipeline": "generation.pipeline",
     "WorldgenError": "core.errors",
+    "build_colliders": "sim.collision",
+    "build_occupancy": "sim.occupancy",
     "build_world": "build",
     "load_world": "core.world",
 }
@@ -29,6 +31,8 @@ __all__ = [
     "World",
     "WorldPipeline",
     "WorldgenError",
+    "build_colliders",
+    "build_occupancy",
     "build_world",
     "load_world",
 ]
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from .core.world import World as World
     from .core.world import load_world as load_world
     from .generation.pipeline import WorldPipeline as WorldPipeline
+    from .sim.collision import build_colliders as build_colliders
+    from .sim.occupancy import build_occupancy as build_occupancy
 
 
 def __getattr__(name: str) -> Any:

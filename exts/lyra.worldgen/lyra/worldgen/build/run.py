@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -220,7 +221,7 @@ def _explained(stage: str, folder: Path) -> Iterator[None]:
             f"stage {stage} ran out of memory; close other programs or lower view_long_side_px and texture_px"
         ) from error
     except Exception as error:
-        if _caused_by_full_disk(error) or shutil.disk_usage(folder).free < 2**20:
+        if _caused_by_full_disk(error) or _is_full(folder):
             raise InputError(
                 f"the disk is full; free some space and run the same command again, it goes on with stage {stage}: "
                 f"{folder}"
@@ -231,9 +232,19 @@ def _explained(stage: str, folder: Path) -> Iterator[None]:
         raise
 
 
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 2**20
+    except OSError:  # the folder itself has gone
+        return False
+
+
 def _caused_by_full_disk(error: BaseException | None) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in full:
+            return True
+        if any(os.strerror(number) in str(error) for number in full):  # libraries that only pass the words on
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -41,6 +41,8 @@ from .world import (
 
 log = logging.getLogger(__name__)
 
+ASIDE_SUFFIXES = (".part", ".partial")
+"""What writers append, after a leading dot, to the name of a file that they have not finished."""
 LOCK_NAME, PENDING_NAME = ".lock", ".pending.json"
 _PARTIAL = re.compile(r"\.[a-z0-9_-]+\.partial\Z")
 _OWN_LEFTOVERS = {LOCK_NAME, PENDING_NAME, f".{MANIFEST_NAME}.part", f".{PENDING_NAME}.part"}
@@ -228,7 +230,8 @@ class WorldWriter:
         for file in pending:
             if file not in listed:
                 path = self.folder / file
-                path.unlink(missing_ok=True)
+                for name in (path.name, *(f".{path.name}{suffix}" for suffix in ASIDE_SUFFIXES)):
+                    path.with_name(name).unlink(missing_ok=True)
                 _remove_empty(path.parent, self.folder)
         (self.folder / PENDING_NAME).unlink(missing_ok=True)
 
