@@ -203,11 +203,14 @@ def test_mismatch_spreads_smoothly():
     hole = np.zeros((80, 80), bool)
     hole[:, 30:] = True
     painted = np.full((80, 80, 3), 0.2, np.float32)
-    truth = np.full((80, 80, 3), 0.5, np.float32)
+    truth = np.full((80, 80, 3), 0.3, np.float32)
     out = spread_mismatch(painted, truth, ~hole, hole, wrap=False)
-    np.testing.assert_allclose(out[:, 30], 0.5, atol=0.02)
+    np.testing.assert_allclose(out[:, 30], 0.3, atol=0.02)
     assert (np.diff(out[40, 30:, 0]) <= 1e-6).all()
     np.testing.assert_allclose(out[:, -1], 0.2, atol=0.01)
+    truth[:] = 1.0  # a white object beside the hole is no reason to brighten the hole
+    out = spread_mismatch(painted, truth, ~hole, hole, wrap=False)
+    np.testing.assert_allclose(out[:, 30:], 0.2, atol=0.02)
 
 
 def test_wrong_shapes_are_refused():

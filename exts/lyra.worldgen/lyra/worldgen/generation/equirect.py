@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 
-MIN_ROW_COVERAGE = 0.5
+MIN_ROW_COVERAGE = 0.6
 """A row belongs to the strip when the photo fills this share of what it fills in its best row."""
 MIN_COLUMN_COVERAGE = 0.6
 """A column belongs to the photo's sector when the photo fills this share of the strip's rows."""

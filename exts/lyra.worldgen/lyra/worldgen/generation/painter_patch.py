@@ -93,18 +93,19 @@ class PatchPainter:
         progress.step("ring", 2, 3)
         rgb = collage.rgb
         if self.mode == "full":
-            elevation = np.broadcast_to(strip.elevation_rad[:, None].astype(np.float32), collage.hole.shape)
+            elevation = strip.elevation_rad.astype(np.float32)
+            own = np.broadcast_to(elevation[:, None], collage.hole.shape)
             source = Source(
                 rgb=_signed(strip.rgb[:, first:end]),
                 usable=strip.from_photo[:, first:end],
-                prior=elevation[:, first:end],
+                prior=own[:, first:end],
                 code=strip.labels[:, first:end],
             )
             target = Target(
                 rgb=_signed(rgb),
                 known=~collage.hole,
                 hole=collage.hole,
-                prior=elevation,
+                prior=elevation[collage.source_row],
                 code=_codes(collage.labels),
                 guided=True,
                 wrap=True,

@@ -31,6 +31,8 @@ MATCH_PX = 7
 """Patch side of the fine levels."""
 EXACT_SOURCE_PX = 7_000
 """Largest source, before mirroring, that the exact denoiser compares with."""
+EXACT_PAIRS = 2_000_000
+"""Most pairs of hole pixel and source patch in one exact step; an elevation prior leaves an eighth of them."""
 WIDE_HOLE_PX, NARROW_HOLE_PX = 10.0, 3.0
 """Distance of a hole's innermost pixel from its rim: above the first the hole needs the exact level, below the second
 no coarser level at all."""
@@ -39,6 +41,8 @@ CHUNK = 512
 OVERLAP_SD = 0.28
 """Window of the overlapping patches, in patch sides."""
 MIN_NOISE = 0.03
+LIGHT_LIMIT = 0.35
+"""Mismatches at a hole's rim much larger than this (-1..1 units) are another thing, not another light: no halo of it."""
 JUMPS, JUMPS_LATER = (8, 4, 2, 1), (2, 1)
 """Neighbour distances of the search rounds in the first and the later steps of a level."""
 TRIALS = 5
@@ -170,7 +174,7 @@ def complete(target: Target, source: Source, *, seed: int, threads: int = 1) -> 
         scaled = _reduced(padded, halvings - level)
         rng = np.random.default_rng([seed, level])
         if picture is None:
-            exact = _fits_exact(source, halvings)
+            exact = _fits_exact(target, source, halvings)
             guided = target.guided or not exact
             guess = scaled.rgb if target.guided or exact else _nearest_known(scaled)
             sigmas = _schedule(START_SIGMA_GUIDED if guided else START_SIGMA, STEPS[0], straight=guided)
@@ -200,15 +204,26 @@ def complete(target: Target, source: Source, *, seed: int, threads: int = 1) -> 
 
 
 def halvings_for(target: Target, source: Source) -> int:
-    """How often to halve: until the exact denoiser can compare with the whole source, or a narrow hole has closed."""
+    """How often to halve: until the exact denoiser is affordable, or a narrow hole has closed."""
     import cv2
 
-    exact = max(0, int(np.ceil(0.5 * np.log2(max(1.0, source.usable.size / EXACT_SOURCE_PX)))))
+    affordable = 0
+    while affordable < int(np.log2(MAX_UNIT)) and not _fits_exact(target, source, affordable):
+        affordable += 1
+    if target.hole.all():
+        return affordable
     hole = np.concatenate([target.hole] * 2, 1) if target.wrap else np.pad(target.hole, 1)
-    half_width = float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3).max()) if not hole.all() else 1e9
+    half_width = float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3).max())
     if half_width > WIDE_HOLE_PX:
-        return min(exact, int(np.log2(MAX_UNIT)))
-    return min(exact, max(0, int(np.ceil(np.log2(max(1.0, half_width / NARROW_HOLE_PX))))))
+        return affordable
+    return min(affordable, max(0, int(np.ceil(np.log2(max(1.0, half_width / NARROW_HOLE_PX))))))
+
+
+def _fits_exact(target: Target, source: Source, halvings: int) -> bool:
+    """Whether the exact denoiser can compare all of the hole with all of the source after `halvings`."""
+    sources = 2 * int(source.usable.sum()) >> (2 * halvings)
+    holes = int(target.hole.sum()) >> (2 * halvings)
+    return sources <= 2 * EXACT_SOURCE_PX and holes * sources <= EXACT_PAIRS * (1 if target.prior is None else 8)
 
 
 def analytic_x0(
@@ -496,6 +511,7 @@ def spread_mismatch(
     pad = int(2 * reach_px) if wrap else 0
     ring = np.pad(rim.astype(np.float32), ((0, 0), (pad, pad)), mode="wrap") if pad else rim.astype(np.float32)
     wanted = (truth - painted) * rim[..., None]
+    wanted *= np.exp(-np.square(np.abs(wanted).max(-1, keepdims=True) / LIGHT_LIMIT))
     wanted = np.pad(wanted, ((0, 0), (pad, pad), (0, 0)), mode="wrap") if pad else wanted
     both = np.dstack([wanted, ring]).astype(np.float32)
     total = np.zeros_like(both)
@@ -572,10 +588,6 @@ def _nearest_known(target: Target) -> np.ndarray:
 
 def _mean_colour(source: Source) -> np.ndarray:
     return source.rgb[source.usable].mean(0) if source.usable.any() else np.zeros(3, np.float32)
-
-
-def _fits_exact(source: Source, halvings: int) -> bool:
-    return source.usable.size >> (2 * halvings) <= EXACT_SOURCE_PX
 
 
 def _first_field(

@@ -38,6 +38,8 @@ class Collage:
     """[R, C] uint8 `Label`."""
     hole: np.ndarray
     """[R, C] bool: to be painted; never a pixel of the photo."""
+    source_row: np.ndarray
+    """[R, C] row whose kind of content a pixel continues: its own, or the photo's nearest above or below."""
     column: np.ndarray
     """[C] strip column that each ring column copies; identity inside the photo's sector."""
     mirrored: np.ndarray
@@ -90,9 +92,10 @@ def lay_out(strip: Strip, column: np.ndarray, mirrored: np.ndarray, *, seamless:
     """
     first, end = strip.sector
     count = len(column)
-    filled, filled_labels, real = _extended(strip)
+    filled, filled_labels, source_row = _extended(strip)
+    real = strip.from_photo
     rgb, labels = filled[:, column].copy(), filled_labels[:, column].copy()
-    valid = real[:, column].copy()
+    valid, looks_like = real[:, column].copy(), source_row[:, column].copy()
     column, mirrored = column.copy(), mirrored.copy()
     joints = find_joints(column, mirrored, first, end)
     band = np.zeros(valid.shape, bool)
@@ -104,6 +107,8 @@ def lay_out(strip: Strip, column: np.ndarray, mirrored: np.ndarray, *, seamless:
                 strip, (filled, filled_labels, real), rgb, labels, valid, band, column, mirrored, int(joint),
                 (before, after),
             )  # fmt: skip
+    own_row = np.broadcast_to(np.arange(len(rgb))[:, None], valid.shape)
+    looks_like = np.where(strip.from_photo | valid, own_row, looks_like)
     rgb = np.where(strip.from_photo[..., None], strip.rgb, rgb)
     labels = np.where(strip.from_photo, strip.labels, labels)
     hole = (band | ~valid) & ~strip.from_photo
@@ -111,6 +116,7 @@ def lay_out(strip: Strip, column: np.ndarray, mirrored: np.ndarray, *, seamless:
         rgb=rgb.astype(np.float32),
         labels=labels.astype(np.uint8),
         hole=hole,
+        source_row=looks_like,
         column=column,
         mirrored=mirrored,
         joints=joints,
@@ -141,7 +147,7 @@ def _walk(strip: Strip, length: int, *, seed: int, boundary_m: np.ndarray | None
 
     first, end = strip.sector
     width = end - first
-    filled, _, _ = _extended(strip)
+    filled = _extended(strip)[0]
     scale = min(1.0, LAYOUT_ROWS / len(filled))
     coarse_w = max(4, round(width * scale))
     coarse_l = max(1, round(length * scale))
@@ -185,26 +191,23 @@ def _refined(walk: SlabWalk, length: int, width: int, coarse_w: int) -> SlabWalk
 
 
 def _extended(strip: Strip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Strip colours and labels with gaps filled from the nearest photo pixel of the same row, and where it is real."""
+    """Strip colours, labels and elevation row [R, C] with each column's gaps filled from its nearest photo pixel.
+
+    What lies above or below the photo's edge continues what is seen there: sky over sky, floor under floor. The row
+    says where a filled pixel was taken from.
+    """
     real = strip.from_photo
-    count = real.shape[1]
+    rows, count = real.shape
+    row = np.arange(rows)[:, None]
     first, end = strip.sector
-    index = np.arange(count)
-    rgb, labels = strip.rgb.copy(), strip.labels.copy()
-    for row in range(len(real)):
-        seen = np.flatnonzero(real[row, first:end]) + first
-        if not len(seen):
-            continue
-        at = np.clip(np.searchsorted(seen, index), 0, len(seen) - 1)
-        left = np.maximum(at - 1, 0)
-        nearest = np.where(np.abs(seen[left] - index) < np.abs(seen[at] - index), seen[left], seen[at])
-        rgb[row], labels[row] = strip.rgb[row, nearest], strip.labels[row, nearest]
-    empty = ~real[:, first:end].any(1)
-    if empty.any() and not empty.all():
-        rows = np.flatnonzero(~empty)
-        nearest_row = rows[np.abs(np.arange(len(real))[:, None] - rows[None]).argmin(1)]
-        rgb, labels = rgb[nearest_row], labels[nearest_row]
-    return rgb, labels, real
+    seen = real.any(0)
+    top = np.where(seen, real.argmax(0), 0)
+    bottom = np.where(seen, rows - 1 - real[::-1].argmax(0), rows - 1)
+    source_row = np.clip(row, top[None], bottom[None])
+    column = np.clip(np.arange(count), first, end - 1)
+    column = np.where(seen, np.arange(count), column)
+    source_row = source_row[:, column]
+    return strip.rgb[source_row, column[None]], strip.labels[source_row, column[None]], source_row
 
 
 def _cut_joint(
@@ -268,6 +271,7 @@ def _cut_joint(
     # A seam through pixels that nobody has seen costs nothing: they are painted anyway.
     cost = np.where(left_real & right_real, cost, 0.001)
     seam = least_cost_seam(cost.astype(np.float32))
+    left, right = _even_at_seam(left, right, seam, share, per_deg)
     from_right = np.arange(span)[None] >= seam[:, None]
     free = ~strip.from_photo[:, where]
     pick = np.where(from_right[..., None], right, left)
@@ -277,6 +281,7 @@ def _cut_joint(
 
     row = np.arange(rows)
     at_seam = np.clip(seam, 0, span - 1)
+    gap = np.sqrt(np.square((right - left) / 255).mean(-1))
     near = cv2.blur(gap.astype(np.float32), (max(1, int(per_deg)) * 2 + 1, 1))[row, at_seam]
     near = np.maximum(near, cv2.GaussianBlur(near[:, None], (0, 0), CLIP_ROWS_DEG * per_deg)[:, 0])
     width = np.clip(BAND_MIN_DEG + BAND_PER_DISAGREEMENT_DEG * near, BAND_MIN_DEG, BAND_MAX_DEG) * per_deg
@@ -297,6 +302,28 @@ def _cut_joint(
     mirrored[where] = np.where(inside, False, np.where(chosen, right_at[1], left_at[1]))
 
 
+def _even_at_seam(
+    left: np.ndarray, right: np.ndarray, seam: np.ndarray, share: float, per_deg: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the colour step that is left at the seam out of both sides [R, S, 3], fading towards the overlap's ends."""
+    import cv2
+
+    rows, span = left.shape[:2]
+    reach = max(1, int(0.7 * per_deg))
+    at = np.clip(seam[:, None] + np.arange(-reach, reach + 1)[None], 0, span - 1)
+    row = np.arange(rows)[:, None]
+    step = ((right - left)[row, at] / 255).mean(1)
+    step = cv2.GaussianBlur(step[:, None], (0, 0), 1.2 * per_deg, borderType=cv2.BORDER_REPLICATE)[:, 0]
+    step *= np.exp(-np.square(np.abs(step).max(-1, keepdims=True) / EVEN_OUT_LIMIT))
+    x = np.arange(span)[None]
+    at_seam = np.clip(seam, 0, span)[:, None]
+    to_left = np.clip(1 - (at_seam - x) / np.maximum(at_seam, 1), 0, 1)
+    to_right = np.clip(1 - (x - at_seam) / np.maximum(span - at_seam, 1), 0, 1)
+    left = left + 255 * (1 - share) * (to_left**2)[..., None] * step[:, None]
+    right = right - 255 * share * (to_right**2)[..., None] * step[:, None]
+    return left, right
+
+
 def _continued(column: int, mirrored: bool, offset: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns that a walk passes `offset` steps on; at the photo's edge it turns round."""
     position = column + offset * (-1 if mirrored else 1) - first
@@ -306,16 +333,21 @@ def _continued(column: int, mirrored: bool, offset: np.ndarray, first: int, end:
     return first + np.where(turned, 2 * width - 1 - phase, phase), turned != mirrored
 
 
-def least_cost_seam(cost: np.ndarray) -> np.ndarray:
-    """[R] column at which each row changes over, for a cost [R, S]; neighbours differ by one column at most."""
+def least_cost_seam(cost: np.ndarray, *, slant_cost: float = 0.002) -> np.ndarray:
+    """[R] column at which each row changes over, for a cost [R, S]; neighbours differ by one column at most.
+
+    Walls have upright edges, so a slanted seam costs a little more than a straight one.
+    """
     rows = len(cost)
     total = cost.copy()
     for row in range(1, rows):
         above = np.pad(total[row - 1], 1, constant_values=np.inf)
-        total[row] += np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
+        total[row] += np.minimum(np.minimum(above[:-2], above[2:]) + slant_cost, above[1:-1])
     seam = np.zeros(rows, np.int64)
     seam[-1] = int(total[-1].argmin())
     for row in range(rows - 2, -1, -1):
-        low = max(0, seam[row + 1] - 1)
-        seam[row] = low + int(total[row, low : seam[row + 1] + 2].argmin())
+        x = seam[row + 1]
+        low = max(0, x - 1)
+        options = total[row, low : x + 2] + slant_cost * (np.arange(low, min(x + 2, cost.shape[1])) != x)
+        seam[row] = low + int(options.argmin())
     return seam
