@@ -13,6 +13,8 @@ from ..core.optional import require
 
 GUTTER_PX = 4
 """Texels around each chart that belong to it, so that mipmaps and bilinear lookups never see its neighbours."""
+PACKING_GRID_PX = 2
+"""Charts are placed on a grid of so many texels, which quarters the packer's work."""
 _MAX_FOLD_COS = float(np.cos(np.radians(50)))
 
 
@@ -81,7 +83,7 @@ def make_charts(mesh: TriMesh, density_px_m: np.ndarray, *, eye: np.ndarray, max
     return Charts(chart=chart, xy_m=xy_m, density_px_m=np.array(densities))
 
 
-def pack_charts(charts: Charts, *, texture_px: int, oversample: float = 1.5) -> Atlas:
+def pack_charts(charts: Charts, *, texture_px: int, oversample: float = 1.25) -> Atlas:
     """Place the charts in one texture, shrinking all of them alike until they fit.
 
     Args:
@@ -97,7 +99,8 @@ def pack_charts(charts: Charts, *, texture_px: int, oversample: float = 1.5) -> 
     xatlas = require("xatlas", extra="recon")
     wanted = _level(charts) * charts.density_px_m[charts.chart][:, None, None]
     area_px = float(_areas(wanted).sum())
-    scale = min(oversample, 0.95 * texture_px / max(np.sqrt(area_px), 1e-9))
+    # Packed charts usually cover about two thirds of their atlas.
+    scale = min(oversample, texture_px * np.sqrt(0.68 / max(area_px, 1e-9)))
     for _ in range(40):
         placed = _pack_once(xatlas, wanted * scale, charts.chart)
         if placed is not None:
@@ -284,6 +287,7 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
         np.minimum.at(low[:, axis], chart, xy_px[..., axis].min(1))
         np.maximum.at(high[:, axis], chart, xy_px[..., axis].max(1))
     # xatlas finds charts by shared coordinates, so they must not touch on the way in.
+    xy_px, low, high = (array / PACKING_GRID_PX for array in (xy_px, low, high))
     pitch = float((high - low).max()) + 16.0
     columns = int(np.ceil(np.sqrt(len(low))))
     cell = np.stack([np.arange(len(low)) % columns, np.arange(len(low)) // columns], -1) * pitch
@@ -293,7 +297,7 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
     atlas = xatlas.Atlas()
     atlas.add_uv_mesh(spread.reshape(-1, 2)[first].astype(np.float32), inverse.reshape(-1, 3).astype(np.uint32))
     options = xatlas.PackOptions()
-    options.padding = 2 * GUTTER_PX
+    options.padding = -(-2 * GUTTER_PX // PACKING_GRID_PX)
     options.texels_per_unit = 1.0
     options.resolution = 0
     options.rotate_charts = False
@@ -303,8 +307,8 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
         return None
     _, indices, uv = atlas.get_mesh(0)
     # A margin keeps the gutter of charts at the rim inside the texture.
-    width, height = atlas.width + 2 * GUTTER_PX, atlas.height + 2 * GUTTER_PX
-    placed = uv[indices.reshape(-1, 3)].astype(np.float64) * (atlas.width, atlas.height) + GUTTER_PX
+    width, height = (size * PACKING_GRID_PX + 2 * GUTTER_PX for size in (atlas.width, atlas.height))
+    placed = uv[indices.reshape(-1, 3)].astype(np.float64) * (atlas.width, atlas.height)
     # float32 coordinates from xatlas shift corners by thousandths of a texel; only the chart's offset is taken from it.
     order = np.argsort(chart, kind="stable")
     start = np.searchsorted(chart[order], np.arange(len(low)))
@@ -313,6 +317,7 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
     flat = spread + offset[chart][:, None]
     if np.abs(flat - placed).max() > 0.25:
         flat = placed
+    flat = flat * PACKING_GRID_PX + GUTTER_PX
     return np.stack([flat[..., 0], height - flat[..., 1]], -1), width, height
 
 

@@ -14,7 +14,7 @@ from ..core.raycast import Raycaster
 from ..core.report import Report
 from ..core.splats import GaussianCloud
 from ..core.store import save_mesh
-from ..core.views import SOURCE_PHOTO, WorldViews
+from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView, WorldViews
 from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
@@ -64,18 +64,20 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     surface = extract_surface(views, progress=progress)
     surface = refine_near(surface, np.stack([v.T_world_cam[:3, 3] for v in views.views]))
     progress.step("surface", 1, 1)
-    hits = cast_views(surface, views.views, progress=progress)
-    baked = bake_texture(surface, views.views, texture_px=cfg.texture_px, hits=hits, progress=progress)
+    useful = [v for i, v in enumerate(views.views) if i == 0 or adds_something(v)]
+    hits = cast_views(surface, useful, progress=progress)
+    baked = bake_texture(surface, useful, texture_px=cfg.texture_px, hits=hits, progress=progress)
     eye = views.photo_view.T_world_cam[:3, 3]
     unseen = cover_unseen(baked, eye, budget=int(UNSEEN_BUDGET_SHARE * cfg.splat_budget))
     budget = cfg.splat_budget - len(unseen)
-    lifted = lift_splats(surface, views.views, hits, budget=budget, progress=progress).with_more(unseen)
+    lifted = lift_splats(surface, useful, hits, budget=budget, progress=progress).with_more(unseen)
     lifted = fit_colours(lifted, views.photo_view, 0, progress=progress)
     progress.step("measuring", 0, 1)
     photo = views.photo_view
     known = photo.valid & (photo.source == SOURCE_PHOTO)
     splat_rgb_u8 = render_splats(lifted.splats, photo.camera, photo.T_world_cam).rgb_u8()
     metrics = {
+        "views_used": float(len(useful)),
         "faces": float(baked.mesh.face_count),
         "charts": float(baked.charts),
         "texels_per_pixel": baked.texels_per_pixel,
@@ -102,6 +104,12 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
         )
     progress.step("measuring", 1, 1)
     return Reconstruction(mesh=baked.mesh, splats=lifted.splats, report=report, metrics=metrics)
+
+
+def adds_something(view: RgbdView) -> bool:
+    """Whether a view holds more than copies of older views."""
+    fresh = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED))
+    return int(fresh.sum()) >= max(16, fresh.size // 20_000)
 
 
 def write_reconstruction(folder: Path, result: Reconstruction) -> list[Path]:

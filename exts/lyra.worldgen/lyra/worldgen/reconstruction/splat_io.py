@@ -69,14 +69,15 @@ def read_splats_ply(path: Path) -> GaussianCloud:
     sh = columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     if rest_count:
         rest = columns(*(f"f_rest_{i}" for i in range(rest_count)))
-        sh = np.concatenate([sh, rest.reshape(len(table), 3, -1).transpose(0, 2, 1)], 1)
+        sh = np.concatenate([sh, rest.reshape(len(table), 3, rest_count // 3).transpose(0, 2, 1)], 1)
     with np.errstate(over="ignore", invalid="ignore"):
         scales_m = np.exp(columns("scale_0", "scale_1", "scale_2"))
         logit = columns("opacity")[:, 0]
         opacities = np.where(logit >= 0, 1 / (1 + np.exp(-np.abs(logit))), 1 - 1 / (1 + np.exp(-np.abs(logit))))
         quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
         length = np.linalg.norm(quats, axis=1, keepdims=True)
-        quats = np.where(length > 1e-12, quats / np.maximum(length, 1e-12), (1.0, 0.0, 0.0, 0.0))
+        # Zero length means no rotation to most readers; NaN stays NaN and is refused below.
+        quats = np.where(length <= 1e-12, (1.0, 0.0, 0.0, 0.0), quats / np.maximum(length, 1e-12))
         cloud = GaussianCloud(
             means=columns("x", "y", "z").astype(np.float32),
             # The smallest positive numbers of float32 keep "> 0" and "< 1" true after rounding.

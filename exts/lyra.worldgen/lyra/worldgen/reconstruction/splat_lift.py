@@ -195,7 +195,7 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         )
     ]
     # A wrong pixel of the photo is seen by everyone who compares, so it is merged last.
-    weight = 4.0 if (view.source == SOURCE_PHOTO).any() else 1.0
+    weight = 12.0 if (view.source == SOURCE_PHOTO).any() else 1.0
     for _ in range(_LEVELS):
         last = blocks[-1]
         mean, spread = _quarter(last.rgb)

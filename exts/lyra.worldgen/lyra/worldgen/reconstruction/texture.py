@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +21,9 @@ FEATHER_PX = 8.0
 """Width of the transition at the rim of a view or of what it painted [px of the view]."""
 UNSEEN_PX_M = 16.0
 """Texels per metre where no view ever looked."""
+DEPTH_TOLERANCE = 0.004
+"""Relative difference of depth up to which a pixel shows the texel's own surface."""
+WORKERS = min(4, os.cpu_count() or 1)
 SKY_WORTH = 0.7
 """Texels per metre of sky, relative to other surfaces: it is smooth, and as a dome it would fill the texture."""
 _TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
@@ -74,7 +79,7 @@ def bake_texture(
         mesh,
         wanted_density(mesh, views, hits),
         eye=views[0].T_world_cam[:3, 3],
-        max_side_px=int(0.9 * texture_px / 1.5),
+        max_side_px=int(0.7 * texture_px),
     )
     atlas = pack_charts(charts, texture_px=texture_px)
     progress.step("baking", 1, 4, "colours")
@@ -82,7 +87,7 @@ def bake_texture(
     texture, known = _shade(mesh, atlas, face_map, views, hits)
     progress.step("baking", 2, 4, "unseen places")
     known_share = float((known & covered).sum() / max(covered.sum(), 1))
-    fill_unseen(mesh, atlas, face_map, texture, known)
+    fill_unseen(mesh, atlas, face_map, covered, texture, known)
     progress.step("baking", 4, 4)
     return BakedTexture(
         mesh=replace(mesh, uv=atlas.uv(), texture_u8=texture, vertex_rgb_u8=None),
@@ -112,12 +117,12 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
         here = f_px / np.maximum(nearest_m, 0.2)
         # Unseen faces stay near their seen neighbours' density, so that both share a chart and blend into each other.
         density = np.maximum(density, 0.5 * np.where(sky, SKY_WORTH, 1.0) * here)
-        for mask, worth in (
-            (view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)), 1.0),
-            (view.valid & (view.source == SOURCE_WARPED), 0.5),
-        ):
-            faces = np.unique(hit.face[mask & (hit.face >= 0)])
-            density[faces] = np.maximum(density[faces], worth * np.where(sky, SKY_WORTH, 1.0)[faces] * here[faces])
+        seen = np.bincount(hit.face[view.valid & (hit.face >= 0)], minlength=mesh.face_count)
+        fresh = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)) & (hit.face >= 0)
+        new = np.bincount(hit.face[fresh], minlength=mesh.face_count)
+        # A few fresh pixels at the rim of a face do not make its copied rest any sharper.
+        worth = np.where(new > 0.1 * seen, 1.0, np.where(seen > 0, 0.5, 0.0)) * np.where(sky, SKY_WORTH, 1.0)
+        density = np.maximum(density, worth * here)
     return density
 
 
@@ -142,8 +147,7 @@ def _shade(
     seen_start, seen_view = _views_per_face(mesh.face_count, hits, trust)
     texture = np.zeros((*face_map.shape, 3), np.uint8)
     known = np.zeros(face_map.shape, bool)
-    texture_numba.shade(
-        face_map,
+    arguments = (
         _texel_to_world(mesh, atlas),
         mesh.face_normals(),
         seen_start,
@@ -156,10 +160,17 @@ def _shade(
         np.concatenate([v.rgb_u8.reshape(-1, 3) for v in views]),
         np.concatenate([h.depth_z_m.reshape(-1) for h in hits]),
         np.concatenate([t.reshape(-1) for t in trust]),
-        0.004,
-        texture,
-        known,
+        DEPTH_TOLERANCE,
     )
+    bands = np.linspace(0, len(face_map), 4 * WORKERS + 1).astype(int)
+
+    def shade(k: int) -> None:
+        rows = slice(bands[k], bands[k + 1])
+        texture_numba.shade(face_map[rows], int(bands[k]), *arguments, texture[rows], known[rows])
+
+    # Texels share nothing, so the texture does not depend on who colours which.
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(shade, range(len(bands) - 1)))
     return texture, known
 
 
@@ -215,33 +226,49 @@ def _texel_to_world(mesh: TriMesh, atlas: Atlas) -> np.ndarray:
     return np.concatenate([linear, origin[..., None]], -1)
 
 
-def fill_unseen(mesh: TriMesh, atlas: Atlas, face_map: np.ndarray, texture: np.ndarray, known: np.ndarray) -> None:
+def fill_unseen(
+    mesh: TriMesh, atlas: Atlas, face_map: np.ndarray, covered: np.ndarray, texture: np.ndarray, known: np.ndarray
+) -> None:
     """Give texels that no view saw a colour from around them, never from another chart; changes `texture`.
 
     Charts that nobody saw take the colours of neighbouring faces, with a strong preference for the same label.
+
+    Args:
+        mesh, atlas: as baked.
+        face_map: [A, B] face of each texel, gutters included.
+        covered: [A, B] bool: inside the face and not in a gutter.
+        texture: [A, B, 3].
+        known: [A, B] bool: coloured already.
     """
+    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     base = _face_colours(mesh, face_map, texture, known)
     chart_count = int(atlas.chart.max()) + 1
     low, high = np.full((chart_count, 2), np.inf), np.full((chart_count, 2), -np.inf)
     for axis in range(2):
         np.minimum.at(low[:, axis], atlas.chart, atlas.xy_px[..., axis].min(1))
         np.maximum.at(high[:, axis], atlas.chart, atlas.xy_px[..., axis].max(1))
-    reach = GUTTER_PX + 1
-    for c in range(chart_count):
-        x0, y0 = (np.maximum(np.floor(low[c]) - reach, 0)).astype(int)
-        x1, y1 = (np.ceil(high[c]) + reach + 1).astype(int)
+    unseen_faces = face_map[covered & ~known]
+    for c in np.unique(atlas.chart[unseen_faces]).tolist():
+        x0, y0 = np.maximum(np.floor(low[c]), 0).astype(int)
+        x1, y1 = (np.ceil(high[c]) + 1).astype(int)
         faces = face_map[y0:y1, x0:x1]
-        domain = (faces >= 0) & (atlas.chart[np.maximum(faces, 0)] == c)
+        domain = covered[y0:y1, x0:x1] & (atlas.chart[np.maximum(faces, 0)] == c)
         seen = domain & known[y0:y1, x0:x1]
         missing = domain & ~seen
-        if not missing.any():
-            continue
         patch = texture[y0:y1, x0:x1]
-        start = base[np.maximum(faces, 0)]
+        colour = patch.astype(np.float32)
+        colour[missing] = base[faces[missing]]
         # A whisper of the face's own colour decides where nothing is known for far around.
-        weight = np.where(seen, 1.0, np.where(missing, 1e-3, 0.0)).astype(np.float32)
-        colour = np.where(seen[..., None], patch, start).astype(np.float32)
-        patch[missing] = np.clip(push_pull(colour, weight) + 0.5, 0, 255).astype(np.uint8)[missing]
+        weight = seen + np.float32(1e-3) * missing
+        patch[missing] = np.clip(push_pull(colour, weight)[missing] + 0.5, 0, 255).astype(np.uint8)
+    # Gutters repeat the nearest texel of their chart, which is nearer than any other chart.
+    gutter = (face_map >= 0) & ~covered & ~known
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~covered).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros(int(nearest.max()) + 1, np.int64)
+    source[nearest[covered]] = np.flatnonzero(covered)
+    texture[gutter] = texture.reshape(-1, 3)[source[nearest[gutter]]]
 
 
 def push_pull(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:

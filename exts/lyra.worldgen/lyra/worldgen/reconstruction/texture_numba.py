@@ -73,6 +73,7 @@ def _weight_cubic(t, w):
 @_compiled
 def shade(
     face_map,
+    first_row,
     to_world,
     normals,
     seen_start,
@@ -92,7 +93,8 @@ def shade(
     """Colour every texel from the views that see its surface.
 
     Args:
-        face_map: [A, B] int32 face of each texel, -1 outside.
+        face_map: [a, B] int32 face of each texel in some rows of the texture, -1 outside.
+        first_row: texture row of the first of them.
         to_world: [F, 3, 3] texel (x, y, 1) to world point.
         normals: [F, 3] unit normals.
         seen_start, seen_view: views per face, as offsets [F + 1] into a list.
@@ -102,7 +104,7 @@ def shade(
         view_R, view_t: [V, 3, 3] and [V, 3], world to cam.
         rgb: [P, 3] uint8; depth: [P] float32 of the surface itself; trust: [P] float32, 0 where the pixel says nothing.
         tolerance: relative depth difference up to which a pixel shows the texel's own surface.
-        texture: [A, B, 3] uint8, written; known: [A, B] bool, written.
+        texture: [a, B, 3] uint8, written; known: [a, B] bool, written.
     """
     rows, cols = face_map.shape
     best_view = np.empty(4, np.int64)
@@ -113,7 +115,7 @@ def shade(
             f = face_map[r, c]
             if f < 0:
                 continue
-            x, y = c + 0.5, r + 0.5
+            x, y = c + 0.5, first_row + r + 0.5
             px = to_world[f, 0, 0] * x + to_world[f, 0, 1] * y + to_world[f, 0, 2]
             py = to_world[f, 1, 0] * x + to_world[f, 1, 1] * y + to_world[f, 1, 2]
             pz = to_world[f, 2, 0] * x + to_world[f, 2, 1] * y + to_world[f, 2, 2]

@@ -1,0 +1,146 @@
+"""The baked texture shows what the views saw, the photo first, and guesses the rest from around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.core.frames import transform_points
+from lyra.worldgen.core.mesh import TriMesh
+from lyra.worldgen.core.raycast import Raycaster
+from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_PHOTO
+from lyra.worldgen.reconstruction.mesh_extract import extract_surface, refine_near
+from lyra.worldgen.reconstruction.metrics import psnr_db
+from lyra.worldgen.reconstruction.texture import bake_texture, push_pull
+from reconstruction.analytic_world import make_world, paint
+
+for _package in ("xatlas", "numba", "embreex", "cv2", "scipy"):
+    pytest.importorskip(_package)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(width_px=128, height_px=96, turns=5, bins=60, step_m=0.4)
+
+
+@pytest.fixture(scope="module")
+def surface(world) -> TriMesh:
+    return refine_near(extract_surface(world), np.stack([v.T_world_cam[:3, 3] for v in world.views]))
+
+
+@pytest.fixture(scope="module")
+def baked(world, surface):
+    return bake_texture(surface, world.views, texture_px=1024)
+
+
+def test_the_photo_comes_back(world, baked):
+    """From its own pose the mesh shows the photo, and from the others what they painted."""
+    caster = Raycaster(baked.mesh)
+    for view, limit in zip(world.views[:3], (36, 28, 28), strict=False):
+        rgb = caster.render(view.camera, view.T_world_cam).shade(baked.mesh)
+        assert psnr_db(rgb, view.rgb_u8, view.valid) > limit
+
+
+def test_seen_texels_have_the_colour_of_their_place(baked):
+    """Each texel that a view saw shows the paint of its own world point."""
+    mesh = baked.mesh
+    row, col = np.nonzero((baked.face_map >= 0) & baked.known)
+    face = baked.face_map[row, col]
+    texel = np.stack([col + 0.5, row + 0.5, np.ones(len(row))], -1)
+    points = np.einsum("nij,nj->ni", baked.texel_to_world[face], texel)
+    difference = np.abs(mesh.texture_u8[row, col] - paint(points, mesh.face_labels[face]))
+    assert np.median(difference) < 3
+    assert baked.known_share > 0.4
+
+
+def test_the_photo_wins(world, surface):
+    """Where the photo looks, a painted view that disagrees has no say beyond the photo's rim."""
+    photo = world.views[0]
+    rival = replace(
+        photo,
+        view_id=1,
+        rgb_u8=np.full_like(photo.rgb_u8, 255),
+        source=np.full_like(photo.source, SOURCE_PAINTED),
+    )
+    baked = bake_texture(surface, [photo, rival], texture_px=1024)
+    rgb = Raycaster(baked.mesh).render(photo.camera, photo.T_world_cam).shade(baked.mesh)
+    inner = np.zeros(photo.valid.shape, bool)
+    inner[10:-10, 10:-10] = True
+    assert psnr_db(rgb, photo.rgb_u8, inner & photo.valid) > 36
+    assert (photo.source == SOURCE_PHOTO).all()
+
+
+def test_unseen_places_take_the_colours_of_their_label(world, surface):
+    """With the photo alone, what lies behind the camera is filled, and a floor is filled with floor."""
+    baked = bake_texture(surface, world.views[:1], texture_px=1024)
+    assert baked.known_share < 0.5
+    mesh = baked.mesh
+    seen_floor = (baked.face_map >= 0) & baked.known
+    seen_floor[seen_floor] = mesh.face_labels[baked.face_map[seen_floor]] == 1
+    unseen_floor = (baked.face_map >= 0) & ~baked.known
+    unseen_floor[unseen_floor] = mesh.face_labels[baked.face_map[unseen_floor]] == 1
+    assert unseen_floor.sum() > 100
+    np.testing.assert_allclose(mesh.texture_u8[unseen_floor].mean(0), mesh.texture_u8[seen_floor].mean(0), atol=25)
+
+
+def test_no_lookup_meets_the_void(baked):
+    """Bilinear lookups anywhere on the surface never touch the black between charts."""
+    mesh = baked.mesh
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, mesh.face_count, 20_000)
+    bary = rng.dirichlet((0.3, 0.3, 0.3), 20_000)
+    xy = np.einsum("nk,nkc->nc", bary, mesh.uv[face]) * (mesh.texture_u8.shape[1], mesh.texture_u8.shape[0])
+    col = np.clip(np.floor(xy[:, 0] - 0.5).astype(int), 0, mesh.texture_u8.shape[1] - 2)
+    row = np.clip(np.floor(mesh.texture_u8.shape[0] - xy[:, 1] - 0.5).astype(int), 0, mesh.texture_u8.shape[0] - 2)
+    for dr in (0, 1):
+        for dc in (0, 1):
+            assert mesh.texture_u8[row + dr, col + dc].max(1).min() > 0
+
+
+def test_same_views_same_texture(world, surface, baked):
+    """Baking twice gives the same bytes."""
+    again = bake_texture(surface, world.views, texture_px=1024)
+    np.testing.assert_array_equal(again.mesh.texture_u8, baked.mesh.texture_u8)
+    np.testing.assert_array_equal(again.mesh.uv, baked.mesh.uv)
+
+
+def test_small_textures_shrink_everything(world, surface):
+    """A texture too small for all pixels is still complete, only coarser."""
+    baked = bake_texture(surface, world.views, texture_px=256)
+    assert max(baked.mesh.texture_u8.shape[:2]) <= 256 and baked.texels_per_pixel < 0.8
+
+
+def test_bad_arguments(world, surface):
+    """An empty mesh and an absurd texture size are refused."""
+    empty = TriMesh(vertices=np.zeros((0, 3)), faces=np.zeros((0, 3), np.int32))
+    with pytest.raises(InputError, match="no faces"):
+        bake_texture(empty, world.views, texture_px=1024)
+    with pytest.raises(InputError, match="texture_px"):
+        bake_texture(surface, world.views, texture_px=10)
+
+
+def test_push_pull_keeps_the_known_and_smooths_the_rest():
+    """Known pixels stay; unknown ones lie between the known colours."""
+    colour = np.zeros((20, 33, 3), np.float32)
+    colour[:, :5], colour[:, -5:] = 50, 200
+    weight = np.zeros((20, 33), np.float32)
+    weight[:, :5], weight[:, -5:] = 1, 1
+    full = push_pull(colour, weight)
+    np.testing.assert_array_equal(full[weight == 1], colour[weight == 1])
+    assert full.min() >= 50 - 1e-3 and full.max() <= 200 + 1e-3
+    assert full[10, 8, 0] < full[10, 24, 0]
+
+
+def test_points_lie_on_their_faces(world, surface, baked):
+    """The map from texels to the world agrees with rays cast from the photo."""
+    view = world.views[0]
+    image = Raycaster(surface).render(view.camera, view.T_world_cam)
+    points = transform_points(view.T_world_cam, view.camera.unproject(image.depth_z_m))
+    uv = np.einsum("hwk,hwkc->hwc", image.bary, baked.mesh.uv[image.face])
+    h, w = baked.mesh.texture_u8.shape[:2]
+    texel = np.stack([uv[..., 0] * w, (1 - uv[..., 1]) * h, np.ones_like(image.depth_z_m)], -1)
+    back = np.einsum("hwij,hwj->hwi", baked.texel_to_world[image.face], texel)
+    assert np.abs(back - points).max() < 2e-3
