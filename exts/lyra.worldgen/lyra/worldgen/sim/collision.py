@@ -8,6 +8,7 @@ stays in the mesh. This file decides; `usd_physics.py` writes.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,8 @@ PLANE_TOLERANCE_M = 0.015
 LEVEL_TOLERANCE_M = 0.03
 COVERED_M = 0.02
 """A face this close in front of a box adds nothing to it."""
+SLAB_TILE_M = 8.0
+"""Largest side of one box of a slab where robots drive."""
 MIN_PLANE_M2 = 0.08
 MAX_BOXES = 256
 FLOATER_M = 0.12
@@ -58,7 +61,8 @@ class ColliderBox:
 
     def contains(self, points_world: np.ndarray, margin_m: float = 0.0) -> np.ndarray:
         """[N] bool for points [N, 3]."""
-        return (np.abs((points_world - self.centre_m) @ self.R_world_box) <= self.half_m + margin_m).all(1)
+        inside = np.abs((points_world - self.centre_m) @ self.R_world_box) <= self.half_m + margin_m
+        return np.logical_and.reduce(inside, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,15 +330,27 @@ def _slabs(
         depth = level - sign * share * thickness_m
         blocked |= probe.free(np.stack([x, y, np.full_like(x, depth)], -1).reshape(-1, 3)).reshape(x.shape)
     rectangles = cover(~blocked, wanted, np.diff(edges_y), np.diff(edges_x), min_area_m2=0.25, min_side_m=0.2, limit=24)
+    own = mesh.triangles()[plane.faces].reshape(-1, 3)
     boxes = []
     for rectangle in rectangles:
         r0, r1, c0, c1 = grown(rectangle, ~blocked)
-        half = np.array([edges_x[c1] - edges_x[c0], edges_y[r1] - edges_y[r0], thickness_m]) / 2
-        centre = np.array(
-            [(edges_x[c0] + edges_x[c1]) / 2, (edges_y[r0] + edges_y[r1]) / 2, level - sign * thickness_m / 2]
-        )
-        boxes.append(ColliderBox(label=int(label), centre_m=centre, half_m=half, R_world_box=np.eye(3)))
+        # The part that wheels touch is cut into tiles: PhysX loses contacts of small wheels on very large boxes.
+        xs = _tile_edges(edges_x[c0], edges_x[c1], own[:, 0].min(), own[:, 0].max())
+        ys = _tile_edges(edges_y[r0], edges_y[r1], own[:, 1].min(), own[:, 1].max())
+        for (x0, x1), (y0, y1) in itertools.product(itertools.pairwise(xs), itertools.pairwise(ys)):
+            half = np.array([x1 - x0, y1 - y0, thickness_m]) / 2
+            centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2, level - sign * thickness_m / 2])
+            boxes.append(ColliderBox(label=int(label), centre_m=centre, half_m=half, R_world_box=np.eye(3)))
     return boxes
+
+
+def _tile_edges(low: float, high: float, used_low: float, used_high: float) -> list[float]:
+    """Ascending cuts from `low` to `high`, at most SLAB_TILE_M apart within the used range."""
+    a, b = max(low, min(used_low, high)), min(high, max(used_high, low))
+    inner = np.linspace(a, b, max(1, int(np.ceil((b - a) / SLAB_TILE_M))) + 1) if b > a else np.array([])
+    cuts = np.unique(np.concatenate([[low, high], inner]))
+    # Slivers would be boxes of their own for nothing.
+    return [float(c) for c in cuts[:-1][np.diff(cuts) > 0.05]] + [float(cuts[-1])]
 
 
 def _wall_boxes(
