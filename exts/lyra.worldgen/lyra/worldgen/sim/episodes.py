@@ -102,15 +102,27 @@ class PathPlanner:
         return self._straightened(self.xy_m(np.array(nodes[::-1])))
 
     def sees(self, a_xy_m: np.ndarray, b_xy_m: np.ndarray) -> bool:
-        """Whether the robot can drive straight from a to b."""
-        steps = max(2, int(np.ceil(np.linalg.norm(b_xy_m - a_xy_m) / (0.25 * self.space.grid.cell_m))) + 1)
-        points = a_xy_m + (b_xy_m - a_xy_m) * np.linspace(0, 1, steps)[:, None]
-        rc = self.space.grid.rowcol(points)
-        return bool(self.space.navigable[rc[:, 0], rc[:, 1]].all())
+        """Whether the robot can drive straight between a and b; the same answer both ways."""
+        grid = self.space.grid
+        ends = (np.stack([a_xy_m, b_xy_m]) - grid.origin_xy_m) / grid.cell_m
+        # Cut at every grid line; the middle of each piece names the cell that the piece lies in.
+        cuts = [np.array([0.0, 1.0])]
+        for p, q in ends.T:
+            lines = np.arange(np.ceil(min(p, q)), np.floor(max(p, q)) + 1)
+            if p != q:
+                cuts.append((lines - p) / (q - p))
+        t = np.unique(np.round(np.clip(np.concatenate(cuts), 0, 1), 9))
+        middle = ends[0] + (ends[1] - ends[0]) * ((t[:-1] + t[1:]) / 2)[:, None]
+        col, row = np.floor(middle).astype(int).T
+        if not len(row) or min(row.min(), col.min()) < 0 or row.max() >= grid.shape[0] or col.max() >= grid.shape[1]:
+            return False
+        return bool(self.space.navigable[row, col].all())
 
     def _straightened(self, path_xy_m: np.ndarray) -> np.ndarray:
         """From every kept corner on to the farthest later point in sight, found by bisection, until nothing changes."""
-        for round_ in range(3):
+        grid = self.space.grid
+        shorter = path_xy_m
+        for _ in range(3):
             kept = [0]
             while kept[-1] < len(path_xy_m) - 1:
                 here, near, far = kept[-1], kept[-1] + 1, len(path_xy_m)
@@ -122,9 +134,9 @@ class PathPlanner:
                         far = middle
                 kept.append(near)
             shorter = path_xy_m[kept]
-            if len(shorter) == len(path_xy_m):
-                break
-            path_xy_m = _densified(shorter, self.space.grid.cell_m) if round_ < 2 else shorter
+            # Once more along the shorter path, through the cells it passes: it may leave it between its old corners.
+            cells = grid.rowcol(_densified(shorter, grid.cell_m))
+            path_xy_m = grid.centre_xy_m(cells[np.r_[True, (np.diff(cells, axis=0) != 0).any(1)]])
         return shorter
 
 
