@@ -15,7 +15,7 @@ from .world_data import WorldData
 COMPARED_M = 10.0
 """Farther surfaces are scenery: nobody measures them by splats [m]."""
 LIMIT_PERCENT = 1.5
-"""What depth cameras are off by; splats are soft, so their depth errs in proportion to the distance."""
+"""What depth cameras are off by, in proportion to the distance."""
 COVERED = 0.9
 """Opacity from which a pixel's depth means something."""
 

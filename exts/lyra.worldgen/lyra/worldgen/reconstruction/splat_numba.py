@@ -15,13 +15,13 @@ def _compiled(function):
 
 
 @_compiled
-def composite(order, centre, conic, reach, opacity, z, colour, first_row, rgb, light, depth):
+def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row, rgb, light, depth):
     """Blend splats front to back into rows `first_row` and on of the picture.
 
     Args:
         order: [M] splats, nearest first.
         centre: [N, 2] pixels; conic: [N, 3] inverse 2D covariance (xx, xy, yy); reach: [N, 2] half size of the box in
-            which alpha can exceed 1/255; opacity: [N]; z: [N] depth; colour: [N, 3].
+            which alpha can exceed 1/255; opacity: [N]; z: [N] depth; slope: [N, 2] of 1/depth; colour: [N, 3].
         first_row: picture row of row 0 of the output.
         rgb: [h, W, 3], light: [h, W] remaining transmittance, depth: [h, W]; zero, one and zero before.
     """
@@ -35,7 +35,9 @@ def composite(order, centre, conic, reach, opacity, z, colour, first_row, rgb, l
         left = max(0, int(np.ceil(u - reach[i, 0] - 0.5)))
         right = min(cols - 1, int(np.floor(u + reach[i, 0] - 0.5)))
         a, b, c = conic[i, 0], conic[i, 1], conic[i, 2]
-        o, zi = opacity[i], z[i]
+        o, inverse = opacity[i], 1.0 / z[i]
+        # Behind the horizon of a plane seen edge-on its inverse depth means nothing.
+        least, most = 0.6 * inverse, 1.7 * inverse
         r, g, bl = colour[i, 0], colour[i, 1], colour[i, 2]
         for row in range(top, bottom + 1):
             dy = first_row + row + 0.5 - v
@@ -56,7 +58,7 @@ def composite(order, centre, conic, reach, opacity, z, colour, first_row, rgb, l
                 rgb[row, col, 0] += w * r
                 rgb[row, col, 1] += w * g
                 rgb[row, col, 2] += w * bl
-                depth[row, col] += w * zi
+                depth[row, col] += w / min(max(inverse + slope[i, 0] * dx + slope[i, 1] * dy, least), most)
                 light[row, col] = t - w
 
 

@@ -28,7 +28,11 @@ class SplatImage:
     alpha: np.ndarray
     """[H, W] float32 in 0..1."""
     depth_z_m: np.ndarray
-    """[H, W] float32 expected depth of what was hit; 0 where alpha is 0."""
+    """[H, W] float32 expected depth of what was hit; 0 where alpha is 0.
+
+    A flat splat counts where the pixel's ray meets its plane, as renderers that trace rays do, not where its centre
+    lies: on a floor seen at a low angle the two differ by the splat's whole length.
+    """
 
     def rgb_u8(self, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
         """[H, W, 3] uint8 over a background colour in 0..1."""
@@ -49,7 +53,9 @@ class ProjectedSplats:
     reach_px: np.ndarray
     """[M, 2] float64 half size of the box where alpha reaches 1/255."""
     depth_z_m: np.ndarray
-    """[M] float64."""
+    """[M] float64 of the centre."""
+    inverse_depth_slope: np.ndarray
+    """[M, 2] float64 change of 1/depth per pixel to the right and down over the splat's plane [1/(m px)]."""
     opacity: np.ndarray
     """[M] float64."""
 
@@ -88,6 +94,7 @@ def blend_splats(
             projected.reach_px,
             projected.opacity,
             projected.depth_z_m,
+            projected.inverse_depth_slope,
             np.ascontiguousarray(colour, np.float64),
             int(bands[k]),
             rgb[rows],
@@ -135,7 +142,7 @@ def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np
     """Project all splats and keep those that can touch the picture, sorted by depth (ties by row)."""
     T_cam_world = invert_rigid(expect_rigid("T_world_cam", T_world_cam))
     parts = [_project_chunk(splats, camera, T_cam_world, s) for s in range(0, max(len(splats), 1), _CHUNK)]
-    index, centre, conic, reach, z, opacity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    index, centre, conic, reach, z, slope, opacity = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((index, z))
     return ProjectedSplats(
         index=index[order],
@@ -143,6 +150,7 @@ def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np
         conic=conic[order],
         reach_px=reach[order],
         depth_z_m=z[order],
+        inverse_depth_slope=slope[order],
         opacity=opacity[order],
     )
 
@@ -183,7 +191,25 @@ def _project_chunk(
         & (centre[:, 1] + reach[:, 1] > 0)
         & (centre[:, 1] - reach[:, 1] < camera.height_px)
     )
-    return rows[inside], centre[inside], conic[inside], reach[inside], z[inside], opacity[inside]
+    slope = _inverse_depth_slope(splats.scales_m[rows], axes, np.stack([x, y, z], -1), camera)
+    return rows[inside], centre[inside], conic[inside], reach[inside], z[inside], slope[inside], opacity[inside]
+
+
+def _inverse_depth_slope(
+    scales_m: np.ndarray, axes_cam: np.ndarray, centres_cam: np.ndarray, camera: PinholeCamera
+) -> np.ndarray:
+    """[N, 2] slope of 1/depth over the pixels of each splat's plane; zero for splats that are not flat.
+
+    On a plane n.X = c the inverse depth is n.ray / c, which is linear in pixel coordinates.
+    """
+    thin = np.argmin(scales_m, 1)
+    each = np.arange(len(thin))
+    order = np.sort(scales_m, 1)
+    normal = axes_cam[each, :, thin] / scales_m[each, thin][:, None]
+    offset = np.einsum("nk,nk->n", normal, centres_cam)
+    flat = (order[:, 0] < 0.35 * order[:, 1]) & (np.abs(offset) > 0.02 * np.linalg.norm(centres_cam, axis=1))
+    slope = normal[:, :2] / np.where(flat, offset, 1.0)[:, None] / [camera.fx_px, camera.fy_px]
+    return np.where(flat[:, None], slope, 0.0)
 
 
 def evaluate_sh(sh: np.ndarray, directions: np.ndarray) -> np.ndarray:
