@@ -90,7 +90,7 @@ class GenerationConfig(_Section):
     """camera path: auto, turn, forward or loop"""
     prompt: str = ""
     """text for painters that read text"""
-    view_long_side_px: int = 640
+    view_long_side_px: int = 512
     """long side of painted views [px]"""
     threads: int = 1
     """threads of the embedded painter"""
@@ -111,7 +111,7 @@ class ReconstructionConfig(_Section):
 
     texture_px: int = 4096
     """largest side of the texture atlas [px]"""
-    splat_budget: int = 1_000_000
+    splat_budget: int = 600_000
     """most Gaussians that are kept"""
 
     def _check(self) -> None:
