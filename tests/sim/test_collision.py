@@ -32,7 +32,7 @@ def stems(plan) -> list[str]:
 
 
 def test_plain_room_is_six_boxes_and_its_objects():
-    """Slabs and four walls, 0.2 m thick and outside the room; the rest holds the objects only."""
+    """Slabs and four walls, 0.2 m thick and outside the room; the rest holds the objects and the walls' surface."""
     plan = build_colliders(simple_room(step_m=0.13), CFG)
     assert stems(plan) == ["ceiling", "floor"] + 4 * ["wall"]
     assert plan.mode == "boxes" and plan.boxed_share == 1.0
@@ -43,7 +43,7 @@ def test_plain_room_is_six_boxes_and_its_objects():
         inside = (interior(box) > low) & (interior(box) < high)
         assert not inside.all(1).any()
         assert np.isclose(2 * box.half_m, 0.2).any()
-    assert plan.rest.face_labels is not None and set(plan.rest.face_labels) == {Label.OBJECT}
+    assert plan.rest.face_labels is not None and set(plan.rest.face_labels) == {Label.WALL, Label.OBJECT}
 
 
 @settings(max_examples=12)

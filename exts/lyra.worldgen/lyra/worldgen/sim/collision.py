@@ -30,6 +30,8 @@ SLAB_TILE_M = 8.0
 """Largest side of one box of a slab where robots drive."""
 MIN_PLANE_M2 = 0.08
 MAX_BOXES = 256
+MAX_SEALING_FACES = 3000
+"""A reconstructed surface has more; its ripple in front of the boxes would undo their flatness."""
 FLOATER_M = 0.12
 """Loose pieces smaller than this are reconstruction dust."""
 UNIT_CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -153,12 +155,16 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
         boxes += _wall_boxes(solid, plane, labels, probe, cfg.wall_thickness_m, limit=MAX_BOXES - len(boxes))
 
     covered = _covered_faces(solid, boxes)
+    # Walls of few faces stay in the mesh although boxes back them: where two boxes meet, only the surface has no gap.
+    sealing = wall_like & ~scenery
+    if sealing.sum() > MAX_SEALING_FACES:
+        sealing[:] = False
     area = solid.face_areas_m2()
     structural = (wall_like & ~scenery) | np.isin(labels, (Label.FLOOR, Label.CEILING))
     share = float(area[structural & covered].sum() / max(area[structural].sum(), 1e-9))
     return ColliderPlan(
         boxes=tuple(boxes),
-        rest=simplified(solid.select_faces(~covered), cfg.rest_faces),
+        rest=simplified(solid.select_faces(~covered | sealing), cfg.rest_faces),
         floor_z_m=floor.offset_m,
         mode="boxes" if any(b.label in (Label.WALL, Label.BACKDROP) for b in boxes) else "mesh",
         boxed_share=share,
@@ -347,10 +353,10 @@ def _slabs(
 def _tile_edges(low: float, high: float, used_low: float, used_high: float) -> list[float]:
     """Ascending cuts from `low` to `high`, at most SLAB_TILE_M apart within the used range."""
     a, b = max(low, min(used_low, high)), min(high, max(used_high, low))
-    inner = np.linspace(a, b, max(1, int(np.ceil((b - a) / SLAB_TILE_M))) + 1) if b > a else np.array([])
-    cuts = np.unique(np.concatenate([[low, high], inner]))
-    # Slivers would be boxes of their own for nothing.
-    return [float(c) for c in cuts[:-1][np.diff(cuts) > 0.05]] + [float(cuts[-1])]
+    # A narrow rim joins the tile beside it.
+    a, b = (low if a - low < 1.0 else a), (high if high - b < 1.0 else b)
+    inner = np.linspace(a, b, max(1, int(np.ceil((b - a) / SLAB_TILE_M))) + 1) if b > a else np.zeros(0)
+    return np.unique(np.concatenate([[low, high], inner])).tolist()
 
 
 def _wall_boxes(
