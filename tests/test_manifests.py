@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -71,3 +73,30 @@ def test_kit_changelog_is_the_projects(kit):
     text = (EXTENSION / kit["package"]["changelog"]).read_text()
     assert f"## [{kit['package']['version']}]" in text
     assert text == (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_imported_package_is_asked_for():
+    """What the package imports, by statement or by `require`, stands in the requirements of some extra."""
+    project = read(ROOT / "pyproject.toml")["project"]
+    asked = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in asked}
+    provided = importlib.metadata.packages_distributions()
+    kit_only = {"omni", "carb"}
+    missing = set()
+    for path in sorted((EXTENSION / "lyra").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            roots = []
+            if isinstance(node, ast.Import):
+                roots = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                roots = [node.module]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "require" and node.args:
+                roots = [node.args[0].value] if isinstance(node.args[0], ast.Constant) else []
+            for root in {str(name).partition(".")[0] for name in roots}:
+                if root in sys.stdlib_module_names or root in kit_only or root == "lyra":
+                    continue
+                distributions = {d.lower().replace("_", "-") for d in provided.get(root, [root])}
+                # ovstage comes with ovphysx, whose exact version it follows.
+                if not distributions & names and root != "ovstage":
+                    missing.add(f"{path.relative_to(EXTENSION)}: {root} ({', '.join(sorted(distributions))})")
+    assert missing == set()
