@@ -65,7 +65,7 @@ def test_any_picture_gives_a_sound_geometry(name):
 
 @pytest.mark.parametrize("name", ["apartment", "hall", "lobby", "warehouse"])
 def test_real_rooms_are_rooms(photos, name):
-    g = estimate_geometry(load_photo(photos / f"{name}.png", long_side_px=832), GeometryConfig())
+    g = estimate_geometry(load_photo(photos / f"{name}.png", long_side_px=320), GeometryConfig())
     expect_sound(g)
     assert g.mode == "manhattan" and g.layout.ceiling_m is not None and not g.notes
     np.testing.assert_allclose(np.degrees(g.camera.hfov_rad), 80.0, atol=12.0)
@@ -74,14 +74,14 @@ def test_real_rooms_are_rooms(photos, name):
 
 
 def test_depth_and_labels_are_the_layout_cast(photos):
-    g = estimate_geometry(load_photo(photos / "lobby.png", long_side_px=832), GeometryConfig())
+    g = estimate_geometry(load_photo(photos / "lobby.png", long_side_px=320), GeometryConfig())
     depth, labels = cast_layout(g.layout, g.camera, g.T_world_cam)
     np.testing.assert_array_equal(depth, g.depth_z_m)
     np.testing.assert_array_equal(labels, g.labels)
 
 
 def test_floor_pixels_lie_on_the_floor_plane(photos):
-    g = estimate_geometry(load_photo(photos / "hall.png", long_side_px=832), GeometryConfig())
+    g = estimate_geometry(load_photo(photos / "hall.png", long_side_px=320), GeometryConfig())
     floor = g.labels == Label.FLOOR
     points = g.camera.unproject(g.depth_z_m) @ g.T_world_cam[:3, :3].T + g.T_world_cam[:3, 3]
     assert floor.mean() > 0.2
@@ -90,7 +90,7 @@ def test_floor_pixels_lie_on_the_floor_plane(photos):
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_everything_scales_with_the_camera_height(photos, factor):
-    photo = load_photo(photos / "apartment.png", long_side_px=832)
+    photo = load_photo(photos / "apartment.png", long_side_px=320)
     one = estimate_geometry(photo, GeometryConfig())
     other = estimate_geometry(photo, GeometryConfig(camera_height_m=1.5 * factor, max_extent_m=20.0 * factor))
     floor = one.labels == Label.FLOOR
@@ -99,20 +99,20 @@ def test_everything_scales_with_the_camera_height(photos, factor):
 
 
 def test_mirrored_photo_gives_the_mirrored_world(photos):
-    photo = load_photo(photos / "warehouse.png", long_side_px=832)
+    photo = load_photo(photos / "warehouse.png", long_side_px=320)
     one = estimate_geometry(photo, GeometryConfig())
     two = estimate_geometry(as_photo(photo.rgb_u8[:, ::-1].copy()), GeometryConfig())
     assert np.median(np.abs(np.log(one.depth_z_m / two.depth_z_m[:, ::-1]))) < 0.1
 
 
 def test_focal_length_in_the_file_overrides_the_lines(photos):
-    photo = load_photo(photos / "warehouse.png", long_side_px=832)
+    photo = load_photo(photos / "warehouse.png", long_side_px=320)
     g = estimate_geometry(as_photo(photo.rgb_u8, hfov_rad=np.radians(50.0)), GeometryConfig())
     np.testing.assert_allclose(np.degrees(g.camera.hfov_rad), 50.0, atol=5.0)
 
 
 def test_same_photo_gives_the_same_bytes(photos):
-    photo = load_photo(photos / "lobby.png", long_side_px=832)
+    photo = load_photo(photos / "lobby.png", long_side_px=320)
     one, two = (estimate_geometry(photo, GeometryConfig()) for _ in range(2))
     assert one.depth_z_m.tobytes() == two.depth_z_m.tobytes()
     assert one.layout.boundary_m.tobytes() == two.layout.boundary_m.tobytes()
@@ -120,7 +120,7 @@ def test_same_photo_gives_the_same_bytes(photos):
 
 
 def test_far_surfaces_become_a_backdrop_at_the_reach(photos):
-    g = estimate_geometry(load_photo(photos / "hall.png", long_side_px=832), GeometryConfig(max_extent_m=6.0))
+    g = estimate_geometry(load_photo(photos / "hall.png", long_side_px=320), GeometryConfig(max_extent_m=6.0))
     expect_sound(g)
     assert g.layout.boundary_m.max() <= 6.0 + 1e-9
     assert (g.layout.boundary_label == Label.BACKDROP).mean() > 0.5
@@ -137,7 +137,7 @@ def no_weights(monkeypatch):
 
 @pytest.mark.parametrize("name", ["hall", "warehouse"])
 def test_without_weights_the_classical_path_works(photos, no_weights, name):
-    g = estimate_geometry(load_photo(photos / f"{name}.png", long_side_px=832), GeometryConfig())
+    g = estimate_geometry(load_photo(photos / f"{name}.png", long_side_px=320), GeometryConfig())
     expect_sound(g)
     assert g.confidence <= 0.5 and any("label network failed" in note for note in g.notes)
     assert (g.labels == Label.FLOOR).mean() > 0.1

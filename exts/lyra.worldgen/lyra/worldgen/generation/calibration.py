@@ -11,6 +11,7 @@ up vector; the kernel and its constants are our own, chosen on rendered scenes a
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,9 @@ DETECT_LONG_SIDE_PX = 960
 MAX_SEGMENTS = 450
 MIN_LENGTH_SHARE = 0.025
 """Shortest segment as a share of the long side."""
+
+_SOFT_LONG_SIDE_PX = 320
+_SOFT_LEVELS = 1.5
 
 VERTICAL, ALONG, ACROSS, UNEXPLAINED = 0, 1, 2, -1
 """Line families: the zenith, the two horizontal directions of the walls, none."""
@@ -35,6 +39,12 @@ _STEEP = 0.8
 _EVIDENCE = 120.0
 """Weight of the explained share against the prior; less trusts the prior too much, more follows accidents."""
 _EXPLAINED_KERNEL = 0.3
+_SEARCH_SEGMENTS = 150
+_STARTS = 6
+_FINALISTS = 4
+_TEMPERATURE = 3.0
+_BASIN = np.array([0.1, math.radians(2.5), math.radians(1.5), 1.0])
+"""Candidates closer than this in every respect climb the same peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +123,9 @@ def detect_segments(rgb_u8: np.ndarray) -> Segments:
     grey = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     scale = min(1.0, DETECT_LONG_SIDE_PX / max(width, height))
+    # Edges of soft pictures (enlarged, out of focus) are found best at the size that still holds their detail.
+    if scale * max(width, height) >= 2 * _SOFT_LONG_SIDE_PX and _detail_lost(grey, 0.5 * scale) < _SOFT_LEVELS:
+        scale *= 0.5
     if scale < 1.0:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     found = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(grey)[0]
@@ -123,6 +136,15 @@ def detect_segments(rgb_u8: np.ndarray) -> Segments:
     keep = np.flatnonzero(length_px > MIN_LENGTH_SHARE * max(width, height))
     keep = keep[np.argsort(-length_px[keep], kind="stable")][:MAX_SEGMENTS]
     return segments_from_ends(ends[keep], width, height)
+
+
+def _detail_lost(grey: np.ndarray, scale: float) -> float:
+    """Root mean square of what a picture [H, W] loses when it is reduced by `scale` [grey levels of 255]."""
+    cv2 = require("cv2", extra="gen", package="opencv-python-headless")
+    height, width = grey.shape
+    reduced = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    restored = cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)
+    return float(np.sqrt(np.mean((grey.astype(np.float32) - restored) ** 2)))
 
 
 def segments_from_ends(ends_px: np.ndarray, width_px: int, height_px: int) -> Segments:
@@ -169,15 +191,25 @@ class _Objective:
             + (roll / p.sigma_roll_rad) ** 2
         )
 
+    def shortened(self, count: int) -> _Objective:
+        """The same objective over the longest segments only, for searching."""
+        if len(self.weight) <= count:
+            return self
+        short = copy(self)
+        for name in ("mid", "tangent", "sigma", "steep"):
+            setattr(short, name, getattr(self, name)[:count])
+        short.weight = self.weight[:count] / self.weight[:count].sum()
+        return short
+
     def upright(self, log_f: np.ndarray, pitch: np.ndarray, roll: np.ndarray, wide: float) -> np.ndarray:
         """[...] log posterior of the zenith alone."""
-        kernel = self.kernel(np.exp(log_f), _up(pitch, roll), wide) * self.steep
+        kernel = self.kernel(np.exp(log_f), up_of(pitch, roll), wide) * self.steep
         return self.evidence * kernel @ self.weight + self.log_prior(log_f, pitch, roll)
 
     def families(self, x: np.ndarray, wide: float) -> np.ndarray:
         """[3, ..., N] kernels of zenith and both wall directions at x [..., 4]."""
         log_f, pitch, roll, yaw = np.moveaxis(x, -1, 0)
-        up = _up(pitch, roll)
+        up = up_of(pitch, roll)
         forward = np.array([0.0, 0.0, 1.0]) - up[..., 2:3] * up
         forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
         left = np.cross(up, forward)
@@ -197,7 +229,7 @@ class _Objective:
         return self.evidence * score + self.log_prior(x[..., 0], x[..., 1], x[..., 2])
 
 
-def _up(pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+def up_of(pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
     """`up_in_cam` for arrays, [..., 3]."""
     return np.stack([-np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), np.sin(pitch)], -1)
 
@@ -217,10 +249,10 @@ def calibrate(segments: Segments, prior: CameraPrior) -> CameraEstimate:
             family=np.full(len(segments.length), UNEXPLAINED, np.int8),
         )
     objective = _Objective(segments, prior)
-    coarse, value = _search(objective)
-    order = np.argsort(-value, kind="stable")
-    peaks = [_refine(objective, coarse[i]) for i in order[:6]]
-    x, _ = max(peaks, key=lambda peak: peak[1])
+    coarse, value = _search(objective.shortened(_SEARCH_SEGMENTS))
+    peaks, height = _climb(objective.shortened(_SEARCH_SEGMENTS), _apart(coarse, value), 1.5)
+    finalists = [_refine(objective, x, 1.0) for x in peaks[np.argsort(-height, kind="stable")[:_FINALISTS]]]
+    x = _posterior_mean(objective, finalists)
     # Spread of the coarse posterior about the chosen peak.
     mass = np.exp(value - value.max())
     mass /= mass.sum()
@@ -261,24 +293,77 @@ def _search(objective: _Objective) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(candidates), np.concatenate(values)
 
 
-def _refine(objective: _Objective, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """Nearest peak and its log posterior; the kernel narrows so that small misfits do not trap the search."""
-    optimize = require("scipy.optimize", extra="gen", package="scipy")
-    x, value = start, 0.0
-    for wide in (1.5, 1.0):
-        simplex = np.vstack([x, x + np.diag([0.06, 0.03, 0.015, 0.03])])
-        found = optimize.minimize(
-            lambda z, wide=wide: -float(objective(z, wide)),
-            x,
-            method="Nelder-Mead",
-            options={"maxiter": 160, "initial_simplex": simplex, "xatol": 1e-4, "fatol": 1e-3},
-        )
-        x, value = found.x, -float(found.fun)
+def _apart(x: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The best few candidates [P, 4] that do not lie in each other's basin."""
+    starts: list[np.ndarray] = []
+    for i in np.argsort(-value, kind="stable"):
+        away = [np.abs(x[i] - other) / _BASIN for other in starts]
+        if all(gap[:3].max() > 1.0 for gap in away):
+            starts.append(x[i])
+        if len(starts) == _STARTS:
+            break
+    return np.array(starts)
+
+
+def _climb(objective: _Objective, starts: np.ndarray, wide: float) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks [P, 4] and their log posterior [P] by pattern search from all starts at once.
+
+    Axes and diagonals are tried together, because focal length and pitch trade against each other.
+    """
+    axes = np.diag([0.06, 0.03, 0.015, 0.03])
+    pairs = [axes[i] + sign * axes[j] for i in range(4) for j in range(i) for sign in (1.0, -1.0)]
+    moves = np.concatenate([axes, np.array(pairs)])
+    moves = np.concatenate([moves, -moves, np.zeros((1, 4))])
+    x, step = starts, np.ones(len(starts))
+    value = objective(x, wide)
+    for _ in range(24):
+        trial = x[:, None] + step[:, None, None] * moves
+        score = objective(trial, wide)
+        best = score.argmax(1)
+        x = trial[np.arange(len(x)), best]
+        value = score[np.arange(len(x)), best]
+        step = np.where(best == len(moves) - 1, 0.5 * step, step)
+        if step.max() < 0.06:
+            break
     return x, value
 
 
-def horizon_from_edge(estimate: CameraEstimate, prior: CameraPrior) -> CameraEstimate | None:
-    """The camera from one long straight, nearly level edge (a sea or a plain), or None where there is none."""
+def _posterior_mean(objective: _Objective, peaks: list[tuple[np.ndarray, float]]) -> np.ndarray:
+    """The mean camera [4] over the peaks: where lines allow two fields of view, the middle errs less than a guess."""
+    x = np.array([peak for peak, _ in peaks])
+    value = np.array([height for _, height in peaks])
+    # Segments repeat each other, so their evidence counts less than it adds up to.
+    mass = np.exp((value - value.max()) / _TEMPERATURE)
+    mean = (mass / mass.sum()) @ x
+    turns = np.repeat(mean[None], 181, 0)
+    turns[:, 3] = x[value.argmax(), 3] + np.radians(np.linspace(-9.0, 9.0, 181))
+    mean[3] = turns[objective(turns, 1.0).argmax(), 3]
+    return mean
+
+
+def _refine(objective: _Objective, start: np.ndarray, wide: float) -> tuple[np.ndarray, float]:
+    """Nearest peak and its log posterior."""
+    optimize = require("scipy.optimize", extra="gen", package="scipy")
+    found = optimize.minimize(
+        lambda z: -float(objective(z, wide)),
+        start,
+        method="Nelder-Mead",
+        options={
+            "maxiter": 160,
+            "initial_simplex": np.vstack([start, start + np.diag([0.02, 0.01, 0.005, 0.01])]),
+            "xatol": 1e-3,
+            "fatol": 1e-2,
+        },
+    )
+    return found.x, -float(found.fun)
+
+
+def horizon_from_edge(estimate: CameraEstimate, prior: CameraPrior, rgb_u8: np.ndarray) -> CameraEstimate | None:
+    """The camera from one long straight, nearly level edge under a sky (a sea or a plain), None where there is none.
+
+    The skirting board of an empty room is such an edge, too: what lies above has to be brighter and bluer than what
+    lies below.
+    """
     segments = estimate.segments
     level = np.abs(segments.tangent[:, 1]) < 0.07
     if not level.any():
@@ -291,7 +376,7 @@ def horizon_from_edge(estimate: CameraEstimate, prior: CameraPrior) -> CameraEst
         share = float(length[same].sum()) / 2.0
         if share > best_share:
             best, best_share = same, share
-    if best is None:
+    if best is None or not _sky_above(rgb_u8, float(np.median(rows[best]))):
         return None
     row = float(np.average(rows[best], weights=length[best]))
     slope = float(np.average(np.arctan2(tangent[best, 1], tangent[best, 0]) % np.pi, weights=length[best]))
@@ -305,3 +390,13 @@ def horizon_from_edge(estimate: CameraEstimate, prior: CameraPrior) -> CameraEst
         sigma_log_f=prior.sigma_log_f,
         sigma_pitch_rad=math.radians(3.0),
     )
+
+
+def _sky_above(rgb_u8: np.ndarray, row: float) -> bool:
+    """Whether the picture [H, W, 3] above a level line looks like sky against what is below."""
+    height, width = rgb_u8.shape[:2]
+    v = round(0.5 * height + row * 0.5 * max(height, width))
+    if not 0.1 * height < v < 0.9 * height:
+        return False
+    upper, lower = (part.reshape(-1, 3).astype(np.float64).mean(0) for part in (rgb_u8[:v], rgb_u8[v:]))
+    return bool(upper.mean() > lower.mean() + 15.0 and upper[2] - upper[0] > lower[2] - lower[0] + 8.0)

@@ -26,7 +26,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .calibration import CameraEstimate, CameraPrior, calibrate, detect_segments, horizon_from_edge, segments_from_ends
 from .label_cues import LabelCues, grabcut_floor, join_cues
-from .label_net import SKY, NetLabels, load_packaged_net
+from .label_net import SKY, load_packaged_net
 from .layout_cast import cast_layout
 from .photo_layout import backdrop_layout, build_layout
 from .stixels import PolarView, Runs, column_runs, parse_columns, polar_view
@@ -129,13 +129,14 @@ class EmbeddedGeometry:
                     camera_height_m=cfg.camera_height_m,
                     max_extent_m=cfg.max_extent_m,
                     manhattan_yaw_rad=yaw,
+                    outdoors=cues is not None and cues.outdoors,
                 ),
             )
         progress.step("geometry", 3, 4, "depth")
         confidence = 0.0
         if layout is not None:
             depth, labels = cast_layout(layout, camera, T_world_cam)
-            confidence = _confidence(estimate, prior, cues, net, depth, cfg.camera_height_m)
+            confidence = _confidence(estimate, prior, cues, depth, cfg.camera_height_m)
             if (labels == Label.FLOOR).mean() < _MIN_FLOOR_SHARE or (mode == PRIOR and confidence < 0.1):
                 layout = None
         if layout is None:
@@ -181,7 +182,7 @@ def _calibrated(rgb_u8: np.ndarray, prior: CameraPrior, notes: _Notes) -> tuple[
     count = len(estimate.segments.length)
     if count >= _MIN_SEGMENTS and estimate.explained >= _MIN_EXPLAINED and count * estimate.explained >= _MIN_EVIDENCE:
         return estimate, MANHATTAN
-    edge = notes.attempt("horizon", lambda: horizon_from_edge(estimate, prior))
+    edge = notes.attempt("horizon", lambda: horizon_from_edge(estimate, prior, rgb_u8))
     if edge is not None:
         return edge, HORIZON
     # Few lines: believe them half.
@@ -198,7 +199,6 @@ def _confidence(
     estimate: CameraEstimate,
     prior: CameraPrior,
     cues: LabelCues | None,
-    net: NetLabels | None,
     depth_z_m: np.ndarray,
     camera_height_m: float,
 ) -> float:
@@ -209,7 +209,7 @@ def _confidence(
     if cues is None:
         return 0.0
     floor = float(np.clip(cues.agreement, 0.2, 1.0))
-    if net is None or cues.log_depth is None:
+    if cues.log_depth is None:
         return min(CLASSICAL_CONFIDENCE, lines * floor)
     h, w = cues.log_depth.shape
     rows = np.minimum((np.arange(h) + 0.5) * depth_z_m.shape[0] / h, depth_z_m.shape[0] - 1).astype(int)

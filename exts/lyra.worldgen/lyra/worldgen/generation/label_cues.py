@@ -20,6 +20,8 @@ CUE_LONG_SIDE_PX = 320
 """Size at which labels are joined; finer than the network's answer, coarse enough to stay quick."""
 _GRABCUT_LONG_SIDE_PX = 240
 _HORIZON_MARGIN_RAD = np.radians(0.7)
+_SKY_AGREED, _SKY_ALONE = 0.008, 0.045
+"""Shares of the picture that must look like sky to both cues, or to the colour cue alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class LabelCues:
     """Intersection over union of the two floor cues; 0.5 where there is only one."""
     log_depth: np.ndarray | None
     """[h, w] the network's own log(depth / camera height), for the confidence only."""
+    outdoors: bool
+    """Sky and no ceiling closes the scene at the top."""
 
 
 def elevation_of(camera: PinholeCamera, up_cam: np.ndarray) -> np.ndarray:
@@ -65,8 +69,10 @@ def join_cues(
     elevation = elevation_of(small, estimate.up_cam)
     colour = None if floor is None else cv2.resize(floor, size, interpolation=cv2.INTER_LINEAR)
     log_depth, agreement = None, 0.5
+    blue = _blue_sky(guide, elevation)
     if net is None:
-        p = _classical_probabilities(guide, elevation, colour)
+        p = _classical_probabilities(colour, blue)
+        outdoors = bool(blue.mean() > _SKY_ALONE)
     else:
         p = np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in net.probability])
         log_depth = cv2.resize(net.log_depth.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
@@ -78,7 +84,9 @@ def join_cues(
             # Where the network saw nothing but floor, what the colour model takes away becomes wall.
             share = np.where(rest > 1e-3, p[1:] / np.maximum(rest, 1e-3), np.array([1, 0, 0, 0.0])[:, None, None])
             p = np.concatenate([joined[None], share * (1.0 - joined)])
-    p = _sharpened(p.astype(np.float32), guide)
+        outdoors = _is_outdoors(p, blue)
+    p = _closed_at_the_top(p.astype(np.float32), guide, elevation, blue, outdoors=outdoors)
+    p = _sharpened(p, guide)
     above = elevation > -_HORIZON_MARGIN_RAD
     p[FLOOR][above] = 0.0
     p[CEILING][~above] = 0.0
@@ -86,30 +94,71 @@ def join_cues(
     total = p.sum(0)
     p[WALL][total < 1e-3] = 1.0
     p /= p.sum(0)
-    return LabelCues(probability=p.astype(np.float32), agreement=agreement, log_depth=log_depth)
+    return LabelCues(probability=p, agreement=agreement, log_depth=log_depth, outdoors=outdoors)
 
 
-def _classical_probabilities(guide: np.ndarray, elevation: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
-    """Without a network: floor by colour, sky where the top of the picture is smooth and blue or blown out."""
+def _blue_sky(guide: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """[h, w] bool: smooth, bluish and bright above the horizon, reaching the top of the picture."""
     cv2 = require("cv2", extra="gen", package="opencv-python-headless")
-    p = np.zeros((5, *guide.shape[:2]), np.float32)
-    if colour is not None:
-        p[FLOOR] = colour
     rgb = guide.astype(np.float32)
-    blue = (rgb[..., 2] > rgb[..., 0] + 12.0) & (rgb[..., 2] > 90.0)
-    smooth = cv2.blur(np.abs(cv2.Laplacian(cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY), cv2.CV_32F)), (7, 7)) < 6.0
-    candidate = (blue & smooth & (elevation > np.radians(2.0))).astype(np.uint8)
+    grey = cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY)
+    smooth = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (7, 7)) < 8.0
+    blue = (rgb[..., 2] > rgb[..., 0] + 8.0) & (rgb.mean(-1) > 100.0)
+    candidate = (blue & smooth & (elevation > np.radians(1.0))).astype(np.uint8)
     count, component = cv2.connectedComponents(candidate)
     touching = np.zeros(count, bool)
     touching[np.unique(component[0])] = True
     touching[0] = False
-    sky = touching[component]
-    if sky.mean() > 0.03:
-        p[SKY][sky] = 0.9
+    return touching[component]
+
+
+def _is_outdoors(p: np.ndarray, blue: np.ndarray) -> bool:
+    """Whether there is sky above: both cues agree on a patch, or one of them is sure of much."""
+    sky, ceiling = float((p[SKY] > 0.5).mean()), float((p[CEILING] > 0.5).mean())
+    both = float((blue & (p[SKY] > 0.3)).mean())
+    return both > _SKY_AGREED or float(blue.mean()) > _SKY_ALONE or (sky > 0.12 and sky > 2.0 * ceiling)
+
+
+def _closed_at_the_top(
+    p: np.ndarray, guide: np.ndarray, elevation: np.ndarray, blue: np.ndarray, *, outdoors: bool
+) -> np.ndarray:
+    """Label probabilities with sky or ceiling, never both: lamps are no sky, and foliage is no ceiling."""
+    cv2 = require("cv2", extra="gen", package="opencv-python-headless")
+    p = p.copy()
+    if not outdoors:
+        p[CEILING] += p[SKY]
+        p[SKY] = 0.0
+        return p
+    p[WALL] += p[CEILING]
+    p[CEILING] = 0.0
+    seed = blue | (p[SKY] > 0.6)
+    if seed.sum() < 30:
+        return p
+    # The rest of the sky has the seed's colours and hangs together with it.
+    lab = cv2.cvtColor(guide, cv2.COLOR_RGB2LAB).astype(np.float32)
+    mean = lab[seed].mean(0)
+    inverse = np.linalg.inv(np.cov(lab[seed].T) + np.diag([60.0, 6.0, 6.0]))
+    off = lab - mean
+    near = np.einsum("hwi,ij,hwj->hw", off, inverse, off) < 9.0
+    similar = (seed | (near & (elevation > np.radians(1.0)))).astype(np.uint8)
+    _, component = cv2.connectedComponents(similar)
+    grown = np.isin(component, np.unique(component[seed])) & (similar > 0)
+    sky = np.maximum(p[SKY], np.where(seed, 0.85, np.where(grown, 0.6, 0.0)))
+    p *= (1.0 - sky) / np.maximum(1.0 - p[SKY], 1e-6)
+    p[SKY] = sky
+    return p
+
+
+def _classical_probabilities(colour: np.ndarray | None, blue: np.ndarray) -> np.ndarray:
+    """[5, h, w] without a network: floor by colour, sky by colour, everything else a wall."""
+    p = np.zeros((5, *blue.shape), np.float32)
+    if colour is not None:
+        p[FLOOR] = colour
+    p[SKY] = np.where(blue, 0.9 * (1.0 - p[FLOOR]), 0.0)
     rest = 1.0 - p[FLOOR] - p[SKY]
     # Nothing tells walls from objects here; walls are the answer that keeps a robot safe.
     p[WALL], p[OBJECT] = 0.9 * rest, 0.1 * rest
-    return np.clip(p, 0.0, 1.0)
+    return p
 
 
 def _sharpened(p: np.ndarray, guide: np.ndarray) -> np.ndarray:

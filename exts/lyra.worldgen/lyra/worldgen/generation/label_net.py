@@ -125,10 +125,9 @@ class LabelNet:
             log_f: logarithm of the focal length in units of half the long side.
             up_cam: [3] world +Z in the camera.
         """
-        cv2 = require("cv2", extra="gen", package="opencv-python-headless")
         height, width = rgb_u8.shape[:2]
-        h = int(np.clip(round(WIDTH_PX * height / width / _STRIDE) * _STRIDE, 2 * _STRIDE, 8 * _STRIDE))
-        small = cv2.resize(rgb_u8, (WIDTH_PX, h), interpolation=cv2.INTER_AREA)
+        small = _network_size(rgb_u8)
+        h = len(small)
         # Rows are stretched to a multiple of 32; the camera channels undo that, the picture keeps the stretch.
         f_px = math.exp(log_f) * 0.5 * max(width, height) * WIDTH_PX / width
         x = network_input(small, f_px=f_px, f_row_px=f_px * h * width / (WIDTH_PX * height), up_cam=up_cam)
@@ -142,10 +141,21 @@ class LabelNet:
             )
         )
         out = 0.5 * (straight + mirrored[:, ::-1])
-        logits = out[..., 2:7]
-        e = np.exp(logits - logits.max(-1, keepdims=True))
-        probability = np.moveaxis(e / e.sum(-1, keepdims=True), -1, 0)
-        return NetLabels(probability=np.ascontiguousarray(probability, np.float32), log_depth=out[..., 0])
+        return NetLabels(probability=_softmax(out[..., 2:7]), log_depth=out[..., 0])
+
+
+def _network_size(rgb_u8: np.ndarray) -> np.ndarray:
+    """The picture at the network's width, rows stretched to a multiple of the stride."""
+    cv2 = require("cv2", extra="gen", package="opencv-python-headless")
+    height, width = rgb_u8.shape[:2]
+    h = int(np.clip(round(WIDTH_PX * height / width / _STRIDE) * _STRIDE, 2 * _STRIDE, 8 * _STRIDE))
+    return cv2.resize(rgb_u8, (WIDTH_PX, h), interpolation=cv2.INTER_AREA)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """[5, h, w] probabilities of logits [h, w, 5]."""
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.ascontiguousarray(np.moveaxis(e / e.sum(-1, keepdims=True), -1, 0), np.float32)
 
 
 def network_input(rgb_u8: np.ndarray, *, f_px: float, f_row_px: float, up_cam: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ _WIDE_SCREEN_RAD = np.radians(15.0)
 _WIDE_SCREEN_M = 2.5
 _LONELY_RAD = np.radians(20.0)
 _FAR_HORIZON_RAD = np.radians(1.0)
+_CEILING_SIGMA_RAD = np.radians(1.5)
 
 
 def build_layout(
@@ -30,6 +31,7 @@ def build_layout(
     camera_height_m: float,
     max_extent_m: float,
     manhattan_yaw_rad: float | None,
+    outdoors: bool,
 ) -> PolarLayout:
     """The photo's sector as a `PolarLayout`.
 
@@ -39,10 +41,10 @@ def build_layout(
         camera_height_m: height of the camera above the floor.
         max_extent_m: farthest boundary; beyond it a backdrop stands.
         manhattan_yaw_rad: azimuth of one wall family, None without one.
+        outdoors: there is no ceiling.
     """
     h, azimuth = camera_height_m, view.azimuth_rad
     step = float(azimuth[1] - azimuth[0])
-    outdoors = _is_outdoors(runs, view)
     evidence, stixels = _evidence(runs, view, h, max_extent_m)
     boundary, _, _ = fit_walls(evidence, height_m=h, reach_m=max_extent_m, manhattan_yaw_rad=manhattan_yaw_rad)
     capped = boundary >= 0.99 * max_extent_m
@@ -83,13 +85,6 @@ def backdrop_layout(view: PolarView, runs: Runs | None, *, camera_height_m: floa
         ceiling_m=None,
         camera_height_m=camera_height_m,
     )
-
-
-def _is_outdoors(runs: Runs, view: PolarView) -> bool:
-    """Whether the sky, not a ceiling, is what the upper rows show."""
-    extent = np.clip(runs.high_rad, 0.0, None) - np.clip(runs.low_rad, 0.0, None)
-    sky, ceiling = extent[runs.label == SKY].sum(), extent[runs.label == CEILING].sum()
-    return bool(sky > ceiling and sky > 0.06 * extent.sum())
 
 
 def _evidence(runs: Runs, view: PolarView, h: float, reach: float) -> tuple[WallEvidence, Stixels]:
@@ -189,22 +184,25 @@ def _lonely(runs: Runs, candidates: np.ndarray, contact: np.ndarray, view: Polar
 
 
 def _ceiling_height(runs: Runs, boundary: np.ndarray, capped: np.ndarray, h: float) -> float:
-    """Height of the ceiling above the floor, from where it meets walls of known distance."""
-    above = runs.next_label()
-    low, high = CEILING_RANGE_M
-    rise = np.tan(np.clip(runs.high_rad, -1.4, 1.4))
-    height = h + boundary[runs.column] * rise
-    meets = (runs.label == WALL) & (above == CEILING) & ~capped[runs.column] & (runs.high_rad > np.radians(2.0))
-    wall_seen = (runs.label == WALL) & ~capped[runs.column]
-    if meets.sum() >= 12:
-        # Near walls fix the height better than far ones.
-        order = np.argsort(height[meets])
-        mass = np.cumsum((1.0 / boundary[runs.column[meets]] ** 2)[order])
-        ceiling = float(height[meets][order][np.searchsorted(mass, 0.5 * mass[-1])])
-    else:
-        seen = float(np.percentile(height[wall_seen], 90)) + 0.1 if wall_seen.any() else 0.0
-        ceiling = max(UNSEEN_CEILING_M, seen)
-    return float(np.clip(ceiling, max(low, h + 0.4), max(high, h + 0.5)))
+    """Height of the ceiling above the floor on which most columns agree.
+
+    A column whose wall meets a ceiling says how high it is; one whose wall leaves the picture says how high it is at
+    least. The vote is in elevation angle, where label edges err alike near and far.
+    """
+    low, high = CEILING_RANGE_M[0], max(CEILING_RANGE_M[1], h + 0.5)
+    wall = (runs.label == WALL) & ~capped[runs.column] & (runs.high_rad > np.radians(2.0))
+    meets = wall & (runs.next_label() == CEILING)
+    cut = wall & runs.last
+    distance = boundary[runs.column]
+    trial = np.geomspace(max(low, h + 0.4), high, 80)
+    edge = np.arctan2(trial[:, None] - h, distance)
+    off = np.abs(edge - runs.high_rad) / _CEILING_SIGMA_RAD
+    lower = np.maximum(runs.high_rad - edge, 0.0) / _CEILING_SIGMA_RAD
+    cost = np.minimum(0.5 * off**2, 2.0) @ meets + np.minimum(0.5 * lower**2, 2.0) @ cut
+    # Where nothing is seen, rooms are as high as rooms are; tall ones are tall because they are wide.
+    usual = max(UNSEEN_CEILING_M, 0.25 * float(np.median(distance))) if len(distance) else UNSEEN_CEILING_M
+    cost += 0.02 * max(len(boundary), 1) * (np.log(trial / usual) / 0.5) ** 2
+    return float(trial[cost.argmin()])
 
 
 def _boundary_tops(runs: Runs, boundary: np.ndarray, h: float) -> np.ndarray:
