@@ -73,7 +73,7 @@ def _jpeg(texture_u8: np.ndarray) -> Any:
     image = Image.open(buffer)
     image.load()
     # trimesh would encode it a second time with Pillow's default quality.
-    image.save = lambda file, format=None: file.write(buffer.getvalue())
+    setattr(image, "save", lambda file, format=None: file.write(buffer.getvalue()))  # noqa: B010
     return image
 
 

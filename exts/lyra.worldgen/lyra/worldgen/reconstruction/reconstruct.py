@@ -28,7 +28,7 @@ from .texture import bake_texture
 SPLAT_PSNR_DB = 28.0
 MESH_PSNR_DB = 24.0
 """Below these the photo is not reproduced well enough from its own pose."""
-UNSEEN_BUDGET_SHARE = 0.15
+UNSEEN_BUDGET_SHARE = 0.08
 """Most of the splat budget that goes to places nobody saw."""
 POINT_BUDGET = 500_000
 

@@ -15,15 +15,17 @@ from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView
 from .splat_render import BLUR_PX2, blend_splats, gather_splats, project_splats
 from .surface_hits import SurfaceHits
 
-SPREAD_PX = 0.6
+SPREAD_PX = {SOURCE_PHOTO: 0.6, SOURCE_PAINTED: 0.7}
 """Standard deviation of a splat in its own view [pixels]; wider closes gaps better when one steps nearer, but blurs."""
-MERGED_SPREAD = 0.7
+MERGED_SPREAD = 0.8
 """Standard deviation of a merged splat, relative to its block: no low-pass of the renderer helps to close its gaps."""
 SHARPEN = 0.5
 """Share of the blur of splats and of the renderer's low-pass that is taken back before lifting."""
 OVERSTEP = 1.6
 """Share of the residual that one round of colour fitting takes back; SIRT converges below 2."""
-MAX_ELONGATION = 6.0
+PHOTO_MERGE_WEIGHT = 60.0
+"""How much more an error in the photo counts than one in a painted view when splats are merged."""
+MAX_ELONGATION = 8.0
 MIN_THICKNESS_M = 0.0005
 OPACITY = {SOURCE_PHOTO: 0.99, SOURCE_PAINTED: 0.97}
 _LEVELS = 4
@@ -90,7 +92,7 @@ def lift_splats(
 
 
 def fit_colours(
-    lifted: LiftedSplats, view: RgbdView, view_index: int, *, rounds: int = 4, progress: SupportsProgress = SILENT
+    lifted: LiftedSplats, view: RgbdView, view_index: int, *, rounds: int = 6, progress: SupportsProgress = SILENT
 ) -> LiftedSplats:
     """Adjust the colours of the splats of one view until their rendering reproduces it.
 
@@ -122,7 +124,7 @@ class _Blocks:
     """Square blocks of pixels of one view at one level, [h, w] each (h = H / 2^level)."""
 
     cost: np.ndarray
-    """Largest colour difference [0..255] that merging the block hides; inf where it must not be merged."""
+    """Squared colour error per saved splat that merging the block adds; inf where it must not be merged."""
     rgb: np.ndarray
     """[h, w, 3] float32 mean colour 0..255."""
     plane: np.ndarray
@@ -195,14 +197,16 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         )
     ]
     # A wrong pixel of the photo is seen by everyone who compares, so it is merged last.
-    weight = 12.0 if (view.source == SOURCE_PHOTO).any() else 1.0
-    for _ in range(_LEVELS):
+    weight = PHOTO_MERGE_WEIGHT if (view.source == SOURCE_PHOTO).any() else 1.0
+    for level in range(_LEVELS):
         last = blocks[-1]
-        mean, spread = _quarter(last.rgb)
+        mean = _corners(last.rgb).mean(0)
+        # Squared error that this merge adds, over the three splats that it saves: what PSNR pays for the budget.
+        added = 4.0**level * ((_corners(last.rgb) - mean) ** 2).sum((0, -1)) / 3
         plane, plane_spread = _quarter(last.plane)
         flat = (plane_spread[..., :3].max(-1) < 0.02) & (plane_spread[..., 3] < 0.002 * np.abs(plane[..., 3]) + 0.002)
         same = (_quarter(last.label.astype(np.float32))[1] == 0) & (_quarter(last.source.astype(np.float32))[1] == 0)
-        worst = np.maximum(_corners(last.cost).max(0), weight * spread.max(-1))
+        worst = np.maximum(_corners(last.cost).max(0), weight * added)
         blocks.append(
             _Blocks(
                 cost=np.where(flat & same, worst, np.inf).astype(np.float32),
@@ -275,7 +279,9 @@ def _lift_view(view: RgbdView, blocks: list[_Blocks], threshold: float) -> Gauss
     # Both are negative for a surface that faces the camera; the floor keeps grazing pixels finite.
     facing = np.minimum(np.einsum("ij,ij->i", normal, ray), -1e-3)
     z = 1.0 / inverse_depth
-    axes, scales_m = _discs(camera.fx_px, camera.fy_px, ray, normal, facing, z, size)
+    spread_px = np.where(source == SOURCE_PHOTO, SPREAD_PX[SOURCE_PHOTO], SPREAD_PX[SOURCE_PAINTED])
+    spread_px = np.where(size > 1, MERGED_SPREAD * size, spread_px)
+    axes, scales_m = _discs(camera.fx_px, camera.fy_px, ray, normal, facing, z, spread_px)
     opacities = np.where(source == SOURCE_PHOTO, OPACITY[SOURCE_PHOTO], OPACITY[SOURCE_PAINTED])
     R_world = rotate_vectors(view.T_world_cam, np.swapaxes(axes, 1, 2)).swapaxes(1, 2)
     return GaussianCloud(
@@ -289,9 +295,15 @@ def _lift_view(view: RgbdView, blocks: list[_Blocks], threshold: float) -> Gauss
 
 
 def _discs(
-    fx_px: float, fy_px: float, ray: np.ndarray, normal: np.ndarray, facing: np.ndarray, z: np.ndarray, size: np.ndarray
+    fx_px: float,
+    fy_px: float,
+    ray: np.ndarray,
+    normal: np.ndarray,
+    facing: np.ndarray,
+    z: np.ndarray,
+    spread: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Axes [N, 3, 3] in cam and standard deviations [N, 3] of the pixel's footprint on its plane.
+    """Axes [N, 3, 3] in cam and standard deviations [N, 3] of a spot on its plane that looks `spread` [N] pixels wide.
 
     A step of one pixel moves the ray's hit by T = z (e - ray (n.e) / (n.ray)) with e = (1/fx, 0, 0) or (0, 1/fy, 0);
     the footprint's covariance is the sum of the two outer products.
@@ -307,7 +319,6 @@ def _discs(
     angle = 0.5 * np.arctan2(2 * ab, aa - bb)
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     middle, half = 0.5 * (aa + bb), np.hypot(0.5 * (aa - bb), ab)
-    spread = np.where(size > 1, MERGED_SPREAD, SPREAD_PX) * size
     small = spread * np.sqrt(np.maximum(middle - half, 1e-16))
     large = np.minimum(spread * np.sqrt(middle + half), MAX_ELONGATION * small)
     thin = np.maximum(0.1 * small, MIN_THICKNESS_M)
@@ -346,7 +357,7 @@ def _sharpened(view: RgbdView, mask: np.ndarray) -> np.ndarray:
     cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     rgb = view.rgb_u8.astype(np.float32)
     weight = (view.valid | mask).astype(np.float32)
-    sigma = float(np.sqrt(SPREAD_PX**2 + BLUR_PX2))
+    sigma = float(np.sqrt(SPREAD_PX[SOURCE_PHOTO] ** 2 + BLUR_PX2))
     soft = cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
     soft /= np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]
     return np.clip(rgb + SHARPEN * (rgb - soft), 0, 255)

@@ -19,8 +19,10 @@ from .surface_hits import SurfaceHits, cast_views
 
 FEATHER_PX = 8.0
 """Width of the transition at the rim of a view or of what it painted [px of the view]."""
-UNSEEN_PX_M = 16.0
-"""Texels per metre where no view ever looked."""
+UNSEEN_WORTH: dict[int, float] = {Label.FLOOR: 0.5, Label.WALL: 0.5, Label.CEILING: 0.5}
+UNSEEN_WORTH_ELSEWHERE = 0.15
+"""Texels where no view ever looked, relative to what a view from the nearest eye would give. The room's own surfaces
+stay within a factor of two of their seen neighbours, so that both share a chart and blend into each other."""
 DEPTH_TOLERANCE = 0.004
 """Relative difference of depth up to which a pixel shows the texel's own surface."""
 WORKERS = min(4, os.cpu_count() or 1)
@@ -105,9 +107,12 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
 
     Only pixels that add something count (the photo and first paintings); warped copies are worth half their pixels.
     """
-    density = np.full(mesh.face_count, UNSEEN_PX_M)
+    density = np.full(mesh.face_count, 1e-3)
     corner = mesh.triangles()
-    sky = np.zeros(mesh.face_count, bool) if mesh.face_labels is None else mesh.face_labels == Label.SKY
+    labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
+    of_label = np.where(np.arange(256) == Label.SKY, SKY_WORTH, 1.0)
+    unseen_of_label = np.array([UNSEEN_WORTH.get(i, UNSEEN_WORTH_ELSEWHERE) for i in range(256)])
+    sharpness, unseen = of_label[labels], (of_label * unseen_of_label)[labels]
     for view, hit in zip(views, hits, strict=True):
         f_px = max(view.camera.fx_px, view.camera.fy_px)
         eye = view.T_world_cam[:3, 3]
@@ -115,13 +120,12 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
         nearest_m = np.linalg.norm(corner - eye, axis=2).min(1)
         nearest_m = np.minimum(nearest_m, np.linalg.norm(corner.mean(1) - eye, axis=1))
         here = f_px / np.maximum(nearest_m, 0.2)
-        # Unseen faces stay near their seen neighbours' density, so that both share a chart and blend into each other.
-        density = np.maximum(density, 0.5 * np.where(sky, SKY_WORTH, 1.0) * here)
+        density = np.maximum(density, unseen * here)
         seen = np.bincount(hit.face[view.valid & (hit.face >= 0)], minlength=mesh.face_count)
         fresh = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)) & (hit.face >= 0)
         new = np.bincount(hit.face[fresh], minlength=mesh.face_count)
         # A few fresh pixels at the rim of a face do not make its copied rest any sharper.
-        worth = np.where(new > 0.1 * seen, 1.0, np.where(seen > 0, 0.5, 0.0)) * np.where(sky, SKY_WORTH, 1.0)
+        worth = np.where(new > 0.1 * seen, 1.0, np.where(seen > 0, 0.5, 0.0)) * sharpness
         density = np.maximum(density, worth * here)
     return density
 
