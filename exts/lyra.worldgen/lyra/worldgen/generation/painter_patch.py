@@ -8,6 +8,7 @@ pixels are never copied again, so nothing drifts however far the world grows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -239,11 +240,12 @@ def hole_boxes(hole: np.ndarray, *, margin_px: int = CROP_MARGIN_PX) -> list[tup
     grown = (
         ndimage.binary_dilation(hole, np.ones((3, 3), bool), iterations=margin_px // 2) if hole.mean() < 0.2 else hole
     )
+    pieces: Any = ndimage.label(grown, np.ones((3, 3)))
+    pad = margin_px // 2
     boxes = [
-        [max(0, b[0].start - margin_px // 2), min(h, b[0].stop + margin_px // 2),
-         max(0, b[1].start - margin_px // 2), min(w, b[1].stop + margin_px // 2)]
-        for b in ndimage.find_objects(ndimage.label(grown, np.ones((3, 3)))[0])
-    ]  # fmt: skip
+        [max(0, y.start - pad), min(h, y.stop + pad), max(0, x.start - pad), min(w, x.stop + pad)]
+        for y, x in ndimage.find_objects(pieces[0])
+    ]
     merged = True
     while merged:
         merged = False

@@ -42,7 +42,7 @@ OVERLAP_SD = 0.28
 """Window of the overlapping patches, in patch sides."""
 MIN_NOISE = 0.03
 LIGHT_LIMIT = 0.35
-"""Mismatches at a hole's rim much larger than this (-1..1 units) are another thing, not another light: no halo of it."""
+"""Mismatches at a hole's rim much larger than this (-1..1 units) are another thing, not another light."""
 JUMPS, JUMPS_LATER = (8, 4, 2, 1), (2, 1)
 """Neighbour distances of the search rounds in the first and the later steps of a level."""
 TRIALS = 5
@@ -297,7 +297,8 @@ def analytic_x0(
                 own = torch.from_numpy(own_prior[part] / PRIOR_SD)
                 if prior is not None:
                     ends = torch.stack([own[0] - PRIOR_REACH, own[-1] + PRIOR_REACH])
-                    lo, hi = _at_least(*torch.searchsorted(source_prior, ends).tolist(), len(sources))
+                    lo, hi = torch.searchsorted(source_prior, ends).tolist()
+                    lo, hi = _at_least(lo, hi, len(sources))
                 logit = left[part] @ right[:, lo:hi]
                 if prior is not None:
                     logit -= (own[:, None] - source_prior[None, lo:hi]).square_().mul_(0.5)
@@ -543,7 +544,7 @@ def _build_atlas(source: Source, halvings: int, patch: int) -> Atlas:
     rgb = np.pad(source.rgb * source.usable[..., None], (*room, (0, 0)))
     weight = _block_mean(usable.astype(np.float32), unit)
     rgb = _block_mean(rgb, unit) / np.maximum(weight, 1e-6)[..., None]
-    good = weight > 0.5 if unit > 1 else usable
+    good: np.ndarray = weight > 0.5 if unit > 1 else usable
     if not good.any():
         good = weight > 0 if (weight > 0).any() else np.ones_like(good)
     code = np.zeros(good.shape, np.uint8)
@@ -559,7 +560,7 @@ def _build_atlas(source: Source, halvings: int, patch: int) -> Atlas:
         rgb = np.pad(rgb, (*grow, (0, 0)), mode="edge")
     rgb = _filled(rgb, good)
     r = patch // 2
-    interior = np.zeros_like(good)
+    interior = np.zeros(good.shape, bool)
     interior[r : len(good) - r, r : good.shape[1] - r] = True
     whole = cv2.erode(good.astype(np.uint8), np.ones((patch, patch), np.uint8), borderValue=0) > 0
     whole &= interior
@@ -578,7 +579,7 @@ def _filled(rgb: np.ndarray, good: np.ndarray) -> np.ndarray:
 
     if good.all():
         return rgb
-    at = distance_transform_edt(~good, return_distances=False, return_indices=True)
+    at = np.asarray(distance_transform_edt(~good, return_distances=False, return_indices=True))
     return rgb[at[0], at[1]]
 
 

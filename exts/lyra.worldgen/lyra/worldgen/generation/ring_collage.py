@@ -25,6 +25,8 @@ EVEN_OUT_LIMIT = 0.16
 """Differences much larger than this (0..1) are different content, not different light, and stay."""
 LABEL_DISAGREEMENT = 0.5
 OBJECT_CUT = 0.25
+EDGE_DEG = BAND_MAX_DEG + 0.5
+"""A seam keeps this far from the photo's edge, so that the band around it never touches the photo."""
 CLIP_ROWS_DEG = 3.0
 
 
@@ -231,11 +233,14 @@ def _cut_joint(
     per_deg = np.radians(1.0) / strip.step_rad
     half = int(OVERLAP_DEG * per_deg)
     reach = (min(half, room[0] // 3), min(half, room[1] // 3))
-    # The photo's own sector cannot give up columns.
-    if first <= (joint - 1) % count < end:
-        reach = (0, reach[1])
-    if first <= joint % count < end:
-        reach = (reach[0], 0)
+    # The photo's own sector cannot give up columns; its ragged edge takes some more.
+    fixed_left, fixed_right = first <= (joint - 1) % count < end, first <= joint % count < end
+    ragged = _ragged_edge(real, joint, 1 if fixed_left else -1) if fixed_left or fixed_right else np.zeros(rows, int)
+    beside = int(ragged.max() + EDGE_DEG * per_deg)
+    if fixed_left:
+        reach = (0, min(half + beside, room[1] // 2))
+    if fixed_right:
+        reach = (min(half + beside, room[0] // 2), 0)
     span = reach[0] + reach[1]
     if span < 2:
         return
@@ -246,12 +251,18 @@ def _cut_joint(
     left, right = filled[:, left_at[0]], filled[:, right_at[0]]
     left_labels, right_labels = filled_labels[:, left_at[0]], filled_labels[:, right_at[0]]
     left_real, right_real = real[:, left_at[0]], real[:, right_at[0]]
+    row = np.arange(rows)
+    if fixed_left:
+        own = _mirrored_about(where, (end - 1 + ragged)[:, None], first, end, 1)
+        left, left_labels, left_real = (a[row[:, None], own] for a in (filled, filled_labels, real))
+    elif fixed_right:
+        own = _mirrored_about(where, (first - ragged)[:, None], first, end, -1)
+        right, right_labels, right_real = (a[row[:, None], own] for a in (filled, filled_labels, real))
 
     # Light first: the mean difference per row, smoothed along the rows, as far as it is small enough to be light.
     difference = ((right - left) / 255).mean(1)
     difference = cv2.GaussianBlur(difference[:, None], (0, 0), 2.5 * per_deg, borderType=cv2.BORDER_REPLICATE)[:, 0]
     difference *= np.exp(-np.square(np.abs(difference).max(-1, keepdims=True) / EVEN_OUT_LIMIT))
-    fixed_left, fixed_right = reach[0] == 0, reach[1] == 0
     share = 1.0 if fixed_left else (0.0 if fixed_right else 0.5)  # how much of it the right side takes
     left = left + 255 * (1 - share) * difference[:, None]
     right = right - 255 * share * difference[:, None]
@@ -270,6 +281,12 @@ def _cut_joint(
     cost += OBJECT_CUT * 0.1 * ((left_labels == Label.OBJECT) | (right_labels == Label.OBJECT))
     # A seam through pixels that nobody has seen costs nothing: they are painted anyway.
     cost = np.where(left_real & right_real, cost, 0.001)
+    # The photo's own edge cannot be painted over: the photo continues a little, mirrored, before anything changes.
+    keep_off = np.minimum(int(EDGE_DEG * per_deg) + ragged, span - 1)[:, None]
+    if fixed_left:
+        cost += np.arange(span)[None] < keep_off
+    if fixed_right:
+        cost += np.arange(span)[None] >= span - keep_off
     seam = least_cost_seam(cost.astype(np.float32))
     left, right = _even_at_seam(left, right, seam, share, per_deg)
     from_right = np.arange(span)[None] >= seam[:, None]
@@ -279,7 +296,6 @@ def _cut_joint(
     labels[:, where] = np.where(free, np.where(from_right, right_labels, left_labels), labels[:, where])
     valid[:, where] = np.where(free, np.where(from_right, right_real, left_real), valid[:, where])
 
-    row = np.arange(rows)
     at_seam = np.clip(seam, 0, span - 1)
     gap = np.sqrt(np.square((right - left) / 255).mean(-1))
     near = cv2.blur(gap.astype(np.float32), (max(1, int(per_deg)) * 2 + 1, 1))[row, at_seam]
@@ -297,9 +313,32 @@ def _cut_joint(
     rows_near = slice(max(0, int(top) - int(2 * per_deg)), min(rows, int(top) + int(2 * per_deg) + 1))
     switch = int(np.median(seam[rows_near]))
     chosen = np.arange(span) >= switch
+    edge = int(np.median(ragged[rows_near]))
+    if fixed_left:
+        own = _mirrored_about(where, np.array(end - 1 + edge), first, end, 1)
+        left_at = own, own != where
+    elif fixed_right:
+        own = _mirrored_about(where, np.array(first - edge), first, end, -1)
+        right_at = own, own != where
     inside = (where >= first) & (where < end)
     column[where] = np.where(inside, where, np.where(chosen, right_at[0], left_at[0]))
     mirrored[where] = np.where(inside, False, np.where(chosen, right_at[1], left_at[1]))
+
+
+def _ragged_edge(real: np.ndarray, joint: int, direction: int) -> np.ndarray:
+    """[R] how many columns each row of the photo reaches beyond its sector: right (1) or left (-1) of `joint`."""
+    count = real.shape[1]
+    start = joint if direction > 0 else joint - 1
+    beyond = real[:, (start + direction * np.arange(count // 4)) % count]
+    inner = real[:, (start - direction) % count]
+    return np.where(inner, np.cumprod(beyond, 1).sum(1), 0)
+
+
+def _mirrored_about(columns: np.ndarray, edge: np.ndarray, first: int, end: int, direction: int) -> np.ndarray:
+    """Columns up to `edge` as they are, those beyond it mirrored back."""
+    beyond = columns > edge if direction > 0 else columns < edge
+    low, high = np.minimum(first, edge), np.maximum(end - 1, edge)
+    return np.where(beyond, np.clip(2 * edge + direction - columns, low, high), columns)
 
 
 def _even_at_seam(
