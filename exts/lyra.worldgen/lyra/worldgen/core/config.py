@@ -111,7 +111,7 @@ class ReconstructionConfig(_Section):
 
     texture_px: int = 4096
     """largest side of the texture atlas [px]"""
-    splat_budget: int = 600_000
+    splat_budget: int = 1_000_000
     """most Gaussians that are kept"""
 
     def _check(self) -> None:

@@ -32,6 +32,7 @@ MIN_PLANE_M2 = 0.08
 MAX_BOXES = 256
 MAX_SEALING_FACES = 3000
 """A reconstructed surface has more; its ripple in front of the boxes would undo their flatness."""
+SHELL_GAP_M = 0.2
 FLOATER_M = 0.12
 """Loose pieces smaller than this are reconstruction dust."""
 UNIT_CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -164,13 +165,32 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
     share = float(area[structural & covered].sum() / max(area[structural].sum(), 1e-9))
     return ColliderPlan(
         boxes=tuple(boxes),
-        rest=simplified(solid.select_faces(~covered | sealing), cfg.rest_faces),
+        rest=simplified(
+            concatenate_meshes(
+                [solid.select_faces(~covered | sealing), _second_shell(solid, sealing & ~covered, probe)]
+            ),
+            cfg.rest_faces,
+        ),
         floor_z_m=floor.offset_m,
         mode="boxes" if any(b.label in (Label.WALL, Label.BACKDROP) for b in boxes) else "mesh",
         boxed_share=share,
         floaters_removed=floaters,
         flipped_pieces=flipped,
     )
+
+
+def _second_shell(mesh: TriMesh, sheets: np.ndarray, probe: FreeSpaceProbe) -> TriMesh:
+    """Copies of walls that no box backs, moved into the matter behind them.
+
+    A fast ball that bounces twice within one step can slip through a single sheet; then it meets the second one.
+    """
+    corners, normals = mesh.triangles()[sheets], mesh.face_normals()[sheets]
+    moved = corners - SHELL_GAP_M * normals[:, None]
+    inside_matter = ~probe.free(moved.mean(1)) if len(moved) else np.zeros(0, bool)
+    moved = moved[inside_matter]
+    labels = None if mesh.face_labels is None else mesh.face_labels[sheets][inside_matter]
+    faces = np.arange(3 * len(moved), dtype=np.int32).reshape(-1, 3)
+    return TriMesh(vertices=moved.reshape(-1, 3), faces=faces, face_labels=labels)
 
 
 class FreeSpaceProbe:
