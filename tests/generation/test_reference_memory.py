@@ -1,4 +1,4 @@
-"""Retrieval and forward warp against the recorded outputs of the Lyra 2.0 reference (skipped without the recordings)."""
+"""Retrieval and forward warp against recorded outputs of the Lyra 2.0 reference (skipped without the recordings)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def require(module: str, *, extra: str, package: str | None = None) -> ModuleTyp
     except ImportError as error:
         name = package or module.partition(".")[0]
         raise DependencyError(
-            f"{name} is needed here but cannot be imported ({error}); install it with: pip install 'lyra-worldgen[{extra}]'"
+            f"{name} is needed here but cannot be imported ({error}); "
+            f"install it with: pip install 'lyra-worldgen[{extra}]'"
         ) from error
 
 
