@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,8 @@ def free_space(layout: PolarLayout, *, reach_m: float = 12.0) -> FreeSpace:
         free[row[ok], col[ok]] = False
     clearance = np.asarray(ndimage.distance_transform_edt(np.pad(free, 1)))[1:-1, 1:-1] * CELL_M
     clearance = np.where(free, np.maximum(clearance - CELL_M / 2, 0.0), 0.0)
-    parts, _ = ndimage.label(clearance > CLEARANCE_M)
+    labelled: Any = ndimage.label(clearance > CLEARANCE_M)  # (parts, count) for array input
+    parts = labelled[0]
     home = parts[half, half]
     reachable = (parts == home) & (home > 0)
     return FreeSpace(clearance_m=clearance, origin_xy_m=np.array([-half * CELL_M] * 2), reachable=reachable)
