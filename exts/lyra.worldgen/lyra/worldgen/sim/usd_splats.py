@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..core.errors import DependencyError
 from ..core.splats import GaussianCloud
 from .usd_stage import new_stage, save_stage
 
 
 def write_splats(path: Path, splats: GaussianCloud) -> str:
-    """`payloads/splats.usdc`; returns the prim path. Raises `InputError` for a malformed cloud.
+    """`payloads/splats.usdc`; returns the prim path. Raises `InputError` for a malformed cloud and
+    `DependencyError` for an OpenUSD without splats.
 
     The extent reaches three standard deviations past the centres, so culling never cuts a splat.
     """
@@ -20,7 +23,13 @@ def write_splats(path: Path, splats: GaussianCloud) -> str:
     splats.validate()
     stage = new_stage()
     UsdGeom.Xform.Define(stage, "/World/Splats")
-    field = UsdVol.ParticleField3DGaussianSplat.Define(stage, "/World/Splats/gaussians")
+    # Kit's own USD may be older than the schema, which came with OpenUSD 26.3.
+    schema: Any = getattr(UsdVol, "ParticleField3DGaussianSplat", None)
+    if schema is None:
+        raise DependencyError(
+            "this OpenUSD has no Gaussian splat schema; install it with: pip install 'usd-core>=26.3'"
+        )
+    field = schema.Define(stage, "/World/Splats/gaussians")
 
     def flat(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array, np.float32)
