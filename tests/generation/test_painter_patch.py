@@ -216,6 +216,7 @@ def test_unseen_side_of_an_object_looks_like_the_object(rng):
     assert out[~known][:, 0].mean() > 170 and out[~known][:, 1].mean() < 70
 
 
+@pytest.mark.slow
 def test_painting_feeds_nothing_back():
     """Steps round a loop: no drift in sharpness or colour, and the painter does not remember what it painted."""
     painter = PatchPainter(rows=32)

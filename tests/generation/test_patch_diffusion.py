@@ -102,7 +102,7 @@ def test_one_colour_source_paints_that_colour(rng):
     np.testing.assert_allclose(out, np.broadcast_to(colour, out.shape), atol=1e-3)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     shape=st.tuples(st.integers(5, 70), st.integers(5, 70)),
     share=st.floats(0, 1),

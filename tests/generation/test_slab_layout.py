@@ -23,7 +23,7 @@ def runs(walk) -> list[int]:
     return np.diff(np.concatenate([[0], np.flatnonzero(new) + 1, [len(walk.column)]])).tolist()
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(w=st.integers(1, 60), length=st.integers(0, 200), seed=st.integers(0, 2**32 - 1))
 def test_every_size_gives_a_walk(w, length, seed):
     """Indices stay inside the photo whatever the sizes; the same seed gives the same walk."""
@@ -37,7 +37,7 @@ def test_every_size_gives_a_walk(w, length, seed):
 
 def test_runs_are_long():
     """Between two jumps lies at least the minimum run; only the last run may be cut by the photo."""
-    walk = slab_walk(striped(), 300, column_deg=1.0, seed=3, min_run_deg=20)
+    walk = slab_walk(striped(), 220, column_deg=1.0, seed=3, min_run_deg=20)
     lengths = runs(walk)
     assert min(lengths[:-1]) >= 20
     assert len(lengths) >= 3
@@ -46,7 +46,7 @@ def test_runs_are_long():
 def test_jumps_land_where_it_looks_alike():
     """On a periodic picture the phase continues across every jump and into the photo."""
     period = 15
-    walk = slab_walk(striped(period=period), 300, column_deg=1.0, seed=0, min_run_deg=20)
+    walk = slab_walk(striped(period=period), 220, column_deg=1.0, seed=0, min_run_deg=20)
     shown = striped(period=period)[0, :, 0][walk.column]
     photo = striped(period=period)[0, :, 0]
     closed = np.concatenate([photo, shown, photo[:1]])
@@ -59,9 +59,8 @@ def test_landmark_is_not_repeated():
     strip = striped(w=120)
     strip[4:20, 50:58] = [1.0, 0.0, 0.0]
     assert uniqueness(strip, 6)[54] > 0.9
-    for seed in range(3):
-        walk = slab_walk(strip, 280, column_deg=1.0, seed=seed)
-        assert not np.isin(walk.column, np.arange(50, 58)).any()
+    walk = slab_walk(strip, 240, column_deg=1.0, seed=0)
+    assert not np.isin(walk.column, np.arange(50, 58)).any()
 
 
 def test_walls_of_equal_distance_are_joined():
@@ -70,7 +69,7 @@ def test_walls_of_equal_distance_are_joined():
     strip = striped()
 
     def mean_step(boundary_m):
-        walk = slab_walk(strip, 400, column_deg=1.0, seed=1, boundary_m=boundary_m, min_run_deg=20)
+        walk = slab_walk(strip, 220, column_deg=1.0, seed=1, boundary_m=boundary_m, min_run_deg=20)
         shown = np.log(boundary[np.concatenate([[89], walk.column, [0]])])
         position = np.concatenate([[89], walk.column, [0]])
         jumped = np.abs(np.diff(position)) > 1
@@ -82,16 +81,16 @@ def test_walls_of_equal_distance_are_joined():
 def test_near_walls_are_shown_less():
     """A boundary within arm's reach is dear; the walk prefers free space."""
     boundary = np.where(np.arange(90) < 45, 0.6, 5.0)
-    walk = slab_walk(striped(), 400, column_deg=1.0, seed=1, boundary_m=boundary)
+    walk = slab_walk(striped(), 220, column_deg=1.0, seed=1, boundary_m=boundary)
     assert (boundary[walk.column] > 1).mean() > 0.6
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 def test_objects_are_not_cut(seed):
     """Jumps keep away from columns that show standing objects."""
     objects = np.zeros(90)
     objects[30:40] = 0.8
-    walk = slab_walk(striped(), 400, column_deg=1.0, seed=seed, object_share=objects)
+    walk = slab_walk(striped(), 220, column_deg=1.0, seed=seed, object_share=objects)
     jumps = np.flatnonzero(np.abs(np.diff(walk.column)) > 1)
     assert not (objects[walk.column[jumps]] > 0).any() and not (objects[walk.column[jumps + 1]] > 0).any()
 
@@ -99,5 +98,5 @@ def test_objects_are_not_cut(seed):
 def test_seeds_differ():
     """Another seed gives another ring."""
     strip = np.random.default_rng(0).random((20, 80, 3)).astype(np.float32)
-    walks = [slab_walk(strip, 280, column_deg=1.0, seed=s).column.tolist() for s in range(3)]
-    assert walks[0] != walks[1] or walks[1] != walks[2]
+    walks = [slab_walk(strip, 280, column_deg=1.0, seed=s).column.tolist() for s in range(2)]
+    assert walks[0] != walks[1]
