@@ -27,7 +27,7 @@ def write_splats(path: Path, splats: GaussianCloud) -> str:
     schema: Any = getattr(UsdVol, "ParticleField3DGaussianSplat", None)
     if schema is None:
         raise DependencyError(
-            "this OpenUSD has no Gaussian splat schema; install it with: pip install 'usd-core>=26.3'"
+            "this OpenUSD has no Gaussian splats; install: pip install 'usd-core>=26.3'"
         )
     field = schema.Define(stage, "/World/Splats/gaussians")
 
