@@ -193,7 +193,8 @@ def grabcut_floor(rgb_u8: np.ndarray, camera: PinholeCamera, estimate: CameraEst
     picture = cv2.resize(rgb_u8, (w, h), interpolation=cv2.INTER_AREA)
     elevation = elevation_of(small, estimate.up_cam)
     below = elevation < np.radians(-1.5)
-    if below.sum() < 60:
+    # One flat colour tells nothing apart, and the cut takes minutes to find that out.
+    if below.sum() < 60 or picture[below].std(0).max() < 2.0:
         return np.zeros((h, w), np.float32)
     mask = np.full((h, w), cv2.GC_BGD, np.uint8)
     mask[below] = cv2.GC_PR_BGD
