@@ -26,9 +26,7 @@ def write_splats(path: Path, splats: GaussianCloud) -> str:
     # Kit's own USD may be older than the schema, which came with OpenUSD 26.3.
     schema: Any = getattr(UsdVol, "ParticleField3DGaussianSplat", None)
     if schema is None:
-        raise DependencyError(
-            "this OpenUSD has no Gaussian splats; install: pip install 'usd-core>=26.3'"
-        )
+        raise DependencyError("this OpenUSD has no Gaussian splats; install: pip install 'usd-core>=26.3'")
     field = schema.Define(stage, "/World/Splats/gaussians")
 
     def flat(array: np.ndarray) -> np.ndarray:
