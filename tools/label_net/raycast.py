@@ -251,7 +251,7 @@ def _surface(prims, env, index, x, y, z, out):
 
 @numba.njit(cache=True, fastmath=True)
 def _shade(prims, materials, lights, env, o, d, pixel, travelled, key, depth, rgb, scratch):
-    """Light of one ray into rgb [3]; returns hit distance (inf: sky) and label. Depth 1 is a mirrored ray."""
+    """Light of one ray into rgb [3]; returns hit distance (0: sky) and label. Depth 1 is a mirrored ray."""
     t, index = _trace(prims, env[0], o[0], o[1], o[2], d[0], d[1], d[2], 1e9)
     if index == -1:
         length = math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
@@ -265,7 +265,7 @@ def _shade(prims, materials, lights, env, o, d, pixel, travelled, key, depth, rg
         for q in range(3):
             clear = env[15 + q] + (env[18 + q] - env[15 + q]) * high
             rgb[q] = clear + (env[23] - clear) * cloud
-        return np.inf, SKY
+        return 0.0, SKY
     x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
     hit = scratch[depth]
     _surface(prims, env, index, x, y, z, hit)
@@ -373,6 +373,6 @@ def render(prims, materials, lights, env, R, height_m, f_px, width, height, samp
                 for q in range(3):
                     colour[row, col, q] += min(rgb[q], 6.0) / samples
                 if k == 0:
-                    depth[row, col] = 0.0 if t == np.inf else t
+                    depth[row, col] = t
                     labels[row, col] = label
     return colour, depth, labels
