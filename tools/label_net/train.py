@@ -3,9 +3,9 @@
 
     python tools/label_net/train.py --images 6000 --seed 7 [--init FILE] --out FILE [--passes 3] [--rate 6e-4]
 
-Seeds `seed * 1_000_000 + i` make the training pictures, negative ones never; the held-out pictures have seeds of their
-own (`HELD_OUT_SEED`). One thread, a few gigabytes, about 20 pictures a second on one core. The result replaces
-`generation/data/label_net.safetensors` only by hand, after `tools/bench/bench_calibration.py` on real crops agrees.
+Seeds `seed * 1_000_000 + i` make the training pictures, seeds from `HELD_OUT_SEED` the held-out ones, on which the
+network is judged before and after. One thread. The result replaces `generation/data/label_net.safetensors` only by
+hand, once held-out scenes and `tools/bench/bench_calibration.py` on real crops both say that it is better.
 """
 
 from __future__ import annotations
