@@ -207,6 +207,8 @@ def test_ctrl_c_is_code_130_and_the_next_run_finishes(photo, monkeypatch, capsys
 def test_signals_end_the_process_cleanly(photo, number):
     """`kill` and Ctrl-C: exit code 130, one line, no lock and no half stage left."""
     program = (
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and children inherit that.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys; sys.path.insert(0, sys.argv.pop(1));"
         "from lyra.worldgen.build import run; from fake_stages import fake_stages;"
         "run.default_stages = lambda: fake_stages(0.2);"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.config import WorldConfig
+from ..core.machine import core_count
 from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
@@ -204,17 +204,17 @@ def _explore(context: StageContext) -> None:
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
     make = PAINTERS.load(config.generation.painter)
-    painter = make(threads=config.generation.threads) if config.generation.painter == "patch" else make()
-    with _threads(config.generation.threads):
-        views = explore(
-            context.photo,
-            geometry,
-            painter,
-            config.generation,
-            seed=config.seed,
-            progress=context.progress,
-            store=context.chunks,
-        )
+    threads = config.generation.threads or core_count()
+    painter = make(threads=threads) if config.generation.painter == "patch" else make()
+    views = explore(
+        context.photo,
+        geometry,
+        painter,
+        config.generation,
+        seed=config.seed,
+        progress=context.progress,
+        store=context.chunks,
+    )
     save_views(notes.folder / "memory", views)
     notes.backend = notes.model = painter.name
     notes.weights_licence = painter.weights_licence
@@ -313,22 +313,6 @@ def _preview(context: StageContext) -> None:
 def _rounded(value: float) -> float | None:
     """Six digits are plenty; what JSON cannot say becomes null."""
     return round(float(value), 6) if math.isfinite(value) else None
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Hold torch to some threads: the order of its sums, and so the last bits of a picture, depend on their number."""
-    try:
-        import torch
-    except ImportError:  # a painter that needs it says so itself
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _length_m(Ts_world_path: np.ndarray) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.machine import core_count
 from .generate import add_output_flags
 from .terminal import Console, table
 
@@ -122,7 +122,6 @@ def system_checks() -> list[Check]:
     good_python = (3, 11) <= sys.version_info < (3, 13)
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
     memory_gib = _memory_gib()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus()
     return [
         Check(
@@ -132,7 +131,7 @@ def system_checks() -> list[Check]:
             remedy="" if good_python else "use Python 3.11 or 3.12",
             needed=True,
         ),
-        Check(name="cores", status="ok", found=str(cores)),
+        Check(name="cores", status="ok", found=str(core_count())),
         Check(
             name="memory",
             status="ok" if memory_gib is None or memory_gib >= NEED_MEMORY_GIB else "low",

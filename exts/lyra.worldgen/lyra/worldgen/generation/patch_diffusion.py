@@ -21,6 +21,7 @@ import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.errors import InputError
+from ..core.machine import map_threads
 from ..core.optional import require
 
 ANY_CODE = 255
@@ -181,7 +182,8 @@ def complete(target: Target, source: Source, *, seed: int, threads: int = 1) -> 
             if exact:
                 if not target.guided:
                     guess = np.broadcast_to(_mean_colour(source), guess.shape)
-                picture, match = _sample_exact(scaled, source.atlas(halvings, PATCH_PX), guess, sigmas, rng)
+                atlas = source.atlas(halvings, PATCH_PX)
+                picture, match = _sample_exact(scaled, atlas, guess, sigmas, rng, threads)
                 continue
         else:
             guess = _doubled(picture, wrap=target.wrap)
@@ -236,6 +238,7 @@ def analytic_x0(
     code: np.ndarray | None = None,
     wrap: bool = False,
     stride: int = 1,
+    threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Posterior mean of the clean picture, given that its patches are patches of the atlas.
 
@@ -254,6 +257,7 @@ def analytic_x0(
         code: [H, W] uint8, or None.
         wrap: the right edge continues on the left.
         stride: distance of neighbouring patch centres [px]; every pixel still lies in many patches.
+        threads: work on that many blocks of patches at once; does not change a single bit of the result.
 
     Returns:
         x0 [H, W, 3] float32 (y where not wanted), patch centres (y, x) [N, 2], and the atlas pixel (y, x) [N, 2] of
@@ -284,26 +288,34 @@ def analytic_x0(
     own_prior = own_prior[centres[:, 0], centres[:, 1]]
     own_code = own_code[centres[:, 0], centres[:, 1]]
     order = np.lexsort((own_prior, own_code))
+    jobs = []
+    for value in np.unique(own_code).tolist():
+        group = order[own_code[order] == value]
+        atlas.bank(value)  # made here, once, not by several threads at a time
+        jobs += [(value, group[begin : begin + CHUNK]) for begin in range(0, len(group), CHUNK)]
+    width = atlas.usable.shape[1]
+
+    def estimate(job: tuple[int, np.ndarray]) -> None:
+        value, part = job
+        torch.set_num_threads(1)  # every new thread starts with all of them
+        sources = index.sources(value)
+        p, right = atlas.bank(value)
+        lo, hi = 0, len(sources)
+        own = torch.from_numpy(own_prior[part] / PRIOR_SD)
+        source_prior = torch.from_numpy(index.prior[sources] / PRIOR_SD)
+        if prior is not None:
+            ends = torch.stack([own[0] - PRIOR_REACH, own[-1] + PRIOR_REACH])
+            lo, hi = torch.searchsorted(source_prior, ends).tolist()
+            lo, hi = _at_least(lo, hi, len(sources))
+        logit = left[part] @ right[:, lo:hi]
+        if prior is not None:
+            logit -= (own[:, None] - source_prior[None, lo:hi]).square_().mul_(0.5)
+        nearest[part] = np.stack(np.divmod(sources[lo:hi], width), 1)[logit.argmax(1).numpy()]
+        mean[part] = (torch.softmax(logit, 1) @ p[lo:hi]).numpy()
+
     with _one_torch_thread():
-        for value in np.unique(own_code):
-            group = order[own_code[order] == value]
-            sources = index.sources(int(value))
-            row, col = np.divmod(sources, atlas.usable.shape[1])
-            p, right = atlas.bank(int(value))
-            source_prior = torch.from_numpy(index.prior[sources] / PRIOR_SD)
-            for begin in range(0, len(group), CHUNK):
-                part = group[begin : begin + CHUNK]
-                lo, hi = 0, len(sources)
-                own = torch.from_numpy(own_prior[part] / PRIOR_SD)
-                if prior is not None:
-                    ends = torch.stack([own[0] - PRIOR_REACH, own[-1] + PRIOR_REACH])
-                    lo, hi = torch.searchsorted(source_prior, ends).tolist()
-                    lo, hi = _at_least(lo, hi, len(sources))
-                logit = left[part] @ right[:, lo:hi]
-                if prior is not None:
-                    logit -= (own[:, None] - source_prior[None, lo:hi]).square_().mul_(0.5)
-                nearest[part] = np.stack([row[lo:hi], col[lo:hi]], 1)[logit.argmax(1).numpy()]
-                mean[part] = (torch.softmax(logit, 1) @ p[lo:hi]).numpy()
+        for _ in map_threads(estimate, jobs, threads=threads):
+            pass
     x0 = _overlap_add(mean.reshape(-1, 3, patch, patch), centres, (h, w), wrap)
     return np.where(wanted[..., None], x0, y).astype(np.float32), centres, nearest
 
@@ -359,7 +371,7 @@ class SourceIndex:
 
 
 def _sample_exact(
-    target: Target, atlas: Atlas, guess: np.ndarray, sigmas: list[float], rng: np.random.Generator
+    target: Target, atlas: Atlas, guess: np.ndarray, sigmas: list[float], rng: np.random.Generator, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample one level with the exact denoiser; returns the picture and per pixel the best source (y, x) or -1."""
     h, w = target.hole.shape
@@ -368,7 +380,15 @@ def _sample_exact(
     def denoise(y: np.ndarray, s: float, last: bool) -> np.ndarray:
         sd = _noise_map(target, s)
         x0, centres, nearest = analytic_x0(
-            y, sd, target.hole, atlas, prior=target.prior, code=target.code, wrap=target.wrap, stride=1 if last else 2
+            y,
+            sd,
+            target.hole,
+            atlas,
+            prior=target.prior,
+            code=target.code,
+            wrap=target.wrap,
+            stride=1 if last else 2,
+            threads=threads,
         )
         if last:
             match[centres[:, 0], centres[:, 1]] = nearest

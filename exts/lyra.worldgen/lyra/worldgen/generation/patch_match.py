@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba  # noqa: TID253 - this file is the compiled back-end and is imported lazily
 import numpy as np
+
+from ..core.machine import map_threads
 
 ANY_CODE = 255
 """Target code that accepts sources of every code."""
@@ -148,9 +149,9 @@ def in_threads(kernel: Callable[..., Any], count: int, threads: int, *args: Any)
         kernel(0, count, *args)
         return
     edges = np.linspace(0, count, 4 * threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        for job in [pool.submit(kernel, int(a), int(b), *args) for a, b in itertools.pairwise(edges)]:
-            job.result()
+    blocks = [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+    for _ in map_threads(lambda block: kernel(*block, *args), blocks, threads=threads):
+        pass
 
 
 def search(count: int, threads: int, *args: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.errors import BackendError
 from ..core.frames import camera_pose, quat_wxyz_from_rotation, rigid, rotation_from_quat_wxyz
+from ..core.machine import map_threads
 from ..core.optional import require
 from ..core.progress import SupportsProgress
 from .raster import MeshRasteriser
@@ -62,8 +63,8 @@ def write_film(path: Path, rasteriser: MeshRasteriser, poses: np.ndarray, progre
     try:
         if not writer.isOpened():
             raise BackendError("OpenCV cannot encode MPEG-4 here; install opencv-python-headless from its wheels")
-        for T_world_cam in progress.track("film", list(poses)):
-            rgb = rasteriser.render(camera, T_world_cam).rgb_u8
+        frames = map_threads(lambda T_world_cam: rasteriser.render(camera, T_world_cam).rgb_u8, poses)
+        for rgb in progress.track("film", frames, len(poses)):
             writer.write(np.ascontiguousarray(rgb[..., ::-1]))
         writer.release()
         os.replace(aside, path)

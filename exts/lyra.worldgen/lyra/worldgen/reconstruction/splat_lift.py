@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.frames import quat_wxyz_from_rotation, rotate_vectors, transform_points
+from ..core.machine import map_threads
 from ..core.mesh import TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
@@ -78,11 +79,12 @@ def lift_splats(
     pixels = int(sum(m.sum() for m in usable))
     usable = _without_duplicates(views, hits, usable)
     kept = int(sum(m.sum() for m in usable))
-    costs = [_merge_costs(v, h, m, normals_world) for v, h, m in zip(views, hits, usable, strict=True)]
+    each = list(zip(views, hits, usable, strict=True))
+    costs = list(map_threads(lambda one: _merge_costs(*one, normals_world), each))
     threshold = _merge_threshold(costs, kept, budget)
     parts, owners = [], []
-    for i, view in enumerate(progress.track("lifting", views)):
-        part = _lift_view(view, costs[i], threshold)
+    lifted = map_threads(lambda i: _lift_view(views[i], costs[i], threshold), range(len(views)))
+    for i, part in enumerate(progress.track("lifting", lifted, len(views))):
         parts.append(part)
         owners.append(np.full(len(part), i, np.int32))
     cloud, owner = _join(parts), np.concatenate(owners)

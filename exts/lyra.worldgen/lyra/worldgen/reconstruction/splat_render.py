@@ -9,6 +9,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.errors import InputError
 from ..core.frames import expect_rigid, invert_rigid, rotation_from_quat_wxyz
+from ..core.machine import core_count, map_threads
 from ..core.splats import SH_C0, GaussianCloud
 
 NEAR_M = 0.05
@@ -61,7 +62,7 @@ class ProjectedSplats:
 
 
 def render_splats(
-    splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray, *, threads: int = 1
+    splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray, *, threads: int | None = None
 ) -> SplatImage:
     """Picture of the splats from a camera; the same input gives the same picture for any number of threads.
 
@@ -75,15 +76,16 @@ def render_splats(
 
 
 def blend_splats(
-    projected: ProjectedSplats, colour: np.ndarray, camera: PinholeCamera, *, threads: int = 1
+    projected: ProjectedSplats, colour: np.ndarray, camera: PinholeCamera, *, threads: int | None = None
 ) -> SplatImage:
     """Blend projected splats of these colours [M, 3] front to back."""
     from . import splat_numba
 
+    threads = core_count() if threads is None else threads
     h, w = camera.height_px, camera.width_px
     rgb, light, depth = np.zeros((h, w, 3)), np.ones((h, w)), np.zeros((h, w))
     order = np.arange(len(projected.index))
-    bands = np.linspace(0, h, max(1, threads) + 1).astype(int)
+    bands = np.linspace(0, h, (2 * threads if threads > 1 else 1) + 1).astype(int)
 
     def draw(k: int) -> None:
         rows = slice(bands[k], bands[k + 1])
@@ -102,14 +104,9 @@ def blend_splats(
             depth[rows],
         )
 
-    if threads <= 1:
-        draw(0)
-    else:
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Bands of rows share nothing, so the picture does not depend on who draws which.
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(draw, range(len(bands) - 1)))
+    # Bands of rows share nothing, so the picture does not depend on who draws which.
+    for _ in map_threads(draw, range(len(bands) - 1), threads=threads):
+        pass
     alpha = 1 - light
     return SplatImage(
         rgb=rgb.astype(np.float32),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..core.frames import invert_rigid
+from ..core.machine import core_count, map_threads
 from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
@@ -25,7 +24,6 @@ UNSEEN_WORTH_ELSEWHERE = 0.15
 stay within a factor of two of their seen neighbours, so that both share a chart and blend into each other."""
 DEPTH_TOLERANCE = 0.004
 """Relative difference of depth up to which a pixel shows the texel's own surface."""
-WORKERS = min(4, os.cpu_count() or 1)
 SKY_WORTH = 0.7
 """Texels per metre of sky, relative to other surfaces: it is smooth, and as a dome it would fill the texture."""
 _TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
@@ -166,15 +164,15 @@ def _shade(
         np.concatenate([t.reshape(-1) for t in trust]),
         DEPTH_TOLERANCE,
     )
-    bands = np.linspace(0, len(face_map), 4 * WORKERS + 1).astype(int)
+    bands = np.linspace(0, len(face_map), 4 * core_count() + 1).astype(int)
 
     def shade(k: int) -> None:
         rows = slice(bands[k], bands[k + 1])
         texture_numba.shade(face_map[rows], int(bands[k]), *arguments, texture[rows], known[rows])
 
     # Texels share nothing, so the texture does not depend on who colours which.
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(shade, range(len(bands) - 1)))
+    for _ in map_threads(shade, range(len(bands) - 1)):
+        pass
     return texture, known
 
 
