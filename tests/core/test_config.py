@@ -97,8 +97,8 @@ def test_direct_construction_is_checked():
     """Range and type checks live in the dataclasses, so code is held to them as files are."""
     with pytest.raises(ConfigError, match=r"geometry\.max_extent_m is 0"):
         GeometryConfig(max_extent_m=0)
-    with pytest.raises(ConfigError, match=r"generation\.threads is '2'; expected a whole number"):
-        GenerationConfig(threads="2")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match=r"generation\.view_long_side_px is '2'; expected a whole number"):
+        GenerationConfig(view_long_side_px="2")  # pyright: ignore[reportArgumentType]
 
 
 @given(

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from ..core.config import WorldConfig
-from ..core.machine import core_count
 from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
@@ -203,9 +202,7 @@ def _explore(context: StageContext) -> None:
 
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
-    make = PAINTERS.load(config.generation.painter)
-    threads = config.generation.threads or core_count()
-    painter = make(threads=threads) if config.generation.painter == "patch" else make()
+    painter = PAINTERS.load(config.generation.painter)()
     views = explore(
         context.photo,
         geometry,

@@ -92,13 +92,10 @@ class GenerationConfig(_Section):
     """text for painters that read text"""
     view_long_side_px: int = 512
     """long side of painted views [px]"""
-    threads: int = 0
-    """threads of the embedded painter, 0 for every core; the world does not depend on it"""
 
     def _check(self) -> None:
         self._choice("path", ("auto", "turn", "forward", "loop"))
         self._between("view_long_side_px", 64, 4096)
-        self._between("threads", 0, 256)
         if len(self.prompt) > 4000:
             raise ConfigError(f"generation.prompt has {len(self.prompt)} characters; expected at most 4000")
 

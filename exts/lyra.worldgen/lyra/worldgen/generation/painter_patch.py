@@ -15,6 +15,7 @@ import numpy as np
 from ..core.arrays import expect_shape
 from ..core.camera import PinholeCamera
 from ..core.errors import ConfigError, InputError
+from ..core.machine import core_count
 from ..core.mesh import Label
 from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
@@ -45,7 +46,7 @@ class PatchPainter:
     """Paints with patches of the photo; `Painter` protocol.
 
     Args:
-        threads: of the fine levels; the result is the same for any number.
+        threads: every core when None; the result is the same for any number.
         rows: most rows of the ring; time grows with their square.
         mode: "full", or "mirror" for a ring of mirror images that costs next to nothing and looks like it.
     """
@@ -53,9 +54,10 @@ class PatchPainter:
     name = "patch"
     weights_licence = "none: the photo is the training set"
 
-    def __init__(self, *, threads: int = 1, rows: int = 384, mode: str = "full") -> None:
+    def __init__(self, *, threads: int | None = None, rows: int = 384, mode: str = "full") -> None:
         if mode not in ("full", "mirror"):
             raise ConfigError(f"painter mode is '{mode}'; expected full or mirror")
+        threads = core_count() if threads is None else threads
         if threads < 1 or rows < 32:
             raise ConfigError(f"painter threads, rows are {threads}, {rows}; expected at least 1 and 32")
         self.threads = threads
