@@ -44,7 +44,12 @@ def nvidia_failures(path: Path) -> list[str]:
 
 def simready_failures(path: Path) -> list[str]:
     """Features of the profile that did not pass."""
-    import simready.validate as simready
+    try:
+        import simready.validate as simready
+    except ImportError:
+        sys.exit(
+            "error: SimReady is not installed here; run this with .venv-simready/bin/python (tools/test.sh makes it)"
+        )
 
     simready.initialize([], [], [])
     config = simready.AssetValidationConfig(asset_path=str(path.resolve()), profile_id=PROFILE)
@@ -59,6 +64,9 @@ def main() -> int:
     parser.add_argument("worlds", nargs="+", type=Path, metavar="WORLD")
     parser.add_argument("--simready", action="store_true", help=f"check the SimReady profile {PROFILE} instead")
     args = parser.parse_args()
+    for world in args.worlds:
+        if not (world / STAGES[0]).is_file():
+            parser.error(f"there is no {STAGES[0]} in {world}; give a folder that `lyra-worldgen generate` has made")
     checks = (
         {"simready": simready_failures} if args.simready else {"openusd": openusd_errors, "nvidia": nvidia_failures}
     )
