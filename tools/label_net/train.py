@@ -15,6 +15,9 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2  # noqa: TID253 - training tool
@@ -26,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from scenes import Sample, sample
 
 from lyra.worldgen.core.frames import up_in_cam
+from lyra.worldgen.core.machine import core_count
 from lyra.worldgen.generation.label_net import SKY, network_input
 
 HELD_OUT_SEED = 900_000_000
@@ -35,7 +39,12 @@ _CLASS_WEIGHT = (1.0, 1.0, 1.0, 1.3, 1.0)
 
 
 def make_pool(first_seed: int, count: int, width: int = 160, height: int = 96) -> list[Sample]:
-    return [sample(first_seed + i, width, height) for i in range(count)]
+    """Pictures of consecutive seeds, drawn by every core; the same for any number of them."""
+    seeds = range(first_seed, first_seed + count)
+    if count < 100:
+        return [sample(seed, width, height) for seed in seeds]
+    with ProcessPoolExecutor(core_count(), mp_context=get_context("spawn")) as pool:
+        return list(pool.map(sample, seeds, repeat(width), repeat(height), chunksize=32))
 
 
 def network_sample(s: Sample, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from ..core.camera import PinholeCamera
 from ..core.errors import InputError
 from ..core.frames import invert_rigid
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView
-from .retrieval import CachedPoints, cache_points, retrieve
+from .retrieval import cache_points
+from .retrieval_index import RetrievalIndex
 from .warp import gather, reference_K
 
 PHOTO_PREFERENCE = 3.0
@@ -22,7 +23,7 @@ class SpatialCache:
 
     def __init__(self) -> None:
         self._views: dict[int, RgbdView] = {}
-        self._points: list[CachedPoints] = []
+        self._index = RetrievalIndex()
 
     def __len__(self) -> int:
         return len(self._views)
@@ -41,14 +42,14 @@ class SpatialCache:
 
     def reset(self) -> None:
         self._views.clear()
-        self._points.clear()
+        self._index = RetrievalIndex()
 
     def add(self, view: RgbdView) -> None:
         """Remember a view; raises `InputError` for an id that is taken."""
         if view.view_id in self._views:
             raise InputError(f"view_id {view.view_id} is already remembered; use next_id")
         self._views[view.view_id] = view
-        self._points.append(
+        self._index.add(
             cache_points(
                 view.view_id,
                 view.depth_z_m,
@@ -60,8 +61,7 @@ class SpatialCache:
 
     def retrieve(self, camera: PinholeCamera, T_world_cam: np.ndarray, *, count: int) -> list[int]:
         """Ids of the views whose own pixels cover most of the target picture, best last."""
-        return retrieve(
-            self._points,
+        return self._index.retrieve(
             invert_rigid(T_world_cam)[None],
             reference_K(camera),
             (camera.height_px, camera.width_px),
