@@ -158,7 +158,10 @@ class RetrievalIndex:
             tiles = np.concatenate(
                 [
                     np.zeros(0, np.int64),
-                    *(np.arange(self._first_tile.rows[v], self._first_tile.rows[v + 1]) for v in views[batch][seen]),
+                    *(
+                        np.arange(int(self._first_tile.rows[v]), int(self._first_tile.rows[v + 1]))
+                        for v in views[batch][seen]
+                    ),
                 ]
             )
             tiles, tile_z, tile_rect = retrieval_numba.boxes_in_sight(tiles, self._tile_box.rows, T, K64, *hw)
