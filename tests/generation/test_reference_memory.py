@@ -1,30 +1,20 @@
-"""Retrieval and forward warp against recorded outputs of the Lyra 2.0 reference (skipped without the recordings)."""
+"""Retrieval and forward warp against recorded outputs of the Lyra 2.0 reference."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from golden_data import load_golden
 from lyra.worldgen.generation import retrieval, warp
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="reference recordings not present beside the checkout")
-
-
-def _load(name: str) -> tuple[dict[str, np.ndarray], dict]:
-    from safetensors.numpy import load_file
-
-    return load_file(GOLDEN / f"{name}.safetensors"), json.loads((GOLDEN / f"{name}.json").read_text())
+from lyra.worldgen.generation.retrieval_index import RetrievalIndex
 
 
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("kind", ["clean", "raw"])
 def test_forward_warp_matches_reference(views: int, kind: str) -> None:
     """Colour, hole mask and depth of one and of three accumulated views equal the recording."""
-    g, _ = _load("forward_warp")
+    g, _ = load_golden("forward_warp")
     image, seen, depth = warp.forward_warp(
         np.moveaxis(g["image"][:views], 1, -1),
         g["depth_with_holes"][:views, 0],
@@ -46,7 +36,7 @@ def test_forward_warp_matches_reference(views: int, kind: str) -> None:
 
 def test_reliable_mask_matches_reference() -> None:
     """Depth edges are the same pixels."""
-    g, _ = _load("forward_warp")
+    g, _ = load_golden("forward_warp")
     for threshold, key in ((0.05, "reliable_mask_005"), (0.15, "reliable_mask_015")):
         got = warp.reliable_mask(g["depth"][:, 0], threshold=threshold)
         assert (got == (g[key][:, 0] > 0)).all()
@@ -61,7 +51,7 @@ COVERAGE = [
 @pytest.mark.parametrize("case", COVERAGE)
 def test_coverage_retrieval_matches_reference(case: str) -> None:
     """Picks and their order are exactly those of the reference."""
-    g, meta = _load("retrieval")
+    g, meta = load_golden("retrieval")
     spec = next((c for c in meta["cases"] if c["name"] == case), None)
     if spec is None:
         pytest.skip(f"the recording has no case {case}")
@@ -87,3 +77,13 @@ def test_coverage_retrieval_matches_reference(case: str) -> None:
         depth_tolerance=spec["options"].get("depth_threshold", 0.1),
     )
     assert picks == spec["result_frame_ids"]
+    index = RetrievalIndex()
+    for points in cache:
+        index.add(points)
+    assert picks == index.retrieve(
+        target.reshape(-1, 4, 4),
+        g["K"][0] if g["K"].ndim == 3 else g["K"],
+        tuple(meta["image_hw"]),
+        count=spec["num_latents"],
+        depth_tolerance=spec["options"].get("depth_threshold", 0.1),
+    )
