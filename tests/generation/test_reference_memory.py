@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from golden_data import load_golden
-from lyra.worldgen.generation import retrieval, warp
+from lyra.worldgen.generation import retrieval, warp, warp_torch
 from lyra.worldgen.generation.retrieval_index import RetrievalIndex
 
 
@@ -32,6 +32,45 @@ def test_forward_warp_matches_reference(views: int, kind: str) -> None:
     # A pixel that only far, nearly weightless splats reach is a quotient of tiny float32 sums.
     assert np.mean(error > 1e-4) <= 1e-3 and error.max() < 1e-3
     np.testing.assert_allclose(depth[both], g[f"warp_{kind}_v{views}_depth"][0][both], atol=1e-3)
+
+
+@pytest.mark.parametrize("path", ["processor", "device"])
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("kind", ["clean", "raw"])
+def test_fast_warp_matches_reference(views: int, kind: str, path: str, monkeypatch) -> None:
+    """The compiled and the tensor version give the recording, and the NumPy version's answer for a second target."""
+    torch = pytest.importorskip("torch")
+    if path == "device":
+        monkeypatch.setattr(warp_torch, "_on_processor", warp_torch._on_device)
+    g, _ = load_golden("forward_warp")
+    arguments = [torch.from_numpy(g[k][:views].copy()) for k in ("image", "depth_with_holes", "w2c", "K")]
+    arguments[1] = arguments[1][:, 0]
+    image, seen, depth = warp_torch.warp_views(
+        *arguments,
+        torch.from_numpy(g["target_w2c"])[None],
+        torch.from_numpy(g["target_K"])[None],
+        reliable_only=kind == "clean",
+    )
+    want_seen = g[f"warp_{kind}_v{views}_mask"][0, 0] > 0
+    assert np.mean(seen[0].numpy() != want_seen) <= 1e-3
+    both = seen[0].numpy() & want_seen
+    error = np.abs(image[0].clamp(-1, 1).numpy() - g[f"warp_{kind}_v{views}_image"][0])[:, both]
+    assert np.mean(error > 1e-4) <= 1e-3 and error.max() < 1e-3
+    np.testing.assert_allclose(depth[0].numpy()[both], g[f"warp_{kind}_v{views}_depth"][0][both], atol=1e-3)
+
+
+def test_one_call_shares_its_sharpest_depth() -> None:
+    """Targets of one call share the normalisation of the soft z-buffer; threads and order do not matter."""
+    torch = pytest.importorskip("torch")
+    g, _ = load_golden("forward_warp")
+    views = [torch.from_numpy(g[k].copy()) for k in ("image", "depth_with_holes", "w2c", "K")]
+    views[1] = views[1][:, 0]
+    targets = torch.stack([torch.from_numpy(g["target_w2c"]), *views[2][:2]])
+    Ks = torch.from_numpy(g["target_K"]).expand(3, 3, 3)
+    together = warp_torch.warp_views(*views, targets, Ks)
+    turned = warp_torch.warp_views(*views, targets.flip(0), Ks)
+    for a, b in zip(together, turned, strict=True):
+        assert torch.equal(a, b.flip(0))
 
 
 def test_reliable_mask_matches_reference() -> None:
