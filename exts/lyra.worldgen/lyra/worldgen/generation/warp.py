@@ -91,6 +91,7 @@ def forward_warp(
     reliable_only: bool = True,
     hole_value: float = -1.0,
     size_hw: tuple[int, ...] | None = None,
+    log_depth_max: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Warp V source views into one target camera and accumulate them.
 
@@ -102,27 +103,19 @@ def forward_warp(
         reliable_only: leave out source pixels on depth edges.
         hole_value: what unseen pixels hold.
         size_hw: height and width of the target; those of the sources when None.
+        log_depth_max: sharpness of the soft z-buffer, largest log1p(z) of all pixels; found in this warp when None.
 
     Returns:
         image [H, W, C] float64, seen [H, W] bool, depth_z [H, W] (0 where unseen).
     """
     v, h, w, c = images.shape
     expect_shape("depths_z", depths_z, (v, h, w))
-    depths = clean_depth(depths_z).astype(np.float32)
-    mask = depths > 0
-    if reliable_only:
-        mask &= reliable_mask(depths)
-    us, vs, zs = [], [], []
-    for i in range(v):
-        points = np.where(mask[i][..., None], unproject_reference(depths[i], ws2c[i], Ks[i]), 0.0).reshape(-1, 3)
-        cam = points @ target_w2c[:3, :3].T + target_w2c[:3, 3]
-        pix = cam @ target_K.T
-        us.append(pix[:, 0] / (pix[:, 2] + 1e-7))
-        vs.append(pix[:, 1] / (pix[:, 2] + 1e-7))
-        zs.append(pix[:, 2])
-    u, vv, z = np.concatenate(us), np.concatenate(vs), np.concatenate(zs)
-    log_max = float(np.log1p(np.maximum(z, 0)).max()) if len(z) else 0.0
-    ok = mask.reshape(-1) & (z > 0)
+    points, mask = _lifted(depths_z, ws2c, Ks, reliable_only=reliable_only)
+    pix = (points @ target_w2c[:3, :3].T + target_w2c[:3, 3]) @ target_K.T
+    z = pix[:, 2]
+    u, vv = pix[:, 0] / (z + 1e-7), pix[:, 1] / (z + 1e-7)
+    log_max = _log_depth_max(z) if log_depth_max is None else log_depth_max
+    ok = mask & (z > 0)
     flat = np.concatenate([images.reshape(-1, c), z[:, None]], 1)[ok].astype(np.float64)
     h, w = (h, w) if size_hw is None else (size_hw[0], size_hw[1])
     # A one-pixel border catches what falls outside and is cropped away.
@@ -143,6 +136,50 @@ def forward_warp(
         mean = np.where(seen, acc / total, 0.0)
     image = np.where(seen[..., None], np.moveaxis(mean[:c], 0, -1), hole_value)
     return image, seen, np.where(seen, mean[c], 0.0)
+
+
+def forward_warp_many(
+    images: np.ndarray,
+    depths_z: np.ndarray,
+    ws2c: np.ndarray,
+    Ks: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
+    *,
+    reliable_only: bool = True,
+    hole_value: float = -1.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`forward_warp` into T targets [T, 4, 4], [T, 3, 3] that share the sharpness of the soft z-buffer, as one call of
+    the reference does; results have a leading T."""
+    points, _ = _lifted(depths_z, ws2c, Ks, reliable_only=reliable_only)
+    log_max = max(
+        _log_depth_max((points @ w2c[:3, :3].T + w2c[:3, 3]) @ K[2])
+        for w2c, K in zip(targets_w2c, targets_K, strict=True)
+    )
+    options = {"reliable_only": reliable_only, "hole_value": hole_value, "log_depth_max": log_max}
+    results = [
+        forward_warp(images, depths_z, ws2c, Ks, w2c, K, **options)
+        for w2c, K in zip(targets_w2c, targets_K, strict=True)
+    ]
+    image, seen, depth = (np.stack(part) for part in zip(*results, strict=True))
+    return image, seen, depth
+
+
+def _lifted(
+    depths_z: np.ndarray, ws2c: np.ndarray, Ks: np.ndarray, *, reliable_only: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points [V * H * W, 3] of all views, the origin where they are masked, and the mask."""
+    depths = clean_depth(depths_z).astype(np.float32)
+    mask = depths > 0
+    if reliable_only:
+        mask &= reliable_mask(depths)
+    points = np.stack([unproject_reference(d, w2c, K) for d, w2c, K in zip(depths, ws2c, Ks, strict=True)])
+    return np.where(mask[..., None], points, 0.0).reshape(-1, 3), mask.reshape(-1)
+
+
+def _log_depth_max(z: np.ndarray) -> float:
+    """Largest log1p(z); masked pixels sit at the origin and count, as in the reference."""
+    return float(np.log1p(np.maximum(z, 0)).max()) if len(z) else 0.0
 
 
 def gather(

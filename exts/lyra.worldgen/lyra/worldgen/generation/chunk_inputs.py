@@ -1,0 +1,170 @@
+"""Everything the backbone is given for one chunk of new frames (our notes on Lyra 2.0, 2.5 to 2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.arrays import expect_shape
+from ..core.errors import InputError
+from .context_layout import FRAMES_PER_LATENT, ContextLayout
+from .correspondence import HOLE, canonical_maps, coordinate_latents, fold_pixels, ray_latents, ray_map, scale_depth
+from .warp import forward_warp_many
+
+Encode = Callable[[np.ndarray], np.ndarray]
+"""[3, T, H, W] in -1..1 to latents [16, 1 + (T - 1) / 4, h, w], from scratch."""
+WARPED_TOGETHER = 16
+"""Targets that share one call of the warp, as in the released configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievedView:
+    """A remembered view that was picked for this chunk."""
+
+    frame_id: int
+    rgb: np.ndarray
+    """[3, H, W] float32 in -1..1."""
+    depth_z: np.ndarray
+    """[H, W] float32."""
+    w2c: np.ndarray
+    """[4, 4]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkInputs:
+    """Inputs of one chunk; T is the layout's number of latents, h and w are an eighth of the picture."""
+
+    latents: np.ndarray
+    """[16, T, h, w] context, zeros where latents are to be generated."""
+    cond: np.ndarray
+    """[16 + 384, T, h, w]: context and warped last frame, then rays."""
+    mask: np.ndarray
+    """[4, T, h, w], ones."""
+    buffer: np.ndarray
+    """[256 * slots, T, h, w] correspondence maps."""
+    buffer_valid: np.ndarray
+    """[T] bool: positions whose correspondence means something."""
+    warped_last: np.ndarray
+    """[3, new frames, H, W]: the last history frame seen from the new cameras."""
+
+
+def assemble_chunk(
+    layout: ContextLayout,
+    *,
+    first_frame: np.ndarray,
+    last_frame: np.ndarray,
+    last_depth_z: np.ndarray,
+    history_latents: np.ndarray,
+    window_w2c: np.ndarray,
+    K_px: np.ndarray,
+    retrieved: Sequence[RetrievedView],
+    encode: Encode,
+) -> ChunkInputs:
+    """Put the context of one chunk together.
+
+    Args:
+        layout: what the context holds and how many latents are new.
+        first_frame, last_frame: [3, H, W] float32 in -1..1, of the window and of its history.
+        last_depth_z: [H, W] depth of the last history frame.
+        history_latents: [16, L, h, w].
+        window_w2c: [1 + 4 (L - 1) + new frames, 4, 4] cameras of the window, repeated first frames included.
+        K_px: [3, 3], the same for all.
+        retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
+        encode: the video encoder.
+
+    Raises:
+        InputError: shapes disagree.
+        ConfigError: there is less history than the layout needs.
+    """
+    c, frames_h, frames_w = first_frame.shape
+    length = history_latents.shape[1]
+    history_frames = 1 + FRAMES_PER_LATENT * (length - 1)
+    expect_shape("last_frame", last_frame, (c, frames_h, frames_w))
+    expect_shape("last_depth_z", last_depth_z, (frames_h, frames_w))
+    expect_shape("window_w2c", window_w2c, (history_frames + layout.new_frames, 4, 4))
+    slots = len(layout.spatial_positions)
+    unique = {view.frame_id: view for view in retrieved}
+    views = list(unique.values())[-slots:] if slots else []
+    last_w2c, new_w2c = window_w2c[history_frames - 1], window_w2c[history_frames:]
+    temporal = layout.history_for(length)
+
+    empty = slots - len(views)
+    first_w2c = window_w2c[0]
+    pictures = [first_frame] * empty + [view.rgb for view in views]
+    spatial = [encode(picture[:, None]) for picture in pictures]
+    context = np.zeros((len(history_latents), layout.total_latents, *history_latents.shape[2:]), np.float32)
+    context[:, layout.temporal_positions] = history_latents[:, temporal]
+    for position, latent in zip(layout.spatial_positions, spatial, strict=True):
+        context[:, position] = latent[:, 0]
+
+    warped, _ = _warp(last_frame, last_depth_z, last_w2c, K_px, new_w2c)
+    tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
+    if tail.shape[1] != layout.new_latents:
+        raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
+    cond = context.copy()
+    cond[:, layout.context_latents :] = tail
+
+    position_w2c = np.zeros((layout.total_latents, 4, 4))
+    last_of_latent = window_w2c[::FRAMES_PER_LATENT]
+    position_w2c[layout.temporal_positions] = last_of_latent[temporal]
+    position_w2c[layout.context_latents :] = last_of_latent[length:]
+    for position, w2c in zip(layout.spatial_positions, [first_w2c] * empty + [view.w2c for view in views], strict=True):
+        position_w2c[position] = w2c
+    T_last_cam = last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c)
+    intrinsics = np.array([K_px[0, 0], K_px[1, 1], K_px[0, 2], K_px[1, 2]])
+    rays = ray_latents(ray_map(np.tile(intrinsics, (len(T_last_cam), 1)), T_last_cam, frames_h, frames_w))
+    buffer, valid = _buffer(layout, views, K_px, new_w2c, (frames_h, frames_w))
+    return ChunkInputs(
+        latents=context,
+        cond=np.concatenate([cond, rays]).astype(np.float32),
+        mask=np.ones((4, *context.shape[1:]), np.float32),
+        buffer=buffer,
+        buffer_valid=valid,
+        warped_last=warped,
+    )
+
+
+def _warp(
+    image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One picture [C, H, W] into some cameras: pictures [C, T, H, W] in -1..1 (holes -1) and depths [T, H, W]."""
+    images, depths = [], []
+    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
+    for first in range(0, len(targets_w2c), WARPED_TOGETHER):
+        targets = targets_w2c[first : first + WARPED_TOGETHER]
+        picture, _, depth = forward_warp_many(*view, targets, np.tile(K_px, (len(targets), 1, 1)))
+        images.append(np.clip(picture, -1, 1))
+        depths.append(depth)
+    return np.moveaxis(np.concatenate(images), -1, 0).astype(np.float32), np.concatenate(depths).astype(np.float32)
+
+
+def _buffer(
+    layout: ContextLayout, views: list[RetrievedView], K_px: np.ndarray, new_w2c: np.ndarray, hw: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    slots = len(layout.spatial_positions)
+    maps = canonical_maps(slots, *hw)
+    channels = fold_pixels(np.zeros((4, *hw))).shape[0]
+    small = tuple(n // 8 for n in hw)
+    buffer = np.zeros((channels * slots, layout.total_latents, *small), np.float32)
+    valid = np.zeros(layout.total_latents, bool)
+    for slot, position in enumerate(layout.spatial_positions):
+        for k in range(slots):
+            depth = np.full((1, *hw), -1.0 if k == 0 else 1.0, np.float32)
+            buffer[k * channels : (k + 1) * channels, position] = fold_pixels(np.concatenate([maps[slot], depth]))
+        valid[position] = True
+    new = slice(layout.context_latents, None)
+    valid[new] = slots > 0
+    warped = []
+    # Best first: the last view sits in the last slot.
+    for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
+        warped.append(_warp(maps[slot], view.depth_z, view.w2c, K_px, new_w2c))
+    depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
+    for k in range(slots):
+        if k < len(warped):
+            coordinates = np.concatenate([warped[k][0], depths[k][None]])
+        else:
+            coordinates = np.broadcast_to(np.array(HOLE, np.float32)[:, None, None, None], (4, layout.new_frames, *hw))
+        buffer[k * channels : (k + 1) * channels, new] = coordinate_latents(coordinates)
+    return buffer, valid
