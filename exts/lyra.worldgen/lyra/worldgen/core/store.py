@@ -299,10 +299,19 @@ def _save(
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
-def _load(path: Path, kind: str, fields: Mapping[str, _Field]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_foreign_npz(path: Path, names: set[str]) -> dict[str, np.ndarray]:
+    """Plain number arrays of somebody else's `.npz` file; other arrays in it are not looked at.
+
+    Raises:
+        InputError: the file is missing, damaged, holds objects, or declares more than it has.
+    """
+    return _read_archive(path, "the", lambda archive: _read_members(archive, names, others=True))
+
+
+def _read_archive(path: Path, kind: str, read: Callable[[zipfile.ZipFile], R]) -> R:
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            members = _read_members(archive, {"meta", *fields})
+            return read(archive)
     except InputError as error:
         raise InputError(f"{error}: {path}") from error
     except FileNotFoundError as error:
@@ -312,6 +321,12 @@ def _load(path: Path, kind: str, fields: Mapping[str, _Field]) -> tuple[dict[str
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, KeyError) as error:
         # RuntimeError and its child NotImplementedError: encrypted members and unknown compression methods.
         raise InputError(f"{kind} file is damaged or no .npz file ({error}); make it again: {path}") from error
+
+
+def _load(path: Path, kind: str, fields: Mapping[str, _Field]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    members = _read_archive(path, kind, lambda archive: _read_members(archive, {"meta", *fields}))
+    if "meta" not in members:
+        raise InputError(f"file holds no array 'meta', so it is not one of ours: {path}")
     meta = _at(path, lambda: json.loads(members.pop("meta").astype(np.uint8).tobytes()))
     if not isinstance(meta, dict) or meta.get("kind") != kind:
         found = meta.get("kind") if isinstance(meta, dict) else None
@@ -322,12 +337,17 @@ def _load(path: Path, kind: str, fields: Mapping[str, _Field]) -> tuple[dict[str
     return members, meta
 
 
-def _read_members(archive: zipfile.ZipFile, known: set[str]) -> dict[str, np.ndarray]:
-    """All arrays of the archive; a member is allocated only after its header agrees with its declared size."""
+def _read_members(archive: zipfile.ZipFile, known: set[str], *, others: bool = False) -> dict[str, np.ndarray]:
+    """The known arrays of the archive; a member is allocated only after its header agrees with its declared size.
+
+    With `others` the archive may hold more, which is skipped; without, that is an error.
+    """
     members: dict[str, np.ndarray] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name not in known or not info.filename.endswith(".npy"):
+            if others:
+                continue
             raise InputError(f"file holds the unknown array '{info.filename[:60]}'")
         if name in members:
             raise InputError(f"file holds the array '{name}' twice")
@@ -336,8 +356,6 @@ def _read_members(archive: zipfile.ZipFile, known: set[str]) -> dict[str, np.nda
             raise InputError(f"array '{name}' declares {info.file_size} bytes; at most {limit} are read")
         with archive.open(info) as member:
             members[name] = _read_array(member, info.file_size, name)
-    if "meta" not in members:
-        raise InputError("file holds no array 'meta', so it is not one of ours")
     return members
 
 

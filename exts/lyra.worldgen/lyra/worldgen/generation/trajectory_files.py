@@ -1,0 +1,155 @@
+"""Camera paths and captions as files, in the layout of Lyra 2.0 (our notes 1.2), and paths between key poses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.frames import quat_wxyz_from_rotation, rotation_from_quat_wxyz
+from ..core.store import read_foreign_npz
+
+POSE_SCALE = 1.1
+"""What upstream multiplies translations with when nobody says otherwise."""
+MAX_FRAMES = 100_000
+MAX_CAPTIONS_BYTES = 2**22
+CHUNK_FRAMES = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraPath:
+    """One camera per frame; pixel centres at integer coordinates."""
+
+    ws2c: np.ndarray
+    """[N, 4, 4] float32 world to camera, in the file's own world and unit."""
+    Ks: np.ndarray
+    """[N, 3, 3] float32 for pictures of the size that was asked for."""
+
+
+def load_trajectory(
+    path: Path, size_hw: tuple[int, int], *, frames: int | None = None, pose_scale: float = POSE_SCALE
+) -> CameraPath:
+    """Read `trajectory.npz`: `w2c` [M, 4, 4], `intrinsics` [M, 3, 3], `image_height`, `image_width`.
+
+    Args:
+        path: the file.
+        size_hw: pictures that will be made; intrinsics are scaled to them.
+        frames: how many of its frames to use; all when None.
+        pose_scale: factor on the translation columns.
+
+    Raises:
+        InputError: the file is damaged, too short, or holds poses that are not rigid.
+    """
+    arrays = read_foreign_npz(path, {"w2c", "intrinsics", "image_height", "image_width"})
+    if missing := {"w2c", "intrinsics", "image_height", "image_width"} - arrays.keys():
+        raise InputError(
+            f"trajectory lacks {', '.join(sorted(missing))}; expected w2c, intrinsics and the size: {path}"
+        )
+    w2c, K = arrays["w2c"].astype(np.float64), arrays["intrinsics"].astype(np.float64)
+    count = len(w2c) if w2c.ndim else 0
+    if w2c.shape != (count, 4, 4) or K.shape != (count, 3, 3) or not 0 < count <= MAX_FRAMES:
+        raise InputError(
+            f"trajectory has w2c {w2c.shape} and intrinsics {K.shape}; expected [M, 4, 4], [M, 3, 3]: {path}"
+        )
+    if frames is not None and not 0 < frames <= count:
+        raise InputError(f"trajectory has {count} frames; {frames} were asked for: {path}")
+    w2c, K = w2c[:frames].copy(), K[:frames].copy()
+    R = w2c[:, :3, :3]
+    off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+    if not np.isfinite(w2c).all() or off.max() > 1e-3 or (np.linalg.det(R) < 0).any():
+        bad = int(np.nanargmax(np.where(np.isfinite(off), off, np.inf)))
+        raise InputError(f"w2c of frame {bad} is no rigid transform; remove scale and mirroring: {path}")
+    height, width = (
+        float(arrays[name].reshape(-1)[0]) if arrays[name].size else 0.0 for name in ("image_height", "image_width")
+    )
+    if not (0 < height < 1e6 and 0 < width < 1e6) or not np.isfinite(K).all() or (K[:, [0, 1], [0, 1]] <= 0).any():
+        raise InputError(f"trajectory has size {width:g}x{height:g} or focal lengths that are not positive: {path}")
+    if (height, width) != tuple(size_hw):
+        K[:, 0] *= size_hw[1] / width
+        K[:, 1] *= size_hw[0] / height
+    w2c[:, :3, 3] *= pose_scale
+    return CameraPath(ws2c=w2c.astype(np.float32), Ks=K.astype(np.float32))
+
+
+def load_captions(path: Path, frames: int) -> dict[int, str]:
+    """Captions by the frame from which they hold; entries at or beyond `frames` are dropped.
+
+    Raises:
+        InputError: no JSON object of texts by decimal frame numbers, or nothing is left.
+    """
+    try:
+        if path.stat().st_size > MAX_CAPTIONS_BYTES:
+            raise InputError(
+                f"captions hold {path.stat().st_size} bytes; at most {MAX_CAPTIONS_BYTES} are read: {path}"
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"captions cannot be read ({error.strerror or error}): {path}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"captions are no JSON ({error}): {path}") from error
+    good = isinstance(data, dict) and all(
+        key.isascii() and key.isdecimal() and len(key) < 10 and isinstance(text, str) for key, text in data.items()
+    )
+    if not good:
+        raise InputError(f'captions are no texts by frame number; expected {{"0": "...", "81": "..."}}: {path}')
+    kept = {int(key): text for key, text in data.items() if int(key) < frames}
+    if not kept:
+        raise InputError(f"captions begin after the last of {frames} frames: {path}")
+    return dict(sorted(kept.items()))
+
+
+def caption_of_chunk(captions: dict[int, str], chunk: int) -> str:
+    """The caption with the greatest frame up to the first frame of the chunk; the first one before any."""
+    start = CHUNK_FRAMES * chunk + 1
+    earlier = [frame for frame in captions if frame <= start]
+    return captions[max(earlier) if earlier else min(captions)]
+
+
+def interpolate_poses(ws2c: np.ndarray, key_frames: np.ndarray, count: int) -> np.ndarray:
+    """[count, 4, 4] float32 w2c at frames 0, 1, ... between key poses: slerp and straight lines of the camera's pose.
+
+    Args:
+        ws2c: [K, 4, 4] at least one.
+        key_frames: [K] increasing frame numbers; before the first and after the last the pose stays.
+        count: frames.
+    """
+    Ts = np.linalg.inv(np.asarray(ws2c, np.float64))
+    q = quat_wxyz_from_rotation(Ts[:, :3, :3])
+    at = np.clip(np.arange(count, dtype=float), key_frames[0], key_frames[-1])
+    k = np.clip(np.searchsorted(key_frames, at, side="right") - 1, 0, max(len(key_frames) - 2, 0))
+    last = np.minimum(k + 1, len(key_frames) - 1)
+    span = np.maximum(np.asarray(key_frames)[last] - np.asarray(key_frames)[k], 1)
+    s = ((at - np.asarray(key_frames)[k]) / span)[:, None]
+    a, b = q[k], q[last]
+    b = np.where((a * b).sum(1, keepdims=True) < 0, -b, b)
+    angle = np.arccos(np.clip((a * b).sum(1, keepdims=True), -1, 1))
+    near = angle < 1e-7
+    sine = np.where(near, 1.0, np.sin(angle))
+    mixed = np.where(near, a, (np.sin((1 - s) * angle) * a + np.sin(s * angle) * b) / sine)
+    out = np.tile(np.eye(4), (count, 1, 1))
+    out[:, :3, :3] = rotation_from_quat_wxyz(mixed)
+    out[:, :3, 3] = (1 - s) * Ts[k, :3, 3] + s * Ts[last, :3, 3]
+    return np.linalg.inv(out).astype(np.float32)
+
+
+def zoom_path(frames: int, centre_depth: float, *, strength: float, inwards: bool, rise: float = 0.0) -> np.ndarray:
+    """[frames, 4, 4] float32 w2c of upstream's zoom: straight along the optical axis, looking at one point (our notes 1.5).
+
+    Args:
+        frames: length; the end point is one increment short of `strength * centre_depth`.
+        centre_depth: lower quartile of the valid seed depth.
+        strength: distance, in centre depths.
+        inwards: forwards or backwards.
+        rise: how far the camera rises (y points down) for each unit it goes backwards.
+    """
+    step = strength * centre_depth / frames * (1 if inwards else -1)
+    z = np.arange(frames) * step
+    out = np.tile(np.eye(4), (frames, 1, 1))
+    out[:, 2, 3] = -z
+    if not inwards:
+        # The rotation stays; the camera alone rises.
+        out[:, 1, 3] = rise * np.abs(z)
+    return out.astype(np.float32)
