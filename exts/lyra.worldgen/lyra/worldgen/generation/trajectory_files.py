@@ -136,7 +136,7 @@ def interpolate_poses(ws2c: np.ndarray, key_frames: np.ndarray, count: int) -> n
 
 
 def zoom_path(frames: int, centre_depth: float, *, strength: float, inwards: bool, rise: float = 0.0) -> np.ndarray:
-    """[frames, 4, 4] float32 w2c of upstream's zoom: straight along the optical axis, looking at one point (our notes 1.5).
+    """[frames, 4, 4] float32 w2c of upstream's zoom: straight along the optical axis (our notes 1.5).
 
     Args:
         frames: length; the end point is one increment short of `strength * centre_depth`.
