@@ -82,6 +82,7 @@ def default_stages() -> Stages:
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
+                revision=2,
             ),
             Stage(
                 name="explore",
