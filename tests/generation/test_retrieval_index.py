@@ -54,7 +54,7 @@ def index_of(views: list) -> RetrievalIndex:
     return index
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 12),

@@ -18,6 +18,7 @@ from lyra.worldgen.sim.simulate import WorldMeta, write_simulation, write_thumbn
 from sample_worlds import noisy_room, open_place, sample_splats, simple_room
 
 WORLDS = {"quads": lambda: simple_room(step_m=0.13), "place": open_place, "noisy": noisy_room}
+EACH = pytest.mark.parametrize("name", ["place", "quads", pytest.param("noisy", marks=pytest.mark.slow)])
 CFG = SimulationConfig(episode_count=12)
 
 
@@ -39,7 +40,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
+@EACH
 def test_files_are_those_announced_and_the_bytes_repeat(tmp_path, name):
     """Two runs write the same files with the same bytes, exactly those in the result, and nothing half-written."""
     mesh = WORLDS[name]()
@@ -50,7 +51,7 @@ def test_files_are_those_announced_and_the_bytes_repeat(tmp_path, name):
     assert first == hashes(tmp_path / "b")
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
+@EACH
 def test_collider_agrees_with_the_visual_mesh(tmp_path, name):
     """A range sensor sees the collider where the picture is: median below 1 cm, 95th percentile below 3 cm."""
     result = written(tmp_path, WORLDS[name]())
