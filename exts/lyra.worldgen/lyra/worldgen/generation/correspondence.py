@@ -14,7 +14,7 @@ from ..core.errors import InputError
 FOLD = 8
 """Pixels per latent pixel, in both directions."""
 HOLE = (-1.0, -1.0, -1.0, 1.0)
-"""x, y, slot and depth of what no view covers: farthest away, at a corner that nothing else uses with that depth."""
+"""x, y, slot and depth where a slot holds no view."""
 
 
 def canonical_maps(slots: int, height_px: int, width_px: int) -> np.ndarray:

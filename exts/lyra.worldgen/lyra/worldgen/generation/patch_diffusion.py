@@ -6,7 +6,7 @@ weights, no training; a flow-matching Euler scheduler from diffusers turns the g
 inside the denoiser: every pixel carries its own noise level, known pixels a small one.
 
 Coarse pictures use the exact posterior mean as matrix products. Finer ones use one nearest patch per window, found by
-PatchMatch with the same weighted distance and the same priors (`patch_match`).
+PatchMatch with the same weighted distance and the same priors (`patch_match_numba`).
 """
 
 from __future__ import annotations
@@ -412,7 +412,7 @@ def _sample_matched(
     """Sample one level with one nearest patch per window; returns the picture and per pixel its source (y, x) or -1."""
     import cv2
 
-    from . import patch_match
+    from . import patch_match_numba
 
     h, w = target.hole.shape
     size, r = MATCH_PX, MATCH_PX // 2
@@ -439,7 +439,7 @@ def _sample_matched(
         noisy = _pad(y.astype(np.float32), r, target.wrap)
         weight = _pad((1 / (2 * _noise_map(target, s) ** 2)).astype(np.float32), r, target.wrap)
         for step in JUMPS if first else JUMPS_LATER:
-            patch_match.search(
+            patch_match_numba.search(
                 len(pixels), threads, pixels, noisy, weight, prior, code, atlas.rgb, atlas.usable, atlas.prior,
                 atlas.code, window, index.by_prior, field_map, found, cost, prior_weight, size, step, TRIALS, seed,
                 turn, target.wrap,
@@ -448,7 +448,7 @@ def _sample_matched(
             turn += 1
         cost_map[pixels[:, 0], pixels[:, 1]] = cost
         sharpness = np.float32(1 / (VOTE_TEMPERATURE * float(np.median(cost)) + 1e-6))
-        patch_match.vote(
+        patch_match_numba.vote(
             len(rim), threads, rim, atlas.rgb, field_map, cost_map, sharp if last and finest else soft, sharpness,
             target.wrap, colours,
         )  # fmt: skip

@@ -1,12 +1,13 @@
-"""Compiled inner loops of `retrieval_index`; arithmetic is that of `retrieval.project`, operation by operation."""
+"""Compiled inner loops of `retrieval_index`; arithmetic is that of `retrieval.project`, operation by operation.
+
+No fast maths here: a fused or reordered sum could move a point into the neighbouring cell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba  # noqa: TID253 - this file is the compiled back-end and is imported lazily
 import numpy as np
+
+from ..core.compiled import compiled
 
 BLOCK = 8
 """Side of the blocks of cells whose farthest depth stands for all of them."""
@@ -18,15 +19,7 @@ DEPTH_MARGIN = 1e-5
 """The same for depth, relative to the coordinates."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # No fast maths: a fused or reordered sum could move a point into the neighbouring cell.
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-@_compiled
+@compiled(error_model="numpy")
 def boxes_in_sight(which, boxes, w2c, K, h, w):
     """Of some boxes [N, 2, 3] those that may hold a point that lands on the grid: their numbers, least z float32 and
     cells x0, x1, y0, y1 (ends included) that they can reach. Never wrong about a no."""
@@ -79,7 +72,7 @@ def boxes_in_sight(which, boxes, w2c, K, h, w):
     return out[:count], z_low[:count], rect[:count]
 
 
-@_compiled
+@compiled(error_model="numpy")
 def block_max(nearest):
     """Farthest of every block of cells."""
     h, w = nearest.shape
@@ -91,7 +84,7 @@ def block_max(nearest):
     return out
 
 
-@_compiled
+@compiled(error_model="numpy")
 def _behind(z_low, x0, x1, y0, y1, tolerance, depth):
     for y in range(y0, y1 + 1):
         for x in range(x0, x1 + 1):
@@ -100,7 +93,7 @@ def _behind(z_low, x0, x1, y0, y1, tolerance, depth):
     return True
 
 
-@_compiled
+@compiled(error_model="numpy")
 def _hidden(z_low, rect, tolerance, far, nearest):
     """Whether everything at z_low or beyond in these cells lies behind what is drawn, by more than the tolerance."""
     if (rect[1] - rect[0] + 1) * (rect[3] - rect[2] + 1) > LARGEST_TEST:
@@ -108,7 +101,7 @@ def _hidden(z_low, rect, tolerance, far, nearest):
     return _behind(z_low, rect[0], rect[1], rect[2], rect[3], tolerance, nearest)
 
 
-@_compiled
+@compiled(error_model="numpy")
 def hidden(z_low, rect, tolerance, far):
     """The same for many boxes, by blocks alone."""
     out = np.zeros(len(z_low), np.bool_)
@@ -118,7 +111,7 @@ def hidden(z_low, rect, tolerance, far):
     return out
 
 
-@_compiled
+@compiled(error_model="numpy")
 def _cell(p, w2c, K):
     """`retrieval.project` of one point."""
     x, y, z = p[0], p[1], p[2]
@@ -131,7 +124,7 @@ def _cell(p, w2c, K):
     return np.rint(px / pz), np.rint(py / pz), pz
 
 
-@_compiled
+@compiled(error_model="numpy")
 def draw(order, tiles, z_low, rect, points, start, w2c, K, tolerance, far, nearest, drawn):
     """Least z of every cell; tiles that are proven hidden are skipped and stay out of `drawn`."""
     h, w = nearest.shape
@@ -147,7 +140,7 @@ def draw(order, tiles, z_low, rect, points, start, w2c, K, tolerance, far, neare
                     nearest[i, j] = z
 
 
-@_compiled
+@compiled(error_model="numpy")
 def mark(tiles, z_low, rect, row_of, points, start, w2c, K, tolerance, nearest, first_bit, cover):
     """Set bit first_bit + cell in a tile's row for every point within the tolerance of its cell's nearest."""
     h, w = nearest.shape
@@ -165,7 +158,7 @@ def mark(tiles, z_low, rect, row_of, points, start, w2c, K, tolerance, nearest, 
                     row[bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
 
 
-@_compiled
+@compiled(error_model="numpy")
 def gains(cover, covered, taken, out):
     """Cells that each row would add; -1 for rows that are taken."""
     for k in range(cover.shape[0]):

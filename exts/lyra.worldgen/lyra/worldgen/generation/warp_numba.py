@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba  # noqa: TID253 - this file is the compiled back-end and is imported lazily
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(nogil=True, error_model="numpy")(function)
+from ..core.compiled import compiled
 
 
-@_compiled
+@compiled(error_model="numpy")
 def largest_depth(points, w2c, K):
     """Largest z of points [N, 3] in a target, at least 0."""
     M = K @ w2c[:3, :3].copy()
@@ -29,7 +20,7 @@ def largest_depth(points, w2c, K):
     return largest
 
 
-@_compiled
+@compiled(error_model="numpy")
 def splat(points, values, w2c, K, log_max, h, w, total):
     """Add points [N, 3] with values [N, C] to sums [(h + 2) * (w + 2), C + 2]: values, z, weight."""
     channels = values.shape[1]

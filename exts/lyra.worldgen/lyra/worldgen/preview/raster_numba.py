@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import numba  # noqa: TID253 - a back-end that `raster` imports when it draws
 import numpy as np
+
+from ..core.compiled import compiled
 
 NEAR_M = 0.03
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def fill(vertices_cam, faces, uv, fx, fy, cx, cy, depth, face_of, u_of, v_of):  # pragma: no cover - compiled
     """Nearest triangle of every pixel: depth (inf before), face (-1 before), texture coordinates."""
     h, w = depth.shape
@@ -40,7 +41,7 @@ def fill(vertices_cam, faces, uv, fx, fy, cx, cy, depth, face_of, u_of, v_of):  
             _triangle(poly[0], poly[k], poly[k + 1], f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w)
 
 
-@numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
+@compiled(inline="always", error_model="numpy")
 def _triangle(a, b, c, f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w):  # pragma: no cover - compiled
     ia, ib, ic = 1 / a[2], 1 / b[2], 1 / c[2]
     ax, ay = fx * a[0] * ia + cx, fy * a[1] * ia + cy
@@ -93,7 +94,7 @@ def _triangle(a, b, c, f, fx, fy, cx, cy, depth, face_of, u_of, v_of, h, w):  # 
                 v_of[y, x] = (wa * a[4] * ia + wb * b[4] * ib + wc * c[4] * ic) * z
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def shade(depth, face_of, u_of, v_of, texels_per_m, focal_px, level0, level1, level2, out):  # pragma: no cover
     """Bilinear colours from the level of the texture whose texels are as large as pixels; misses stay."""
     h, w = depth.shape
@@ -124,7 +125,7 @@ def shade(depth, face_of, u_of, v_of, texels_per_m, focal_px, level0, level1, le
                 out[y, x, c] = np.uint8((total + 32768) >> 16)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def sky(face_of, up_cam, fx, fy, cx, cy, low, top, out):  # pragma: no cover - compiled
     """A gradient by elevation where nothing was hit."""
     h, w = face_of.shape

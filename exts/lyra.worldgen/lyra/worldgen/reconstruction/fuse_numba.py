@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb  # noqa: TID253 - this file is the compiled back-end and is itself imported lazily
 import numpy as np
 
-
-def _compiled(function):
-    """Compile on first use and keep the result on disk where a cache folder can be written."""
-    try:
-        return nb.njit(cache=True, nogil=True, fastmath=False)(function)
-    except RuntimeError:
-        return nb.njit(nogil=True, fastmath=False)(function)
+from ..core.compiled import compiled
 
 
-@_compiled
+@compiled()
 def integrate(distance, weight, origin, voxel_m, truncation_m, R, t, K, depth):
     """Add one depth map to a truncated signed distance field.
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb  # noqa: TID253 - this file is the compiled back-end and is itself imported lazily
 import numpy as np
 
-
-def _compiled(function):
-    """Compile on first use and keep the result on disk where a cache folder can be written."""
-    try:
-        return nb.njit(cache=True, nogil=True, fastmath=False)(function)
-    except RuntimeError:
-        return nb.njit(nogil=True, fastmath=False)(function)
+from ..core.compiled import compiled
 
 
-@_compiled
+@compiled()
 def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row, rgb, light, depth):
     """Blend splats front to back into rows `first_row` and on of the picture.
 
@@ -62,7 +55,7 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
                 light[row, col] = t - w
 
 
-@_compiled
+@compiled()
 def gather(order, centre, conic, reach, opacity, residual, light, total, weight):
     """Transpose of `composite` with respect to colour: what each splat's pixels still miss.
 
@@ -104,7 +97,7 @@ def gather(order, centre, conic, reach, opacity, residual, light, total, weight)
                 light[row, col] = t - w
 
 
-@_compiled
+@compiled()
 def claim_voxels(keys, coarser, view, table_key, table_view, taken):
     """Let candidates claim their voxels in order; a voxel that another view has claimed is taken.
 
@@ -135,7 +128,7 @@ def claim_voxels(keys, coarser, view, table_key, table_view, taken):
                 table_view[slot] = view[i]
 
 
-@_compiled
+@compiled()
 def _slot(key, mask):
     """Where to look first for a key."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)

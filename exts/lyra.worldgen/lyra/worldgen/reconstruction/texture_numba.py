@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb  # noqa: TID253 - this file is the compiled back-end and is itself imported lazily
 import numpy as np
 
-
-def _compiled(function):
-    """Compile on first use and keep the result on disk where a cache folder can be written."""
-    try:
-        return nb.njit(cache=True, nogil=True, fastmath=False)(function)
-    except RuntimeError:
-        return nb.njit(nogil=True, fastmath=False)(function)
+from ..core.compiled import compiled
 
 
-@_compiled
+@compiled()
 def rasterise(xy_px, chart, face_map, inset_px, reach_px):
     """Write the face under each texel.
 
@@ -61,7 +54,7 @@ def rasterise(xy_px, chart, face_map, inset_px, reach_px):
                     face_map[r, c] = f
 
 
-@_compiled
+@compiled()
 def _weight_cubic(t, w):
     """Catmull-Rom weights of the four neighbours at fraction t."""
     w[0] = ((-0.5 * t + 1.0) * t - 0.5) * t
@@ -70,7 +63,7 @@ def _weight_cubic(t, w):
     w[3] = (0.5 * t - 0.5) * t * t
 
 
-@_compiled
+@compiled()
 def shade(
     face_map,
     first_row,

@@ -11,25 +11,16 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import numba  # noqa: TID253 - this file is the compiled back-end and is imported lazily
 import numpy as np
 
+from ..core.compiled import compiled
 from ..core.machine import map_threads
 
 ANY_CODE = 255
 """Target code that accepts sources of every code."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the GIL; the machine code is kept on disk where a place for it can be found."""
-    options = {"nogil": True, "fastmath": True, "boundscheck": False}
-    try:
-        return numba.njit(**options, cache=True)(function)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(**options)(function)
-
-
-@_compiled
+@compiled(fastmath=True, boundscheck=False)
 def _hash(a, b, c, d):
     h = np.uint32(a) * np.uint32(0x9E3779B1) ^ np.uint32(b) * np.uint32(0x85EBCA77)
     h ^= np.uint32(c) * np.uint32(0xC2B2AE3D) ^ np.uint32(d) * np.uint32(0x27D4EB2F)
@@ -41,7 +32,7 @@ def _hash(a, b, c, d):
     return h
 
 
-@_compiled
+@compiled(fastmath=True, boundscheck=False)
 def _distance(target, weight, source, y, x, sy, sx, size, limit):
     """Weighted squared distance of two patches; stops once it exceeds `limit`. `target` and `weight` are padded."""
     r = size // 2
@@ -59,7 +50,7 @@ def _distance(target, weight, source, y, x, sy, sx, size, limit):
     return total
 
 
-@_compiled
+@compiled(fastmath=True, boundscheck=False)
 def _search(
     begin, end, pixels, target, weight, prior, code, source, usable, source_prior, source_code, window,
     by_prior, field, found, cost, prior_weight, size, step, trials, seed, turn, wrap,
@@ -111,7 +102,7 @@ def _search(
         cost[n] = best
 
 
-@_compiled
+@compiled(fastmath=True, boundscheck=False)
 def _vote(begin, end, pixels, source, field, cost, kernel, sharpness, wrap, out):
     """Blend what the patches around each pixel say about it, closest patches first."""
     height, width = field.shape
