@@ -78,7 +78,7 @@ def default_stages() -> Stages:
             Stage(
                 name="understand",
                 run=_understand,
-                sections=("geometry",),
+                sections=("geometry", "models"),
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
@@ -87,7 +87,7 @@ def default_stages() -> Stages:
             Stage(
                 name="explore",
                 run=_explore,
-                sections=("geometry", "generation"),
+                sections=("geometry", "generation", "inpaint", "models"),
                 work=50,
                 disk_mib=100,
                 outputs=("memory/explored.npz",),
@@ -203,7 +203,7 @@ def _explore(context: StageContext) -> None:
 
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
-    painter = PAINTERS.load(config.generation.painter)()
+    painter = PAINTERS.load(config.generation.painter).from_config(config)
     views = explore(
         context.photo,
         geometry,

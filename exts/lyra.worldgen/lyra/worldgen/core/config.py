@@ -64,7 +64,7 @@ class GeometryConfig(_Section):
     section: ClassVar[str] = "geometry"
 
     backend: str = "auto"
-    """geometry backend: auto or embedded"""
+    """geometry backend: auto, embedded, transformers, moge or depth-anything-3"""
     camera_height_m: float = 1.5
     """height of the camera above the floor [m]; the whole world scales with it"""
     working_long_side_px: int = 832
@@ -85,7 +85,7 @@ class GenerationConfig(_Section):
     section: ClassVar[str] = "generation"
 
     painter: str = "auto"
-    """painter backend: auto or patch"""
+    """painter backend: auto, patch or inpaint"""
     path: str = "auto"
     """camera path: auto, turn, forward or loop"""
     prompt: str = ""
@@ -98,6 +98,59 @@ class GenerationConfig(_Section):
         self._between("view_long_side_px", 64, 4096)
         if len(self.prompt) > 4000:
             raise ConfigError(f"generation.prompt has {len(self.prompt)} characters; expected at most 4000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintConfig(_Section):
+    """How an inpainting pipeline is asked; for the painter `inpaint`."""
+
+    section: ClassVar[str] = "inpaint"
+
+    steps: int = 30
+    """denoising steps"""
+    guidance: float = 7.0
+    """how strictly the prompt is followed"""
+    strength: float = 1.0
+    """share of the noise schedule that the hole goes through"""
+    negative_prompt: str = ""
+    """text for what should not appear"""
+    tile_px: int = 0
+    """side of the tiles that a large picture is painted in [px]; 0 takes the size that the pipeline was trained for"""
+
+    def _check(self) -> None:
+        self._between("steps", 1, 1000)
+        self._between("guidance", 0.0, 100.0)
+        self._between("strength", 0.01, 1.0)
+        self._between("tile_px", 0, 4096)
+        if len(self.negative_prompt) > 4000:
+            raise ConfigError(
+                f"inpaint.negative_prompt has {len(self.negative_prompt)} characters; expected at most 4000"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsConfig(_Section):
+    """Foreign weights: which, from where, and how they are held in memory."""
+
+    section: ClassVar[str] = "models"
+
+    painter: str = ""
+    """weights of the painter: a local folder or a hub id"""
+    depth: str = ""
+    """weights of the depth model: a local folder or a hub id"""
+    download: bool = False
+    """whether weights that are not on this machine may be fetched"""
+    device: str = "auto"
+    """where models run: auto, cpu or cuda"""
+    dtype: str = "auto"
+    """number type of the weights: auto, float32, bfloat16 or float16"""
+    offload: str = "auto"
+    """what leaves the GPU while it is not used: auto, none, model or layers"""
+
+    def _check(self) -> None:
+        self._choice("device", ("auto", "cpu", "cuda"))
+        self._choice("dtype", ("auto", "float32", "bfloat16", "float16"))
+        self._choice("offload", ("auto", "none", "model", "layers"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +224,8 @@ class WorldConfig(_Section):
     """every random stream derives from it"""
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    inpaint: InpaintConfig = field(default_factory=InpaintConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)

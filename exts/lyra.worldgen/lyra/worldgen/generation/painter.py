@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ..core.camera import PinholeCamera
+from ..core.config import WorldConfig
 from ..core.optional import Registry
 from ..core.progress import SupportsProgress
 from ..core.views import Photo, PhotoGeometry
@@ -64,6 +65,11 @@ class Painter(Protocol):
     name: str
     weights_licence: str
     """SPDX id or short text; goes into the world's provenance."""
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> Painter:
+        """The painter as the configuration wants it; raises when its weights cannot be used."""
+        ...
 
     def prepare(
         self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress

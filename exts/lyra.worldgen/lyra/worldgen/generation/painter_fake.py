@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.config import WorldConfig
 from ..core.progress import SupportsProgress
 from ..core.views import Photo, PhotoGeometry
 from .painter import PaintHint
@@ -14,6 +15,11 @@ class PainterFake:
 
     name = "fake"
     weights_licence = "none"
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> PainterFake:
+        """It has no settings."""
+        return cls()
 
     def prepare(self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress) -> None:
         """No ring."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.camera import PinholeCamera
+from ..core.config import WorldConfig
 from ..core.errors import ConfigError, InputError
 from ..core.machine import core_count
 from ..core.mesh import Label
@@ -65,6 +66,11 @@ class PatchPainter:
         self.mode = mode
         self._prepared: _Prepared | None = None
         self._sources: dict[tuple[int, bool], Source] = {}
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> PatchPainter:
+        """It has no settings of its own."""
+        return cls()
 
     def prepare(
         self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress = SILENT
