@@ -167,23 +167,3 @@ def interpolate_poses(ws2c: np.ndarray, key_frames: np.ndarray, count: int) -> n
     out[:, :3, :3] = rotation_from_quat_wxyz(mixed)
     out[:, :3, 3] = (1 - s) * Ts[k, :3, 3] + s * Ts[last, :3, 3]
     return np.linalg.inv(out).astype(np.float32)
-
-
-def zoom_path(frames: int, centre_depth: float, *, strength: float, inwards: bool, rise: float = 0.0) -> np.ndarray:
-    """[frames, 4, 4] float32 w2c of upstream's zoom: straight along the optical axis (our notes 1.5).
-
-    Args:
-        frames: length; the end point is one increment short of `strength * centre_depth`.
-        centre_depth: lower quartile of the valid seed depth.
-        strength: distance, in centre depths.
-        inwards: forwards or backwards.
-        rise: how far the camera rises (y points down) for each unit it goes backwards.
-    """
-    step = strength * centre_depth / frames * (1 if inwards else -1)
-    z = np.arange(frames) * step
-    out = np.tile(np.eye(4), (frames, 1, 1))
-    out[:, 2, 3] = -z
-    if not inwards:
-        # The rotation stays; the camera alone rises.
-        out[:, 1, 3] = rise * np.abs(z)
-    return out.astype(np.float32)
