@@ -53,17 +53,20 @@ def read_path_files(config: WorldConfig) -> tuple[WorldConfig, PathFiles]:
 
     Raises:
         InputError: a file cannot be read or makes no sense.
-        ConfigError: captions without frames to hold for.
+        ConfigError: unknown path, or captions without frames to hold for.
     """
+    from ..generation.paths import TURNS, parse_path
+
     generation = config.generation
     path, trajectories = read_trajectory_file(generation.path)
+    name = parse_path(path).name
     captions: Mapping[int, str] = {}
     named = generation.captions
     if named and "#" not in named:
         captions = read_captions_file(Path(named))
         named = f"{Path(named).name}#{sha256_bytes(repr(sorted(captions.items())).encode())[:_HASH_DIGITS]}"
-        if "#" not in path and path.partition(":")[0] in ("auto", "turn", "forward", "loop"):
-            raise ConfigError(f"captions hold for frames of a walk; the path '{path}' has none, give it a --prompt")
+        if name in TURNS:
+            raise ConfigError(f"captions hold for frames of a walk; the path '{path}' is none, give it a prompt")
     generation = replace(generation, path=path, captions=named)
     return replace(config, generation=generation), PathFiles(trajectories=trajectories, captions=captions)
 

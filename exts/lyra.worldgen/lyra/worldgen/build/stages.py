@@ -140,9 +140,7 @@ def resolve_backends(config: WorldConfig) -> WorldConfig:
     """
     from ..generation.geometry import GEOMETRIES
     from ..generation.painter import PAINTERS
-    from ..generation.paths import parse_path
 
-    parse_path(config.generation.path)
     geometry, generation = config.geometry, config.generation
     if geometry.backend == "auto":
         geometry = replace(geometry, backend="embedded")

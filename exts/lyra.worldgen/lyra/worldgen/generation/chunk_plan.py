@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -104,8 +104,3 @@ def plan_to_facts(plan: ChunkPlan) -> Mapping[str, object]:
     if plan.note:
         facts["note"] = plan.note
     return facts
-
-
-def with_path_from(plan: ChunkPlan, Ts_world_path: np.ndarray) -> ChunkPlan:
-    """The plan with another way for films."""
-    return replace(plan, Ts_world_path=Ts_world_path)

@@ -11,14 +11,17 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.errors import ConfigError, InputError
-from ..core.frames import camera_pose, invert_rigid, rigid, rotation_y
+from ..core.frames import camera_pose, rigid, rotation_y
 from ..core.journey import Leg
 from ..core.mesh import Label
 from ..core.views import PhotoGeometry
-from .chunk_plan import Planner, listed, looks, walk_chunks
+from .chunk_plan import ChunkPlan, Planner, listed, looks, walk_chunks
 from .scene import Scene
 from .trajectory import WIDE_HFOV_RAD, Stop, film_paths, free_space, plan_stops
-from .trajectory_files import CHUNK_FRAMES, Trajectory, trajectory_of
+from .trajectory_drive import quartile_depth
+from .trajectory_files import CHUNK_FRAMES, CameraPath, Trajectory, trajectory_of
+from .trajectory_presets import PRESETS, preset_path
+from .warp import reference_K
 
 TURNS = {
     "auto": "turn, then visit the places from which most of the floor is near",
@@ -27,8 +30,8 @@ TURNS = {
     "turn": "a full turn at the photo's place",
 }
 WALKS: Mapping[str, tuple[str, Mapping[str, float]]] = {
-    "out-and-back": ("walk ahead, then backwards to where it began", {"distance": 4.0, "times": 1}),
-    "spin": ("turn on the spot like a film", {"turns": 1}),
+    "out-and-back": ("walk ahead, then backwards to where it began", {"distance": 4.0, "times": 1.0}),
+    "spin": ("turn on the spot like a film", {"turns": 1.0}),
 }
 """Help and options with their defaults."""
 LOWEST_M, BELOW_CEILING_M = 0.15, 0.15
@@ -65,7 +68,19 @@ class Surrounding:
 
 def path_names() -> dict[str, str]:
     """Every name that `parse_path` takes, with its help."""
-    return {**TURNS, **{name: text for name, (text, _) in WALKS.items()}}
+    walks = {name: text for name, (text, _) in WALKS.items()}
+    return {**TURNS, **walks, **{name: preset.help for name, preset in PRESETS.items()}}
+
+
+def path_options(name: str) -> dict[str, float | str]:
+    """Options of a named path with their defaults."""
+    if name in WALKS:
+        return dict(WALKS[name][1])
+    if name not in PRESETS:
+        return {}
+    preset = PRESETS[name]
+    direction = preset.directions[0] if preset.directions else "right"
+    return {"direction": direction, "strength": preset.strength, "frames": float(preset.frames)}
 
 
 def parse_path(text: str) -> PathSpec:
@@ -84,22 +99,26 @@ def parse_path(text: str) -> PathSpec:
             f"unknown path '{name[:60]}'{f', did you mean {near[0]!r}?' if near else ''}; expected a trajectory file "
             f"(.npz) or one of: {', '.join(sorted(known))}"
         )
-    defaults = dict(WALKS[name][1]) if name in WALKS else {}
-    options: dict[str, float | str] = dict(defaults)
+    options = path_options(name)
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
-        if key not in defaults or not equals:
+        if key not in options or not equals:
+            known_options = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in options.items())
             raise ConfigError(
-                f"path '{name}' has no option '{part[:60]}'; "
-                + (f"expected {', '.join(f'{k}={v:g}' for k, v in defaults.items())}" if defaults else "it has none")
+                f"path '{name}' has no option '{part[:60]}'; expected {known_options or 'none, it takes no options'}"
             )
-        try:
-            options[key] = float(value)
-        except ValueError as error:
-            raise ConfigError(f"option {key} of path '{name}' is '{value[:40]}'; expected a number") from error
-        if not 0 < float(value) <= 1000:
-            raise ConfigError(f"option {key} of path '{name}' is {value}; expected more than 0, at most 1000")
+        options[key] = value if isinstance(options[key], str) else _number(name, key, value)
     return PathSpec(name=name, options=options)
+
+
+def _number(name: str, key: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise ConfigError(f"option {key} of path '{name}' is '{value[:40]}'; expected a number") from error
+    if not 0 < number <= 10_000:
+        raise ConfigError(f"option {key} of path '{name}' is {value[:40]}; expected more than 0, at most 10000")
+    return number
 
 
 def plan_leg(leg: Leg, around: Surrounding) -> Planner:
@@ -114,10 +133,12 @@ def plan_leg(leg: Leg, around: Surrounding) -> Planner:
         return listed(_turns(spec.name, leg, around))
     if spec.name == "file":
         return listed(_file_walk(spec, leg, around))
+    if spec.name in PRESETS:
+        return listed(_preset(spec, leg, around))
     return listed(_walk(spec, leg, around))
 
 
-def _turns(name: str, leg: Leg, around: Surrounding):
+def _turns(name: str, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     width = around.view_long_side_px
     geometry = around.geometry
     stops = plan_stops(
@@ -134,7 +155,7 @@ def _turns(name: str, leg: Leg, around: Surrounding):
     return [looks(s.Ts_world_cam, s.camera, path, prompt=leg.prompt) for s, path in zip(stops, paths, strict=True)]
 
 
-def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding):
+def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     arrays = around.load_file(spec.file_hash)
     if arrays is None:
         raise InputError(f"the world does not hold the trajectory file of the path '{leg.path}'; give it again")
@@ -142,17 +163,35 @@ def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding):
     if len(trajectory.w2c) < 2:
         raise InputError(f"trajectory has 1 frame; expected the first pose and at least one more: {leg.path}")
     size_hw = frame_size(trajectory, around.view_long_side_px)
-    path = trajectory.camera_path(size_hw, pose_scale=leg.pose_scale)
-    Ts_file_cam = np.linalg.inv(path.ws2c.astype(np.float64))
-    # Frame 0 is where the walk begins, whatever pose the file gives it.
-    Ts = around.T_world_begin @ np.linalg.inv(Ts_file_cam[0]) @ Ts_file_cam
+    return _camera_walk(trajectory.camera_path(size_hw, pose_scale=leg.pose_scale), size_hw, leg, around)
+
+
+def _preset(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
+    """A path of upstream's, in metres because the world's depth is."""
+    camera = walk_camera(around.geometry.camera, around.view_long_side_px)
+    path = preset_path(
+        spec.name,
+        K=reference_K(camera),
+        centre_depth=centre_depth(around.geometry),
+        frames=round(float(spec.options["frames"])),
+        strength=float(spec.options["strength"]),
+        direction=str(spec.options["direction"]),
+        seed=leg.seed or 0,
+    )
+    return _camera_walk(path, (camera.height_px, camera.width_px), leg, around)
+
+
+def _camera_walk(path: CameraPath, size_hw: tuple[int, int], leg: Leg, around: Surrounding) -> list[ChunkPlan]:
+    """Cameras whose first one is where the walk begins, whatever pose they give it."""
+    Ts_path_cam = np.linalg.inv(path.ws2c.astype(np.float64))
+    Ts = around.T_world_begin @ np.linalg.inv(Ts_path_cam[0]) @ Ts_path_cam
     cameras = [
         PinholeCamera(
             width_px=size_hw[1],
             height_px=size_hw[0],
             fx_px=float(K[0, 0]),
             fy_px=float(K[1, 1]),
-            cx_px=float(K[0, 2]) + 0.5,  # the file counts pixel centres as integers
+            cx_px=float(K[0, 2]) + 0.5,  # paths count pixel centres as integers
             cy_px=float(K[1, 2]) + 0.5,
         )
         for K in path.Ks
@@ -171,7 +210,7 @@ def _even(a: float, b: float, long_side: int) -> tuple[int, int]:
     return max(2, round(a * scale / 2) * 2), max(2, round(b * scale / 2) * 2)
 
 
-def _walk(spec: PathSpec, leg: Leg, around: Surrounding):
+def _walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     """Films along paths of our own."""
     T0 = around.T_world_begin
     if spec.name == "spin":
@@ -205,7 +244,7 @@ def walk_camera(camera: PinholeCamera, long_side_px: int) -> PinholeCamera:
     )
 
 
-def _guarded(Ts: np.ndarray, cameras: list[PinholeCamera], leg: Leg, around: Surrounding):
+def _guarded(Ts: np.ndarray, cameras: list[PinholeCamera], leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     layout = around.scene.layout
     highest = np.inf if layout.ceiling_m is None else layout.ceiling_m - BELOW_CEILING_M
     lowest_camera = max(LOWEST_M, float(Ts[:, 2, 3].min()))
@@ -214,12 +253,6 @@ def _guarded(Ts: np.ndarray, cameras: list[PinholeCamera], leg: Leg, around: Sur
 
 
 def centre_depth(geometry: PhotoGeometry) -> float:
-    """Upstream's measure of the scene's size: lower quartile of the depth that is one [m]."""
+    """Upstream's measure of the scene's size, taken where the depth is a measurement [m]."""
     real = ~np.isin(geometry.labels, (Label.SKY, Label.BACKDROP))
-    depth = geometry.depth_z_m[real] if real.any() else geometry.depth_z_m
-    return float(np.quantile(depth, 0.25))
-
-
-def pose_relative(T_world_begin: np.ndarray, ws2c: np.ndarray) -> np.ndarray:
-    """World poses [N, 4, 4] of cameras given relative to where a walk begins, as w2c."""
-    return np.stack([T_world_begin @ invert_rigid(w2c.astype(np.float64)) for w2c in ws2c])
+    return quartile_depth(geometry.depth_z_m, real if real.any() else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..core.errors import InputError
@@ -19,7 +21,9 @@ FLOATER_FACES = 60
 """Loose pieces smaller than this are noise, not furniture."""
 
 
-def fuse_views(views: Sequence[RgbdView], *, voxel_m: float | None = None, progress: SupportsProgress = SILENT) -> TriMesh:
+def fuse_views(
+    views: Sequence[RgbdView], *, voxel_m: float | None = None, progress: SupportsProgress = SILENT
+) -> TriMesh:
     """Surface of all valid depth that is no sky, labelled by vote of the views, faces towards free space.
 
     Args:
@@ -76,8 +80,7 @@ def drop_floaters(mesh: TriMesh, *, min_faces: int = FLOATER_FACES) -> TriMesh:
 
 def label_faces(mesh: TriMesh, views: Sequence[RgbdView]) -> TriMesh:
     """With the label that most pixels give each face; faces nobody sees take the nearest labelled face's."""
-    from collections.abc import Sequence
-from dataclasses import replace
+    from dataclasses import replace
 
     from .surface_hits import cast_views
 
