@@ -38,11 +38,11 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
         time.sleep(pause_s)
         return rng.bytes(size)
 
-    def write(context: StageContext, name: str, size: int = 2000, folder: Path | None = None) -> None:
+    def write(context: StageContext, name: str, size: int = 2000, folder: Path | None = None, salt: str = "") -> None:
         path = (folder or context.notes.folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.partial")  # as writers in place do; a killed one leaves it
-        aside.write_bytes(step(context, name, size))
+        aside.write_bytes(step(context, name + salt, size))
         if not name.startswith(fail_in or "\0"):
             aside.replace(path)
         context.progress.step("write", 1, 2)
@@ -85,7 +85,7 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
                 index += 1
                 context.progress.step("explore", min(index, CHUNKS), CHUNKS)
         context.chunks.keep_chunks(index)
-        write(context, "memory/explored.npz")
+        write(context, "memory/explored.npz", salt=total.tobytes().hex())
         context.notes.backend, context.notes.weights_licence = "patch", "Apache-2.0"
 
     def reconstruct(context: StageContext) -> None:

@@ -1,6 +1,10 @@
 """Building a world: the only place that joins the stages."""
 
+from .journey import branch_world as branch_world
+from .journey import extend_world as extend_world
+from .journey import undo_world as undo_world
 from .run import build_world as build_world
+from .run import finish_world as finish_world
 from .run import rerun_stage as rerun_stage
 from .stages import Stage as Stage
 from .stages import StageContext as StageContext

@@ -208,7 +208,7 @@ class _Run:
         for index, stage in enumerate(items):
             if not self._writer.is_done(stage.name, self._inputs[stage.name]):
                 # What later stages made rests on files that are about to be replaced.
-                late = {later.name for later in items[index + 1 :]}
+                late = {later.name for later in self._stages.items[index + 1 :]}
                 self._writer.drop_stages([n for n in self._writer.manifest.stages if n.partition("/")[0] in late])
                 self.one(index, (before / total, (before + stage.work) / total))
             before += stage.work

@@ -12,14 +12,19 @@ EPILOG = """\
 examples:
   lyra-worldgen generate kitchen.jpg
   lyra-worldgen generate kitchen.jpg --path loop --seed 7 --out worlds/kitchen-7
+  lyra-worldgen generate kitchen.jpg --path walk.npz --captions captions.json
+  lyra-worldgen generate kitchen.jpg --path horizontal_zoom:direction=left,strength=1.5,frames=241
   lyra-worldgen generate kitchen.jpg --camera-height 1.2 --set simulation.robot_radius_m=0.4
   lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
 
+Paths: `lyra-worldgen paths` lists them with their options.
 A run that was stopped goes on where it was when the same command is given again. A finished world is left as it is.
 """
 FLAGS = (
-    ("--path", "generation.path", str, "auto|loop|forward|turn"),
+    ("--path", "generation.path", str, "NAME|FILE.npz"),
+    ("--pose-scale", "generation.pose_scale", float, "FACTOR"),
     ("--prompt", "generation.prompt", str, "TEXT"),
+    ("--captions", "generation.captions", str, "FILE.json"),
     ("--painter", "generation.painter", str, "NAME"),
     ("--geometry", "geometry.backend", str, "NAME"),
     ("--seed", "seed", int, "N"),
@@ -54,6 +59,7 @@ def add_parser(commands: Any) -> None:
         help="any setting by its key path, for example simulation.robot_radius_m=0.4; may be given again",
     )
     parser.add_argument("--overwrite", action="store_true", help="make the world anew if the folder holds one already")
+    add_until_flag(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and do nothing")
     add_output_flags(parser)
     parser.set_defaults(run=run)
@@ -67,6 +73,16 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
         "--json-lines", action="store_true", help="print progress, result and errors as one JSON object a line"
     )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for every detail")
+
+
+def add_until_flag(parser: argparse.ArgumentParser) -> None:
+    """Flag of the commands that run several stages."""
+    parser.add_argument(
+        "--until",
+        metavar="STAGE",
+        default="",
+        help="stop after this stage (understand, explore, reconstruct, simulate, certify); `finish` does the rest",
+    )
 
 
 def field_help(key: str) -> tuple[str, str]:
@@ -94,7 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         console.result(resolved_yaml(config).rstrip(), {"photo": str(photo), "out": str(out), **resolved_dict(config)})
         return 0
-    world = build_world(photo, out, config, progress=console.progress, overwrite=args.overwrite)
+    world = build_world(photo, out, config, progress=console.progress, overwrite=args.overwrite, until=args.until)
     from .worlds import report_world
 
     return report_world(world, console)

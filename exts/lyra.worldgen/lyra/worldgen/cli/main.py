@@ -34,6 +34,7 @@ examples:
   lyra-worldgen generate photo.jpg                         world in worlds/photo
   lyra-worldgen generate photo.jpg --camera-height 0.4     taken by a robot, not by a person
   lyra-worldgen generate photo.jpg --config config/generation/fast.yaml --seed 7 --out worlds/small
+  lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
   lyra-worldgen certify worlds/photo                       measure it again
   lyra-worldgen doctor                                     what this machine can run, and what is missing
 
@@ -57,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, generate, worlds
+    from . import doctor, generate, journey, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lyra-worldgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (generate.add_parser, worlds.add_parsers, doctor.add_parser):
+    for add in (generate.add_parser, journey.add_parsers, worlds.add_parsers, doctor.add_parser):
         add(commands)
     return parser
 

@@ -93,9 +93,9 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
 
 
 def report_world(world: World, console: Console) -> int:
-    """Print where a finished world is and what its certificate says; the exit code."""
+    """Print where a world is and what its certificate says; the exit code. Stopping early on purpose is no failure."""
     console.result(world_summary(world), world_values(world))
-    return 0 if world.verdict == "passed" else 1
+    return 0 if world.verdict == "passed" or not world.finished else 1
 
 
 def world_values(world: World) -> dict[str, Any]:
@@ -126,6 +126,9 @@ def world_summary(world: World) -> str:
     values = world_values(world)
     verdict = {"passed": "certified", "failed": "NOT certified", "incomplete": "finished, not fully measured"}
     head = f"{world.folder}: {verdict.get(world.verdict, 'finished, not measured')}"
+    if not world.finished:
+        left = [name for name in world.manifest.plan if name not in world.manifest.stages]
+        head = f"{world.folder}: unfinished, {', '.join(left)} to do; go on with: lyra-worldgen finish {world.folder}"
     rows = [("why", str(values["summary"]))] if values["summary"] else []
     if values["connected_area_m2"] is not None:
         rows.append(("room", f"{values['connected_area_m2']} m² of connected free floor"))

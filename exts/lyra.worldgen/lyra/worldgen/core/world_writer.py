@@ -117,6 +117,26 @@ class WorldWriter:
         """Replace fields of the manifest, for example its journey."""
         self._save(replace(self.manifest, **changes))
 
+    def copy(self, source: World, stages: Iterable[str]) -> None:
+        """Begin a world with finished stages of another one, whose files the caller has checked.
+
+        Raises:
+            InputError: a file cannot be copied; this world stays without the stages.
+        """
+        names = [name for name in source.manifest.stages if name in set(stages)]
+        begun = replace(source.manifest, stages={})
+        self.start(begun)
+        files = [file for name in names for file in source.manifest.stages[name].files]
+        self._write_pending(files)
+        with naming("copy the world", self.folder):
+            for file in files:
+                target = self.folder / safe_name(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.path(file), target)
+                sync_file(target)
+        self._save(replace(begun, stages={name: source.manifest.stages[name] for name in names}))
+        self._clear_pending()
+
     def is_done(self, name: str, inputs: str) -> bool:
         """Whether a stage finished with these inputs and all files of it and of its parts are as they were left."""
         record = self.manifest.stages.get(name)

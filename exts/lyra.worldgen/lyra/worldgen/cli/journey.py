@@ -1,0 +1,127 @@
+"""`lyra-worldgen extend`, `undo`, `branch`, `finish` and `paths`: a world goes on, back, or two ways."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .generate import add_output_flags, add_until_flag
+from .terminal import Console, table
+from .worlds import report_world
+
+EXTEND_EPILOG = """\
+examples:
+  lyra-worldgen extend worlds/kitchen --path forward
+  lyra-worldgen extend worlds/kitchen --path walk.npz --captions captions.json
+  lyra-worldgen undo worlds/kitchen --chunks 3                 the last three chunks go
+  lyra-worldgen extend worlds/kitchen --chunks 1 --seed 9      the first of them is painted anew, differently
+  lyra-worldgen branch worlds/kitchen worlds/kitchen-b --chunks 2
+
+A path begins where the last one ended. Without --path the one that `undo` cut short goes on; with the same seed and
+text it comes out as it was.
+"""
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the commands to the parser."""
+    extend = _parser(commands, "extend", run_extend, "explore a world further", EXTEND_EPILOG)
+    extend.add_argument("--path", metavar="NAME|FILE.npz", default="", help="preset or trajectory file")
+    extend.add_argument("--prompt", metavar="TEXT", help="text for painters that read text")
+    extend.add_argument("--captions", metavar="FILE.json", type=Path, help="texts by frame, for a walk")
+    extend.add_argument("--pose-scale", metavar="FACTOR", type=float, help="factor on a file's translations")
+    extend.add_argument("--chunks", metavar="N", type=int, help="at most so many chunks")
+    extend.add_argument("--seed", metavar="N", type=int, help="paint with another seed than the world's")
+    add_until_flag(extend)
+
+    undo = _parser(commands, "undo", run_undo, "take back the last chunks of a world", EXTEND_EPILOG)
+    undo.add_argument("--chunks", metavar="N", type=int, default=1, help="how many (default: 1)")
+    add_until_flag(undo)
+
+    branch = _parser(commands, "branch", run_branch, "begin a second world from a world's first chunks", EXTEND_EPILOG)
+    branch.add_argument("out", metavar="OUT", help="folder of the second world")
+    branch.add_argument("--chunks", metavar="N", type=int, help="how many chunks they share (default: all)")
+    add_until_flag(branch)
+
+    finish = _parser(commands, "finish", run_finish, "run what a world lacks, and repair damaged files", "")
+    add_until_flag(finish)
+
+    text = "list the camera paths that --path knows"
+    paths = commands.add_parser("paths", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+    add_output_flags(paths)
+    paths.set_defaults(run=run_paths)
+
+
+def _parser(commands: Any, name: str, run: Any, text: str, epilog: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text.capitalize()}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="a world folder")
+    add_output_flags(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run_extend(args: argparse.Namespace, console: Console) -> int:
+    """Explore further."""
+    from ..build import extend_world
+
+    world = extend_world(
+        Path(args.folder),
+        path=args.path,
+        prompt=args.prompt,
+        captions=args.captions,
+        pose_scale=args.pose_scale,
+        chunks=args.chunks,
+        seed=args.seed,
+        progress=console.progress,
+        until=args.until,
+    )
+    return report_world(world, console)
+
+
+def run_undo(args: argparse.Namespace, console: Console) -> int:
+    """Take back."""
+    from ..build import undo_world
+
+    world = undo_world(Path(args.folder), chunks=args.chunks, progress=console.progress, until=args.until)
+    return report_world(world, console)
+
+
+def run_branch(args: argparse.Namespace, console: Console) -> int:
+    """Begin a second world."""
+    from ..build import branch_world
+
+    world = branch_world(
+        Path(args.folder), Path(args.out), chunks=args.chunks, progress=console.progress, until=args.until
+    )
+    return report_world(world, console)
+
+
+def run_finish(args: argparse.Namespace, console: Console) -> int:
+    """Run what is missing."""
+    from ..build import finish_world
+
+    return report_world(finish_world(Path(args.folder), progress=console.progress, until=args.until), console)
+
+
+def run_paths(args: argparse.Namespace, console: Console) -> int:
+    """List the paths."""
+    from ..generation.paths import path_names, path_options
+
+    listed = {name: {"help": text, "options": path_options(name)} for name, text in sorted(path_names().items())}
+    rows = [
+        (
+            name,
+            str(entry["help"]),
+            ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in path_options(name).items()),
+        )
+        for name, entry in listed.items()
+    ]
+    console.result(table([("path", "", "options"), *rows]) + "\n\nor a trajectory file: FILE.npz", {"paths": listed})
+    return 0
