@@ -163,7 +163,13 @@ def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]
     if len(trajectory.w2c) < 2:
         raise InputError(f"trajectory has 1 frame; expected the first pose and at least one more: {leg.path}")
     size_hw = frame_size(trajectory, around.view_long_side_px)
-    return _camera_walk(trajectory.camera_path(size_hw, pose_scale=leg.pose_scale), size_hw, leg, around)
+    path = trajectory.camera_path(size_hw, frames=whole_chunks(len(trajectory.w2c)), pose_scale=leg.pose_scale)
+    return _camera_walk(path, size_hw, leg, around)
+
+
+def whole_chunks(frames: int) -> int:
+    """How many frames of a trajectory are walked: the first one and whole chunks, or all when there is not even one."""
+    return frames if frames <= CHUNK_FRAMES else 1 + CHUNK_FRAMES * ((frames - 1) // CHUNK_FRAMES)
 
 
 def _preset(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
