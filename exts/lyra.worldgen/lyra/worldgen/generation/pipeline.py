@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
+from .cache_fleeting import FleetingCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
 from .painter import Painter, PaintHint
 from .paths import Surrounding, plan_leg
@@ -90,13 +91,23 @@ class WorldPipeline:
     Args:
         painter: fills what nobody has seen.
         cfg: path, prompt and sizes.
-        remember: without memory a frame knows nothing but the one before it. For measuring what memory is worth.
+        remember: without memory a frame knows what the one before it shows and nothing else, not even what the painter
+            prepared. For measuring what memory is worth.
+        on_frame: told of every frame that is painted: number of its chunk, its number there, and its view.
     """
 
-    def __init__(self, *, painter: Painter, cfg: GenerationConfig, remember: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        painter: Painter,
+        cfg: GenerationConfig,
+        remember: bool = True,
+        on_frame: Callable[[int, int, RgbdView], None] | None = None,
+    ) -> None:
         self.painter = painter
         self.cfg = cfg
         self.remember = remember
+        self.on_frame = on_frame
 
     def __call__(
         self,
@@ -109,7 +120,7 @@ class WorldPipeline:
         journey: Sequence[Leg] = (),
     ) -> WorldViews:
         store = MemoryChunkStore() if store is None else store
-        cache = SpatialCache()
+        cache = SpatialCache() if self.remember else FleetingCache()
         scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
         paths: list[np.ndarray] = []
@@ -254,7 +265,8 @@ class WorldPipeline:
     ) -> Chunk:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
         total = len(plan.Ts_world_cam)
-        order = np.argsort(~plan.keys, kind="stable")
+        # What is forgotten at once cannot be painted ahead.
+        order = np.argsort(~plan.keys, kind="stable") if self.remember else np.arange(total)
         frames: list[np.ndarray] = [np.zeros(0)] * total
         added = [] if index else [cache.view(0)]
         fresh = 0
@@ -264,11 +276,13 @@ class WorldPipeline:
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
             new = int((view.source == SOURCE_PAINTED).sum())
-            if plan.keys[t] or new >= shows_something(view):
+            if plan.keys[t] or new >= shows_something(view) or not self.remember:
                 cache.add(view)
                 added.append(view)
                 fresh += new
             frames[t] = view.rgb_u8
+            if self.on_frame is not None:
+                self.on_frame(index, int(t), view)
         progress.step("explore", total, total, f"chunk {index + 1}")
         return Chunk(
             views=tuple(added),
@@ -320,11 +334,8 @@ class WorldPipeline:
         """What memory, ring and planes know of a view."""
         around = scene.surroundings(camera, T_world_cam)
         hit = around.hit.reshape(-1)
-        if self.remember:
-            ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
-            rgb, remembered = cache.recall(around.points_world, ids)
-        else:
-            rgb, remembered = cache.recall(around.points_world, [cache.next_id - 1], own_pixels_only=False)
+        ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
+        rgb, remembered = cache.recall(around.points_world, ids)
         remembered &= hit
         fresh = hit & ~remembered
         if self.remember:
