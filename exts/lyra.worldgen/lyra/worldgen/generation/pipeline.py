@@ -113,7 +113,7 @@ class WorldPipeline:
         scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
         paths: list[np.ndarray] = []
-        index, key = 0, ""
+        index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
         around: Surrounding | None = None
         for number, leg in enumerate(legs):
@@ -135,20 +135,25 @@ class WorldPipeline:
                     for view in chunk.views:
                         if view.view_id >= cache.next_id:
                             cache.add(view)
-                    progress.step("explore", index + 1, index + 2, f"chunk {index + 1} is there already")
                 else:
                     planner = planner or plan_leg(leg, around)
-                    plan = plan or planner(k)
+                    plan = plan or planner.plan(k)
                     if plan is None:
                         break
                     chunk = self.paint_chunk(
-                        scene, cache, plan, index, seed=seed if leg.seed is None else leg.seed, progress=progress
+                        scene,
+                        cache,
+                        plan,
+                        index,
+                        seed=seed if leg.seed is None else leg.seed,
+                        progress=_Frames(progress, done, done + planner.frames_from(k)),
                     )
-                    plan = planner(k + 1)
+                    plan = planner.plan(k + 1)
                     facts = {"leg": number, "path": leg.path, **chunk.facts, "last": plan is None}
                     chunk = dataclasses.replace(chunk, facts=facts)
                     store.save_chunk(index, key, chunk)
                 cache.may_release([view.view_id for view in chunk.views], store.load_view)
+                done += int(chunk.facts.get("frames", 0))
                 paths.append(chunk.Ts_world_path)
                 if len(chunk.Ts_world_path):
                     T_world_last = chunk.Ts_world_path[-1]
@@ -250,7 +255,7 @@ class WorldPipeline:
         index: int,
         *,
         seed: int,
-        progress: SupportsProgress,
+        progress: _Frames,
     ) -> Chunk:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
         total = len(plan.Ts_world_cam)
@@ -259,7 +264,7 @@ class WorldPipeline:
         added = [] if index else [cache.view(0)]
         fresh = 0
         for done, t in enumerate(order):
-            progress.step("explore", done, total, f"chunk {index + 1}, frame {done + 1} of {total}")
+            progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
             view = self.paint_view(
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
@@ -269,7 +274,7 @@ class WorldPipeline:
                 added.append(view)
                 fresh += new
             frames[t] = view.rgb_u8
-        progress.step("explore", total, total, f"chunk {index + 1}")
+        progress.painted(total, f"chunk {index + 1}")
         return Chunk(
             views=tuple(added),
             Ts_world_path=plan.Ts_world_path,
@@ -360,6 +365,16 @@ class WorldPipeline:
         if not np.array_equal(painted[hint.known], hint.rgb_u8[hint.known]):
             raise BackendError(f"painter '{self.painter.name}' changed pixels that were already known")
         return painted
+
+
+class _Frames:
+    """Progress of one chunk as progress of the whole exploration."""
+
+    def __init__(self, progress: SupportsProgress, before: int, total: int) -> None:
+        self._progress, self._before, self._total = progress, before, total
+
+    def painted(self, frames: int, note: str) -> None:
+        self._progress.step("explore", self._before + frames, max(self._total, self._before + frames), note)
 
 
 def shows_something(view: RgbdView) -> int:
