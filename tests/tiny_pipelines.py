@@ -13,11 +13,13 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write_pipeline(kind: str, folder: Path, **options: Any) -> Path:
-    """Write the pipeline `sd9`, `sd4` (text to image), `xl`, `flux` or `unconditional` and return its folder."""
+    """Write the pipeline `sd9`, `sd4` (text to image), `xl`, `flux`, `control` or `unconditional` and return its folder."""
     import torch
 
     torch.manual_seed(0)
-    maker = {"sd9": _sd9, "sd4": _sd4, "xl": _xl, "flux": _flux, "unconditional": _unconditional}[kind]
+    maker = {"sd9": _sd9, "sd4": _sd4, "xl": _xl, "flux": _flux, "control": _control, "unconditional": _unconditional}[
+        kind
+    ]
     folder.mkdir(parents=True)
     maker(folder, **options)
     return folder
@@ -110,6 +112,23 @@ def _flux(folder: Path) -> None:
             axes_dims_rope=(4, 4, 8),
             guidance_embeds=True,
         ),
+    ).save_pretrained(folder)
+
+
+def _control(folder: Path) -> None:
+    from diffusers import ControlNetModel, StableDiffusionControlNetInpaintPipeline
+
+    unet = _unet(4)
+    StableDiffusionControlNetInpaintPipeline(
+        vae=_vae(3),
+        text_encoder=_clip(1),
+        tokenizer=_clip_tokenizer(folder),
+        unet=unet,
+        controlnet=ControlNetModel.from_unet(unet, conditioning_channels=3),
+        scheduler=_ddim(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     ).save_pretrained(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.build import build_world, default_stages, resolve_backends
-from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.config import GenerationConfig, WorldConfig, load_config
 from lyra.worldgen.core.errors import BackendError, ConfigError, DependencyError, InputError
 from lyra.worldgen.core.world import load_world
@@ -110,6 +110,17 @@ def test_prompt_and_guidance_reach_the_model(weights):
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
+def test_a_prompt_that_is_too_long_is_said_once(weights, caplog):
+    """The model reads the beginning; the user is told one time, not for every tile."""
+    painter, hint = painter_of(weights("sd9")), hint_with_holes(frames=2)
+    painter.paint(hint, seed=0)
+    assert not caplog.records
+    painter.paint(replace(hint, prompt="a very long story " * 20), seed=0)
+    assert [record.message for record in caplog.records] == [
+        "the prompt is longer than the 77 tokens that tiny-sd9 reads"
+    ]
+
+
 def test_large_pictures_are_painted_in_tiles_that_hold_a_hole(weights, monkeypatch):
     """One call a tile with a hole, best known first; each later tile sees what the one before it painted."""
     painter = painter_of(weights("sd9"))
@@ -197,6 +208,12 @@ def test_a_pipeline_that_does_not_inpaint(weights):
     """An unconditional generator has no inpainting relative."""
     with pytest.raises(InputError, match="DDPMPipeline, which is no inpainting pipeline"):
         painter_of(weights("unconditional"))
+
+
+def test_a_pipeline_that_needs_more_than_a_mask(weights):
+    """One that wants a control picture is refused when it is loaded, not at the first hole."""
+    with pytest.raises(InputError, match="does not complete pictures by itself"):
+        painter_of(weights("control"))
 
 
 @pytest.fixture
@@ -369,20 +386,19 @@ def test_a_failed_world_goes_on_with_good_weights(copy, weights, photos, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.physx
-def test_generate_with_foreign_weights(weights, photos, tmp_path, capsys):
-    """A whole world from the command line; its manifest names painter, model and licence."""
+def test_generate_with_foreign_weights(weights, photos, tmp_path):
+    """A whole world from the command line: the manifest names painter, model and licence, the libraries stay silent."""
     sets = [f"{key.replace('__', '.')}={value}" for key, value in SMALL.items()]
     sets += ["inpaint.steps=2", "reconstruction.texture_px=256", "reconstruction.splat_budget=20000"]
-    sets += [
-        "simulation.episode_count=4",
-        "simulation.cell_m=0.1",
-        "certificate.drops=2",
-        "certificate.drive_episodes=1",
-    ]
+    sets += ["simulation.episode_count=4", "simulation.cell_m=0.1"]
+    sets += ["certificate.drops=2", "certificate.drive_episodes=1"]
     out = tmp_path / "world"
-    arguments = ["generate", str(photos / "hall.png"), "--out", str(out), "--painter", "inpaint"]
-    arguments += ["--painter-model", str(weights("xl")), *(part for text in sets for part in ("--set", text))]
-    assert main(arguments) in (0, 1), capsys.readouterr().err
+    command = [sys.executable, "-W", "default", "-m", "lyra.worldgen", "generate", photos / "hall.png", "--out", out]
+    command += ["--painter", "inpaint", "--painter-model", weights("xl"), "--json-lines"]
+    command += [part for text in sets for part in ("--set", text)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert not any(word in done.stderr for word in ("transformers", "diffusers", "Loading", "it/s")), done.stderr
     world = load_world(out)
     assert world.finished and world.check_files().ok
     values = json.loads((out / "world.json").read_text())

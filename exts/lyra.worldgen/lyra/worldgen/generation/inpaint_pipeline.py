@@ -89,6 +89,7 @@ class InpaintPipeline:
         _expect_packages()
         self.weights = find_pipeline(config)
         self.asked = asked
+        self._seen_prompts: set[str] = set()
         size = pipeline_size(self.weights.folder)
         self.residency = Residency(plan_residency(size, this_machine(), config), name=self.weights.name)
         with _quiet(), _as_backend_error(f"the model '{self.weights.name}' does not load", self.weights.folder):
@@ -143,9 +144,20 @@ class InpaintPipeline:
         }
         arguments = {name: value for name, value in offered.items() if name in self._takes}
         with _quiet(), _as_backend_error(f"the model '{self.weights.name}' failed", self.weights.folder):
+            self._note_long_prompt(pipeline, prompt)
             with self.residency.explained("while it painted"):
                 result = pipeline(**arguments)
         return self._checked(result, (h, w))
+
+    def _note_long_prompt(self, pipeline: Any, prompt: str) -> None:
+        """Say once that the end of a prompt is not read, which the libraries say at every call or never."""
+        tokenizers = [part for name, part in pipeline.components.items() if name.startswith("tokenizer") and part]
+        if prompt in self._seen_prompts or not tokenizers:
+            return
+        self._seen_prompts.add(prompt)
+        limit = max(tokenizer.model_max_length for tokenizer in tokenizers)
+        if all(len(tokenizer(prompt).input_ids) > tokenizer.model_max_length for tokenizer in tokenizers):
+            log.warning("the prompt is longer than the %d tokens that %s reads", limit, self.weights.name)
 
     def _guidance(self, pipeline: Any) -> dict[str, Any]:
         """Guidance and negative prompt in the pipeline's own terms."""
