@@ -13,15 +13,20 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write_pipeline(kind: str, folder: Path, **options: Any) -> Path:
-    """Write the pipeline `sd9`, `sd4` (text to image), `xl`, `flux`, `control` or `unconditional` and return its folder."""
+    """Write a pipeline and return its folder; `sd4` is one from text to image."""
     import torch
 
     torch.manual_seed(0)
-    maker = {"sd9": _sd9, "sd4": _sd4, "xl": _xl, "flux": _flux, "control": _control, "unconditional": _unconditional}[
-        kind
-    ]
+    makers = {
+        "sd9": _sd9,
+        "sd4": _sd4,
+        "xl": _xl,
+        "flux": _flux,
+        "control": _control,
+        "unconditional": _unconditional,
+    }
     folder.mkdir(parents=True)
-    maker(folder, **options)
+    makers[kind](folder, **options)
     return folder
 
 
