@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from lyra.worldgen.build import Stage, StageContext, Stages, build_world
+from lyra.worldgen.core.camera import PinholeCamera
+from lyra.worldgen.core.chunks import Chunk
 from lyra.worldgen.core.config import WorldConfig, load_config
 from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.core.journey import Leg
 from lyra.worldgen.core.progress import Progress
-from lyra.worldgen.core.views import Photo
+from lyra.worldgen.core.views import Photo, RgbdView
 
 CHUNKS = 4
 
@@ -27,7 +30,7 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
     def step(context: StageContext, name: str, size: int = 2000) -> bytes:
         before = b"".join(
             (context.notes.world / file).read_bytes()
-            for file in ("memory/geometry.npz", "mesh.glb", "world.usda")
+            for file in ("memory/geometry.npz", "memory/explored.npz", "mesh.glb", "world.usda")
             if (context.notes.world / file).is_file()
         )
         key = f"{name} {context.config.seed} {context.photo.sha256}".encode() + before
@@ -56,17 +59,32 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
         }
 
     def explore(context: StageContext) -> None:
-        total = np.zeros(400, np.uint8)
-        for index in range(CHUNKS):
-            chunk = context.chunks.load_chunk(index)
-            if chunk is None:
-                made = np.frombuffer(step(context, f"chunk{index}", 400), np.uint8)
-                chunk = {"a": made + total, "view_id": np.array([index])}
-                context.chunks.save_chunk(index, chunk)
-            total = total + chunk["a"]
-            context.progress.step("explore", index + 1, CHUNKS)
-        (context.notes.folder / "memory" / "views").mkdir(parents=True)
-        (context.notes.folder / "memory" / "views" / "v.npz").write_bytes(total.tobytes())
+        total = np.zeros(20, np.uint8)
+        legs = context.manifest.journey or (Leg(path=context.config.generation.path),)
+        index = 0
+        for number, leg in enumerate(legs):
+            for k in range(leg.first, CHUNKS if leg.end is None else leg.end):
+                key = f"{leg.path} {leg.seed} {k} {total.tobytes().hex()}"
+                chunk = context.chunks.load_chunk(index, key)
+                if chunk is None:
+                    made = np.frombuffer(step(context, key, 20), np.uint8) + total
+                    view = RgbdView(
+                        view_id=index,
+                        camera=PinholeCamera.from_hfov(5, 4, 1.0),
+                        T_world_cam=np.eye(4),
+                        rgb_u8=np.repeat(made.reshape(4, 5, 1), 3, 2),
+                        depth_z_m=np.ones((4, 5), np.float32),
+                        valid=np.ones((4, 5), bool),
+                        source=np.ones((4, 5), np.uint8),
+                        labels=np.ones((4, 5), np.uint8),
+                    )
+                    facts = {"leg": number, "path": leg.path, "last": k == CHUNKS - 1}
+                    chunk = Chunk(views=(view,), Ts_world_path=np.zeros((0, 4, 4)), facts=facts)
+                    context.chunks.save_chunk(index, key, chunk)
+                total = chunk.views[0].rgb_u8[..., 0].reshape(-1)
+                index += 1
+                context.progress.step("explore", min(index, CHUNKS), CHUNKS)
+        context.chunks.keep_chunks(index)
         write(context, "memory/explored.npz")
         context.notes.backend, context.notes.weights_licence = "patch", "Apache-2.0"
 

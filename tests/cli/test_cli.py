@@ -86,7 +86,7 @@ def test_json_lines_errors_are_events(photo, capsys):
         (["generate", "none.jpg"], "the photo does not exist"),
         (["generate", "."], "the photo is a folder"),
         (["generate", "text.jpg"], "the file is no picture"),
-        (["generate", "kitchen.jpg", "--path", "trun"], "generation.path is 'trun', did you mean 'turn'?"),
+        (["generate", "kitchen.jpg", "--path", "trun"], "unknown path 'trun', did you mean 'turn'?"),
         (["generate", "kitchen.jpg", "--camera-height", "0"], "geometry.camera_height_m is 0.0"),
         (["generate", "kitchen.jpg", "--seed", "-1"], "seed is -1; expected 0 to"),
         (["generate", "kitchen.jpg", "--set", "generation.pathh=1"], "unknown key generation.pathh; did you mean"),

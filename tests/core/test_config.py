@@ -44,7 +44,7 @@ def write(folder: Path, text: str | bytes) -> Path:
         ("geometry:\n  working_long_side_px: 12.5\n", "working_long_side_px is 12.5; expected a whole number"),
         ("seed: -1\n", "seed is -1; expected 0 to 4294967295"),
         ("seed: true\n", "seed is true; expected a whole number"),
-        ("generation:\n  path: trun\n", "generation.path is 'trun', did you mean 'turn'?; expected one of: auto"),
+        ("models:\n  device: cpuu\n", "models.device is 'cpuu', did you mean 'cpu'?; expected one of: auto"),
         ("generation: 3\n", "generation is 3; expected a section"),
         ("- 1\n- 2\n", "a list; expected sections"),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice (line 2)"),

@@ -8,17 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.world import (
-    ChunkStore,
     FileRecord,
     Manifest,
-    MemoryChunkStore,
     PhotoRecord,
     StageRecord,
     load_world,
@@ -27,7 +24,7 @@ from lyra.worldgen.core.world import (
     safe_name,
     strictest_licence,
 )
-from lyra.worldgen.core.world_writer import FolderChunkStore, open_for_writing, read_arrays, write_arrays
+from lyra.worldgen.core.world_writer import open_for_writing
 
 HASH = "0" * 64
 
@@ -215,44 +212,3 @@ def test_a_damaged_note_of_pending_files_cannot_remove_anything_else(tmp_path):
         with pytest.raises(InputError, match=r"\.pending\.json"), open_for_writing(tmp_path / "w"):
             pass
     assert (tmp_path / "victim").exists()
-
-
-def test_chunk_stores_agree(tmp_path, rng):
-    """Both stores give back exactly what they were given, and None for what is not there."""
-    record = {
-        "rgb": rng.integers(0, 255, (2, 3, 4, 3), dtype=np.uint8),
-        "pose": rng.normal(size=(2, 4, 4)),
-        "ok": np.array([True, False]),
-        "empty": np.zeros((0, 3), np.float32),
-    }
-    with open_for_writing(tmp_path / "w") as writer:
-        writer.start(manifest())
-        stores: list[ChunkStore] = [MemoryChunkStore(), FolderChunkStore(writer, stage="explore", inputs="i")]
-        for store in stores:
-            assert store.done_chunks() == [] and store.load_chunk(0) is None
-            store.save_chunk(0, record)
-            store.save_chunk(1, {"a": np.arange(3)})
-            assert store.done_chunks() == [0, 1]
-            loaded = store.load_chunk(0)
-            assert loaded is not None and loaded.keys() == record.keys()
-            for name, array in record.items():
-                assert loaded[name].dtype == array.dtype
-                np.testing.assert_array_equal(loaded[name], array)
-        other = FolderChunkStore(writer, stage="explore", inputs="other")
-        assert other.done_chunks() == [] and other.load_chunk(0) is None
-        other.drop_stale()
-        assert not (tmp_path / "w" / "memory").exists()
-
-
-def test_array_files_depend_on_the_arrays_only(tmp_path):
-    """Order and time do not show in the bytes; objects are refused; damaged files are named."""
-    a, b = {"x": np.arange(3), "y": np.ones(2)}, {"y": np.ones(2), "x": np.arange(3)}
-    for name, arrays in (("a", a), ("b", b)):
-        with open(tmp_path / name, "wb") as file:
-            write_arrays(file, arrays)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    with pytest.raises(ValueError), open(tmp_path / "c", "wb") as file:
-        write_arrays(file, {"x": np.array([object()])})
-    (tmp_path / "d").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="no plain arrays"):
-        read_arrays(tmp_path / "d")

@@ -375,7 +375,8 @@ def test_a_failed_world_goes_on_with_good_weights(copy, weights, photos, tmp_pat
     break_weights(copy / "unet")
     with pytest.raises(BackendError, match="non-finite"):
         build_world(photos / "hall.png", out, settings, stages=first_stages())
-    assert list(load_world(out).manifest.stages) == ["understand"]
+    done = load_world(out).manifest.stages
+    assert "understand" in done and "explore" not in done
     shutil.copy(weights("sd9") / file, copy / file)
     (copy / "README.md").write_text("---\nlicense: openrail++\n---\n# Tiny\n")
     build_world(photos / "hall.png", out, settings, stages=first_stages())

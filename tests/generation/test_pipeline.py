@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lyra.worldgen.core.chunks import MemoryChunkStore
 from lyra.worldgen.core.config import GenerationConfig
 from lyra.worldgen.core.errors import BackendError, InputError
 from lyra.worldgen.core.frames import camera_pose, transform_points
@@ -26,7 +27,7 @@ class MeanPainterFake:
     def __init__(self) -> None:
         self.hints: list[PaintHint] = []
 
-    def prepare(self, photo, geometry, *, seed, progress):
+    def prepare(self, photo, geometry, *, seed, progress, ring=None):
         return None
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:
@@ -36,20 +37,17 @@ class MeanPainterFake:
         return out
 
 
-class MemoryStore(dict):
-    """Chunks in a dictionary; refuses to save more than `limit` of them, as a killed process would."""
+class MortalStore(MemoryChunkStore):
+    """Refuses to save more than `limit` chunks, as a killed process would."""
 
     def __init__(self, limit: int = 99) -> None:
         super().__init__()
         self.limit = limit
 
-    def load_chunk(self, index):
-        return self.get(index)
-
-    def save_chunk(self, index, record):
-        if len(self) >= self.limit:
+    def save_chunk(self, index, key, chunk):
+        if len(self.chunks) >= self.limit:
             raise KeyboardInterrupt
-        self[index] = record
+        super().save_chunk(index, key, chunk)
 
 
 CFG = GenerationConfig(view_long_side_px=96, path="auto")
@@ -103,7 +101,7 @@ def test_killed_after_any_chunk_it_resumes_to_the_same_world(survived: int) -> N
     """Chunks saved before the kill are reused; the finished world equals an uninterrupted one."""
     room = analytic_room()
     want = run(room)
-    store = MemoryStore(limit=survived)
+    store = MortalStore(limit=survived)
     with pytest.raises(KeyboardInterrupt):
         run(room, store=store)
     store.limit = 99

@@ -14,7 +14,6 @@ from lyra.worldgen.generation.trajectory_files import (
     interpolate_poses,
     load_captions,
     load_trajectory,
-    zoom_path,
 )
 
 
@@ -48,25 +47,6 @@ def test_interpolation_equals_the_recording():
     np.testing.assert_allclose(got, g["interp_out"], atol=1e-5)
     alone = interpolate_poses(g["interp_keys"][:1], np.array([3]), 4)
     np.testing.assert_allclose(alone, np.repeat(g["interp_keys"][:1], 4, 0), atol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "inwards"), [("zoom_in_81", True), ("zoom_out_241", False)])
-def test_zoom_equals_the_recording(name, inwards):
-    g, meta = load_golden("trajectories")
-    case = meta["cases"][name]
-    got = zoom_path(case["frames"], case["center_depth"], strength=case["strength"], inwards=inwards)
-    np.testing.assert_allclose(got, g[f"{name}_w2c"], atol=1e-5)
-
-
-def test_zoom_driver_equals_the_recording():
-    """Upstream's zooms at the lower quartile of the seed depth; going backwards, the camera rises."""
-    g, meta = load_golden("trajectories")
-    depth = meta["cases"]["quartile_depth"]
-    assert np.quantile(g["drive_depth"], 0.25) == pytest.approx(depth, rel=1e-4)
-    near = zoom_path(81, depth, strength=0.5, inwards=True)
-    far = zoom_path(241, depth, strength=1.5, inwards=False, rise=0.15)
-    np.testing.assert_allclose(near, g["drive_zoom_in_81_w2c"], atol=1e-5)
-    np.testing.assert_allclose(far, g["drive_zoom_out_241_w2c"], atol=1e-5)
 
 
 @pytest.mark.parametrize(

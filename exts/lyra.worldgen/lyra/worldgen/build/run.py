@@ -17,13 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core.chunks import FolderChunkStore
 from ..core.config import WorldConfig, config_from_dict, differing_keys, resolved_dict
 from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
 from ..core.files import explain_os_error, sha256_bytes, sha256_json
+from ..core.journey import Leg, leg_to_json
 from ..core.progress import SILENT, Progress
 from ..core.views import Photo
 from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
-from ..core.world_writer import FolderChunkStore, WorldWriter, existing_manifest, open_for_writing
+from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
+from .path_files import PathFiles, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ def build_world(
     *,
     progress: Progress = SILENT,
     overwrite: bool = False,
+    until: str = "",
     stages: Stages | None = None,
 ) -> World:
     """Make the world of a photo, or finish one that was begun. A finished world is left as it is.
@@ -52,6 +56,7 @@ def build_world(
         config: defaults when None.
         progress: told about milestones; may cancel.
         overwrite: make the world anew when the folder holds one already; other files in the folder stay.
+        until: the last stage to run; the world stays unfinished. All when empty.
         stages: the real ones when None.
 
     Raises:
@@ -64,7 +69,8 @@ def build_world(
     """
     stages = stages or default_stages()
     photo_path, out = Path(photo_path), Path(out)
-    config = stages.resolve(config or WorldConfig())
+    config, files = read_path_files(config or WorldConfig())
+    config = stages.resolve(config)
     before = existing_manifest(out)
     photo_bytes = _read_photo_bytes(photo_path)
     manifest = Manifest(
@@ -72,11 +78,12 @@ def build_world(
         photo=PhotoRecord(name=photo_path.name, sha256=sha256_bytes(photo_bytes), size_px=(1, 1)),
         config=resolved_dict(config),
         plan=tuple(stage.name for stage in stages.items),
+        journey=files.journey(config),
     )
     if before is not None and not overwrite:
         _expect_same_job(before, manifest, out)
         world = World(folder=out, manifest=before)
-        hashes = _input_hashes(manifest.photo.sha256, config, stages)
+        hashes = _input_hashes(manifest.photo.sha256, config, stages, before.journey)
         current = all(name in before.stages and before.stages[name].inputs == h for name, h in hashes.items())
         if before.finished and current and world.check_files().ok:
             log.info("already finished: %s", out)
@@ -94,9 +101,55 @@ def build_world(
             writer.start(manifest)
         else:
             _expect_same_job(writer.manifest, manifest, out)
-        run = _Run(writer, stages, config, photo, photo_bytes, progress)
-        run.all()
+        run = _Run(writer, stages, config, photo, photo_bytes, progress, files)
+        run.all(until)
         return writer.world
+
+
+def finish_world(folder: Path, *, progress: Progress = SILENT, until: str = "", stages: Stages | None = None) -> World:
+    """Run what an existing world lacks, from the photo that it keeps; damaged files are made again.
+
+    Raises:
+        InputError: no world, or one that does not hold its photo yet.
+    """
+    stages = stages or default_stages()
+    with open_world(Path(folder)) as writer:
+        return go_on(writer, stages, progress=progress, until=until)
+
+
+@contextmanager
+def open_world(folder: Path) -> Iterator[WorldWriter]:
+    """Become the writer of a folder that holds a world; raises `InputError` if it holds none."""
+    read_manifest(folder)
+    with open_for_writing(folder) as writer:
+        yield writer
+
+
+def go_on(
+    writer: WorldWriter,
+    stages: Stages,
+    *,
+    progress: Progress,
+    until: str = "",
+    files: PathFiles | None = None,
+) -> World:
+    """Run what an open world lacks, with the configuration and the photo that it holds."""
+    manifest = writer.manifest
+    config = config_from_dict(manifest.config)
+    understood = manifest.stages.get("understand")
+    name = next((file for file in (understood.files if understood else ()) if file.startswith("photo.")), None)
+    if name is None:
+        raise InputError(
+            f"the world does not hold its photo yet; finish it with: lyra-worldgen generate PHOTO: {writer.folder}"
+        )
+    path = writer.world.path(name)
+    photo_bytes = _read_photo_bytes(path)
+    photo = replace(stages.read_photo(path, config), name=manifest.photo.name)
+    if photo.sha256 != manifest.photo.sha256:
+        raise InputError(f"the photo in the world is damaged; generate it again with the original one: {path}")
+    run = _Run(writer, stages, config, photo, photo_bytes, progress, files or PathFiles())
+    run.all(until)
+    return writer.world
 
 
 def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages: Stages | None = None) -> World:
@@ -120,7 +173,7 @@ def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages:
         for finding in report:
             raise InputError(f"{finding.message}; run lyra-worldgen generate with its photo to repair it: {folder}")
         config = config_from_dict(writer.manifest.config)
-        run = _Run(writer, stages, config, None, b"", progress)
+        run = _Run(writer, stages, config, None, b"", progress, PathFiles())
         run.one(index)
         return writer.world
 
@@ -136,14 +189,23 @@ class _Run:
         photo: Photo | None,
         photo_bytes: bytes,
         progress: Progress,
+        files: PathFiles,
     ) -> None:
         self._writer, self._stages, self._config = writer, stages, config
         self._photo, self._photo_bytes = photo, photo_bytes
         self._progress = progress
-        self._inputs = _input_hashes(writer.manifest.photo.sha256, config, stages)
+        self._files = files
+        manifest = writer.manifest
+        self._inputs = _input_hashes(manifest.photo.sha256, config, stages, manifest.journey)
+        self._chunk_inputs = _input_hashes(manifest.photo.sha256, config, stages)
 
-    def all(self) -> None:
+    def all(self, until: str = "") -> None:
         items = self._stages.items
+        if until:
+            names = [stage.name for stage in items]
+            if until not in names:
+                raise InputError(f"there is no stage '{until}'; expected one of: {', '.join(names)}")
+            items = items[: names.index(until) + 1]
         total = sum(stage.work for stage in items)
         before = 0.0
         for index, stage in enumerate(items):
@@ -161,17 +223,12 @@ class _Run:
         log.info("stage %s", stage.name)
         progress = _StageProgress(self._progress, stage.name, span)
         progress.step(stage.name, 0, 1)
-        chunks = FolderChunkStore(writer, stage=stage.name, inputs=inputs)
+        chunks = FolderChunkStore(writer, stage=stage.name, inputs=self._chunk_inputs[stage.name])
         if stage.chunked:
-            chunks.drop_stale()
+            self._files.keep_in(chunks, writer, stage.name)
         with (
             _explained(stage.name, writer.folder),
-            writer.stage(
-                stage.name,
-                inputs=inputs,
-                in_place=stage.in_place,
-                absorbs=chunks.stage_names if stage.chunked else tuple,
-            ) as notes,
+            writer.stage(stage.name, inputs=inputs, in_place=stage.in_place) as notes,
         ):
             stage.run(
                 StageContext(
@@ -253,7 +310,9 @@ def _caused_by_full_disk(error: BaseException | None) -> bool:
     return False
 
 
-def _input_hashes(photo_sha256: str, config: WorldConfig, stages: Stages) -> dict[str, str]:
+def _input_hashes(
+    photo_sha256: str, config: WorldConfig, stages: Stages, journey: tuple[Leg, ...] = ()
+) -> dict[str, str]:
     """For each stage the hash of everything that decides its result, the stage before it included."""
     resolved = resolved_dict(config)
     hashes: dict[str, str] = {}
@@ -268,6 +327,8 @@ def _input_hashes(photo_sha256: str, config: WorldConfig, stages: Stages) -> dic
             "config": {name: resolved[name] for name in stage.sections},
             "previous": previous,
         }
+        if stage.chunked and journey:
+            decides["journey"] = [leg_to_json(leg) for leg in journey]
         hashes[stage.name] = previous = sha256_json(decides)
     return hashes
 

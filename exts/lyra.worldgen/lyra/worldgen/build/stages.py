@@ -17,7 +17,8 @@ from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
 from ..core.world import Manifest
-from ..core.world_writer import FolderChunkStore, StageNotes
+from ..core.chunks import FolderChunkStore
+from ..core.world_writer import StageNotes
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Stage:
     in_place: tuple[str, ...] = ()
     """Files that it writes into the world folder itself."""
     chunked: bool = False
-    """Whether it keeps chunks, which are dropped when it finishes."""
+    """Whether the journey decides it, chunk by chunk; each chunk outlives the stage, so that it can be undone."""
     check: Callable[[WorldConfig], None] = field(default=lambda config: None)
     """Refuses, before anything is written, a configuration that it could not run with."""
     revision: int = 1
@@ -96,6 +97,7 @@ def default_stages() -> Stages:
                 outputs=("memory/explored.npz",),
                 chunked=True,
                 check=_check_painter,
+                revision=2,
             ),
             Stage(
                 name="reconstruct",
@@ -216,7 +218,7 @@ def _understand(context: StageContext) -> None:
 
 
 def _explore(context: StageContext) -> None:
-    from ..core.store import load_geometry, save_views
+    from ..core.store import load_geometry, save_explored
     from ..generation.painter import PAINTERS
     from ..generation.pipeline import explore
 
@@ -233,25 +235,23 @@ def _explore(context: StageContext) -> None:
             seed=config.seed,
             progress=context.progress,
             store=context.chunks,
+            journey=context.manifest.journey,
         )
     finally:
         if foreign:
             painter.free()
-    save_views(notes.folder / "memory", views)
+    (notes.folder / "memory").mkdir()
+    save_explored(notes.folder / "memory", views)
     notes.backend = painter.name
     notes.model = painter.model if foreign else painter.name
     notes.weights_licence = painter.weights_licence
     notes.versions = _versions(
         "numpy", "torch", "diffusers", "opencv-python-headless", *(("transformers",) if foreign else ())
     )
-    chunks = []
-    for index in context.chunks.done_chunks():
-        record = context.chunks.load_chunk(index)
-        if record is not None and "view_id" in record:
-            chunks.append([int(i) for i in record["view_id"]])
+    chunks = context.chunks.chunk_facts()
     notes.facts = {
         "views": len(views.views),
-        "chunks": chunks,  # undo points: the views that each chunk added
+        "chunks": chunks,  # one undo point each
         "path_m": round(_length_m(views.Ts_world_path), 3),
         "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
     }

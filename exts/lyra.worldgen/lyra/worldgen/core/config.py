@@ -87,14 +87,20 @@ class GenerationConfig(_Section):
     painter: str = "auto"
     """painter backend: auto, patch or inpaint"""
     path: str = "auto"
-    """camera path: auto, turn, forward or loop"""
+    """camera path: auto, turn, forward, loop, another preset by name, or a trajectory file (.npz)"""
     prompt: str = ""
     """text for painters that read text"""
+    captions: str = ""
+    """JSON file of texts by frame number, for a walk along a trajectory file; they replace the prompt"""
+    pose_scale: float = 1.1
+    """factor on the translations of a trajectory file"""
     view_long_side_px: int = 512
     """long side of painted views [px]"""
 
     def _check(self) -> None:
-        self._choice("path", ("auto", "turn", "forward", "loop"))
+        self._between("pose_scale", 1e-3, 1e3)
+        if not 0 < len(self.path) < 4000 or len(self.captions) > 4000:
+            raise ConfigError("generation.path or generation.captions is empty or no name; expected a preset or a file")
         self._between("view_long_side_px", 64, 4096)
         if len(self.prompt) > 4000:
             raise ConfigError(f"generation.prompt has {len(self.prompt)} characters; expected at most 4000")

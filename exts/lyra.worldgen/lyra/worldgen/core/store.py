@@ -223,6 +223,12 @@ def save_views(folder: Path, views: WorldViews) -> None:
         raise InputError(f"cannot make the folder ({error.strerror}); choose another place: {folder}") from error
     for index, view in enumerate(views.views):
         save_view(view_path(folder, index), view)
+    save_explored(folder, views)
+
+
+def save_explored(folder: Path, views: WorldViews) -> None:
+    """Write what `save_views` does but the views themselves, for a world whose chunks have written theirs."""
+    folder = Path(folder)
     if views.proxy is not None:
         save_mesh(folder / "proxy.npz", views.proxy)
     meta = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,7 +133,7 @@ class RgbdView:
 class WorldViews:
     """Everything that generation hands to reconstruction. View 0 is the photo at its own pose."""
 
-    views: list[RgbdView]
+    views: Sequence[RgbdView]
     proxy: TriMesh | None = None
     """The evolving proxy world that gave the views their depth, with face labels; None when depth is per view."""
     ceiling_m: float | None = None

@@ -15,12 +15,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from .errors import InputError
 from .files import explain_os_error, sha256_file, sha256_json
+from .journey import Leg, journey_from_json, leg_to_json
 from .mesh import TriMesh
 from .report import Report
 from .splats import GaussianCloud
@@ -40,39 +39,6 @@ _ATTRIBUTION = ("CC-BY-4.0", "ODC-By-1.0")
 _SHARE_ALIKE = ("CC-BY-SA-4.0", "ODbL-1.0", "LGPL-3.0", "GPL-3.0", "AGPL-3.0")
 _LICENCE_ORDER = (*_PERMISSIVE, *_ATTRIBUTION, *_SHARE_ALIKE)
 T = TypeVar("T")
-
-
-class ChunkStore(Protocol):
-    """Where exploring keeps its finished chunks, so that a run that was stopped goes on after the last one."""
-
-    def done_chunks(self) -> list[int]:
-        """Numbers of the finished chunks: 0 to some n without a gap, because each chunk builds on those before it."""
-        ...
-
-    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
-        """Arrays of a finished chunk exactly as they were saved; None if it is not finished."""
-        ...
-
-    def save_chunk(self, index: int, record: Mapping[str, np.ndarray]) -> None:
-        """Keep the arrays (plain numbers, any shape, no Python objects) of a chunk; it is finished afterwards."""
-        ...
-
-
-class MemoryChunkStore:
-    """A `ChunkStore` that lives as long as the process."""
-
-    def __init__(self) -> None:
-        self._chunks: dict[int, dict[str, np.ndarray]] = {}
-
-    def done_chunks(self) -> list[int]:
-        return sorted(self._chunks)
-
-    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
-        record = self._chunks.get(index)
-        return None if record is None else {name: array.copy() for name, array in record.items()}
-
-    def save_chunk(self, index: int, record: Mapping[str, np.ndarray]) -> None:
-        self._chunks[index] = {name: np.array(array) for name, array in record.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +107,8 @@ class Manifest:
     """Finished stages by name; parts of a stage are called `stage/part`."""
     parents: tuple[str, ...] = ()
     """Ids of the worlds that this one was extended or varied from."""
+    journey: tuple[Leg, ...] = ()
+    """How it was explored, when that is more or less than the configuration says."""
     format: int = FORMAT
 
     @property
@@ -150,8 +118,8 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits that follow from the photo, the config and the format."""
-        return world_id(self.photo.sha256, self.config)
+        """16 hexadecimal digits that follow from the photo, the config, the journey and the format."""
+        return world_id(self.photo.sha256, self.config, self.journey)
 
     @property
     def verdict(self) -> str:
@@ -217,9 +185,12 @@ class Manifest:
         return order, "/" not in name, name  # the parts of a stage come before the stage
 
 
-def world_id(photo_sha256: str, config: Mapping[str, Any]) -> str:
-    """Id of the world that a photo and a resolved configuration lead to."""
-    return sha256_json({"format": FORMAT, "photo": photo_sha256, "config": config})[:16]
+def world_id(photo_sha256: str, config: Mapping[str, Any], journey: Iterable[Leg] = ()) -> str:
+    """Id of the world that a photo, a resolved configuration and a journey lead to."""
+    decides: dict[str, Any] = {"format": FORMAT, "photo": photo_sha256, "config": config}
+    if legs := [leg_to_json(leg) for leg in journey]:
+        decides["journey"] = legs
+    return sha256_json(decides)[:16]
 
 
 def strictest_licence(licences: Iterable[str]) -> str:
@@ -271,6 +242,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
         "seed": manifest.seed,
         "licence": manifest.licence,
         "parents": list(manifest.parents),
+        "journey": [leg_to_json(leg) for leg in manifest.journey],
         "confidence": manifest.confidence,
         "mode": manifest.mode,
         "scale": None
@@ -321,6 +293,7 @@ def manifest_from_json(data: Any) -> Manifest:
         plan=_texts(root, "plan"),
         stages={name: _stage_from_json(record, f"stages.{name}.") for name, record in stages.items()},
         parents=_texts(root, "parents"),
+        journey=journey_from_json(root.get("journey", [])),
     )
 
 

@@ -17,17 +17,14 @@ import shutil
 import socket
 import stat
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from .errors import InputError
-from .files import naming, sha256_file, sha256_json, sync_file, sync_folder, write_json
+from .files import naming, sha256_file, sync_file, sync_folder, write_json
 from .world import (
     MANIFEST_NAME,
     FileRecord,
@@ -46,7 +43,6 @@ ASIDE_SUFFIXES = (".part", ".partial")
 LOCK_NAME, PENDING_NAME = ".lock", ".pending.json"
 _PARTIAL = re.compile(r"\.[a-z0-9_-]+\.partial\Z")
 _OWN_LEFTOVERS = {LOCK_NAME, PENDING_NAME, f".{MANIFEST_NAME}.part", f".{PENDING_NAME}.part"}
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass
@@ -117,10 +113,17 @@ class WorldWriter:
             self.drop_stages(self._manifest.stages)
         self._save(manifest)
 
+    def amend(self, **changes: Any) -> None:
+        """Replace fields of the manifest, for example its journey."""
+        self._save(replace(self.manifest, **changes))
+
     def is_done(self, name: str, inputs: str) -> bool:
-        """Whether a stage finished with these inputs and all its files are as it left them."""
+        """Whether a stage finished with these inputs and all files of it and of its parts are as they were left."""
         record = self.manifest.stages.get(name)
-        return record is not None and record.inputs == inputs and self.world.check_files([name]).ok
+        if record is None or record.inputs != inputs:
+            return False
+        parts = [other for other in self.manifest.stages if other.startswith(f"{name}/")]
+        return self.world.check_files([name, *parts]).ok
 
     def drop_stages(self, names: Iterable[str]) -> None:
         """Forget stages and remove their files."""
@@ -139,7 +142,6 @@ class WorldWriter:
         *,
         inputs: str,
         in_place: Iterable[str] = (),
-        absorbs: Callable[[], Iterable[str]] = tuple,
     ) -> Iterator[StageNotes]:
         """Run one stage; its files and its record appear together when the block ends well, else neither.
 
@@ -147,7 +149,6 @@ class WorldWriter:
             name: `stage` or `stage/part`.
             inputs: hash of what decides the result.
             in_place: files that the block writes straight into the world folder instead of its own.
-            absorbs: names, at the end of the block, the stages whose records and files go when this one is finished.
 
         Raises:
             InputError: a file cannot be written.
@@ -168,21 +169,18 @@ class WorldWriter:
                 if (self.folder / file).is_file():
                     (partial / file).parent.mkdir(parents=True, exist_ok=True)
                     os.replace(self.folder / file, partial / file)
-            self._commit(name, inputs, notes, began, absorbs())
+            self._commit(name, inputs, notes, began)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             self._clear_pending()
 
-    def _commit(self, name: str, inputs: str, notes: StageNotes, began: float, absorbs: Iterable[str]) -> None:
+    def _commit(self, name: str, inputs: str, notes: StageNotes, began: float) -> None:
         with naming(f"finish stage {name}", self.folder):
             files = _inventory(notes.folder)
-            gone = [other for other in absorbs if other in self.manifest.stages]
-            kept = self.manifest.without_stages(gone)
-            for other, record in kept.stages.items():
+            for other, record in self.manifest.stages.items():
                 twice = sorted(record.files.keys() & files.keys())
                 assert not twice, f"stages {other} and {name} both write {twice[0]}"
-            old = {file for other in gone for file in self.manifest.stages[other].files}
-            self._write_pending([*files, *old])
+            self._write_pending(files)
             for file in files:
                 target = self.folder / file
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +198,7 @@ class WorldWriter:
                 facts=notes.facts,
                 findings=tuple(notes.findings),
             )
-            self._save(kept.with_stage(name, record))
+            self._save(self.manifest.with_stage(name, record))
 
     def _save(self, manifest: Manifest) -> None:
         write_json(self.folder / MANIFEST_NAME, manifest_to_json(manifest))
@@ -282,68 +280,6 @@ def open_for_writing(folder: Path) -> Iterator[WorldWriter]:
     finally:
         if not finished:
             _remove_folders(created)
-
-
-class FolderChunkStore:
-    """A `ChunkStore` inside a world folder that is being written; each chunk is a part of the stage `explore`."""
-
-    def __init__(self, writer: WorldWriter, *, stage: str, inputs: str) -> None:
-        self._writer, self._stage, self._inputs = writer, stage, inputs
-
-    def done_chunks(self) -> list[int]:
-        index = 0
-        while self._writer.is_done(self._name(index), self._hash(index)):
-            index += 1
-        return list(range(index))
-
-    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
-        if not self._writer.is_done(self._name(index), self._hash(index)):
-            return None
-        return read_arrays(self._writer.folder / self._file(index))
-
-    def save_chunk(self, index: int, record: Mapping[str, np.ndarray]) -> None:
-        with self._writer.stage(self._name(index), inputs=self._hash(index)) as notes:
-            path = notes.folder / self._file(index)
-            with naming("write", path):
-                path.parent.mkdir(parents=True)
-                with open(path, "wb") as file:
-                    write_arrays(file, record)
-
-    def stage_names(self) -> list[str]:
-        """Names under which chunks of this or an earlier run are recorded."""
-        return [name for name in self._writer.manifest.stages if name.startswith(f"{self._stage}/")]
-
-    def drop_stale(self) -> None:
-        """Remove chunks that were made from other inputs or come after a missing one."""
-        keep = {self._name(index) for index in self.done_chunks()}
-        self._writer.drop_stages([name for name in self.stage_names() if name not in keep])
-
-    def _name(self, index: int) -> str:
-        return f"{self._stage}/{index:03d}"
-
-    def _file(self, index: int) -> str:
-        return f"memory/chunks/{index:03d}.npz"
-
-    def _hash(self, index: int) -> str:
-        return sha256_json([self._inputs, index])
-
-
-def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write plain arrays as `.npz` whose bytes depend on nothing else."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in sorted(arrays):
-            info = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
-            with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(arrays[name]), version=(1, 0), allow_pickle=False)
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_arrays` wrote; the caller has checked the file's hash. Raises `InputError` if it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise InputError(f"the file holds no plain arrays ({error}); remove it: {path}") from error
 
 
 def _inventory(folder: Path) -> dict[str, FileRecord]:

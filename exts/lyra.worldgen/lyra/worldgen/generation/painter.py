@@ -81,9 +81,18 @@ class Painter(Protocol):
         ...
 
     def prepare(
-        self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        *,
+        seed: int,
+        progress: SupportsProgress,
+        ring: RingPanorama | None = None,
     ) -> RingPanorama | None:
-        """Look at the photo once before the first chunk; a ring if this painter paints one, else None."""
+        """Look at the photo once before the first chunk; a ring if this painter paints one, else None.
+
+        `ring` is the one that the same call returned in an earlier run; then it is not painted again.
+        """
         ...
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.config import WorldConfig
 from ..core.progress import SupportsProgress
 from ..core.views import Photo, PhotoGeometry
-from .painter import PaintHint
+from .painter import PaintHint, RingPanorama
 
 
 class PainterFake:
@@ -21,7 +21,15 @@ class PainterFake:
         """It has no settings."""
         return cls()
 
-    def prepare(self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress) -> None:
+    def prepare(
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        *,
+        seed: int,
+        progress: SupportsProgress,
+        ring: RingPanorama | None = None,
+    ) -> None:
         """No ring."""
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:

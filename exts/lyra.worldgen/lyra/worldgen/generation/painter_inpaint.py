@@ -15,7 +15,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry
 from .inpaint_pipeline import InpaintPipeline, plan_pipeline
 from .inpaint_tiles import joined, mask_in_cells, model_size, next_tile, resized, smooth_fill, tile_boxes
-from .painter import PaintHint
+from .painter import PaintHint, RingPanorama
 
 
 class InpaintPainter:
@@ -47,7 +47,15 @@ class InpaintPainter:
         """Load the weights that `models.painter` names."""
         return cls(config.models, config.inpaint)
 
-    def prepare(self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress = SILENT) -> None:
+    def prepare(
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        *,
+        seed: int,
+        progress: SupportsProgress = SILENT,
+        ring: RingPanorama | None = None,
+    ) -> None:
         """No ring: such models know flat pictures."""
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:

@@ -73,9 +73,17 @@ class PatchPainter:
         return cls()
 
     def prepare(
-        self, photo: Photo, geometry: PhotoGeometry, *, seed: int, progress: SupportsProgress = SILENT
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        *,
+        seed: int,
+        progress: SupportsProgress = SILENT,
+        ring: RingPanorama | None = None,
     ) -> RingPanorama:
         """Paint the ring around the photo's camera and keep the photo as the source for single frames.
+
+        A ring that was painted before is taken as it is.
 
         Raises:
             InputError: the geometry does not belong to the photo.
@@ -88,6 +96,8 @@ class PatchPainter:
             )
         self._prepared = _Prepared(photo=photo, geometry=geometry)
         self._sources.clear()
+        if ring is not None:
+            return ring
         progress.step("ring", 0, 3)
         strip = level_strip(photo.rgb_u8, geometry.labels, geometry.camera, geometry.T_world_cam, rows_max=self.rows)
         first, end = strip.sector

@@ -3,63 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from typing import Protocol
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..core.camera import PinholeCamera
+from ..core.chunks import Chunk, ChunkStore, MemoryChunkStore
 from ..core.config import GenerationConfig
 from ..core.errors import BackendError
-from ..core.frames import invert_rigid, transform_points
-from ..core.mesh import Label, TriMesh
+from ..core.files import sha256_json
+from ..core.frames import invert_rigid
+from ..core.journey import Leg, leg_to_json
+from ..core.mesh import Label
 from ..core.progress import SILENT, SupportsProgress
-from ..core.raycast import Raycaster
-from ..core.views import (
-    SOURCE_PAINTED,
-    SOURCE_PHOTO,
-    SOURCE_WARPED,
-    Photo,
-    PhotoGeometry,
-    PolarLayout,
-    RgbdView,
-    WorldViews,
-)
+from ..core.video import write_video
+from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
-from .painter import Painter, PaintHint, RingPanorama
+from .chunk_plan import ChunkPlan, Planner, plan_to_facts
+from .painter import Painter, PaintHint
+from .paths import Surrounding, plan_leg
 from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
 from .proxy import build_proxy, clear_start, full_turn
-from .trajectory import WIDE_HFOV_RAD, FreeSpace, Stop, film_path, free_space, plan_stops
+from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
 from .warp import forward_warp, reference_K
-
-log = logging.getLogger(__name__)
 
 RETRIEVED_VIEWS = 8
 """Past views that may answer for one frame; the released Lyra 2 layout has five slots, ours is not bound to them."""
-RANGE_TOLERANCE = 0.02
-"""Relative difference of range up to which a ring pixel counts as showing the point asked for."""
-
-
-class ChunkStore(Protocol):
-    """Where finished chunks survive a killed process."""
-
-    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
-        """The chunk saved under this index for the same inputs, else None."""
-        ...
-
-    def save_chunk(self, index: int, record: dict[str, np.ndarray]) -> None:
-        """Keep a finished chunk for good before the next one starts."""
-        ...
-
-
-class NoStore:
-    """Keeps nothing: every run starts anew."""
-
-    def load_chunk(self, index: int) -> dict[str, np.ndarray] | None:
-        return None
-
-    def save_chunk(self, index: int, record: dict[str, np.ndarray]) -> None:
-        pass
+FILM_FPS = 16.0
+"""Of a chunk's frames, as upstream writes them."""
+PREPARED = "prepared"
+"""Under this name the store keeps what the painter made before the first chunk."""
 
 
 def explore(
@@ -71,6 +47,7 @@ def explore(
     seed: int,
     progress: SupportsProgress = SILENT,
     store: ChunkStore | None = None,
+    journey: Sequence[Leg] = (),
 ) -> WorldViews:
     """Grow a persistent world from a photo whose geometry is known.
 
@@ -80,23 +57,46 @@ def explore(
         painter: fills what nobody has seen.
         cfg: path, prompt and sizes.
         seed: every random stream derives from it.
-        progress: one step per painted view.
+        progress: one step per painted frame.
         store: finished chunks are kept there and found again.
+        journey: legs to explore; the path of `cfg` when empty.
 
     Raises:
         BackendError: the painter changed known pixels or returned the wrong shape.
-        ConfigError: unknown path preset.
+        ConfigError: unknown path.
+        InputError: a trajectory file is not in the store.
         Cancelled: the user stopped.
     """
-    return WorldPipeline(painter=painter, cfg=cfg)(photo, geometry, seed=seed, progress=progress, store=store)
+    pipeline = WorldPipeline(painter=painter, cfg=cfg)
+    return pipeline(photo, geometry, seed=seed, progress=progress, store=store, journey=journey)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Glimpse:
+    """What is known about a frame before it is painted."""
+
+    surroundings: Surroundings
+    picture_u8: np.ndarray
+    """[H, W, 3]."""
+    remembered: np.ndarray
+    """[H, W] bool: seen by an earlier view."""
+    known: np.ndarray
+    """[H, W] bool: remembered or prepared by the painter."""
 
 
 class WorldPipeline:
-    """The steps of exploration; each is a method, and `__call__` is their order."""
+    """The steps of exploration; each is a method, and `__call__` is their order.
 
-    def __init__(self, *, painter: Painter, cfg: GenerationConfig) -> None:
+    Args:
+        painter: fills what nobody has seen.
+        cfg: path, prompt and sizes.
+        remember: without memory a frame knows nothing but the one before it. For measuring what memory is worth.
+    """
+
+    def __init__(self, *, painter: Painter, cfg: GenerationConfig, remember: bool = True) -> None:
         self.painter = painter
         self.cfg = cfg
+        self.remember = remember
 
     def __call__(
         self,
@@ -106,65 +106,103 @@ class WorldPipeline:
         seed: int,
         progress: SupportsProgress = SILENT,
         store: ChunkStore | None = None,
+        journey: Sequence[Leg] = (),
     ) -> WorldViews:
-        store = NoStore() if store is None else store
-        ring = self.painter.prepare(photo, geometry, seed=seed, progress=progress)
-        layout = clear_start(full_turn(clear_start(geometry.layout), ring))
-        scene = _Scene(layout, build_proxy(layout), ring)
+        store = MemoryChunkStore() if store is None else store
         cache = SpatialCache()
-        cache.add(self.seed_view(photo, geometry, scene))
-        self.paint_planes(geometry, scene, cache, seed=seed)
-        width = self.cfg.view_long_side_px
-        stops = plan_stops(
-            layout,
-            scene.space,
-            path=self.cfg.path,
-            camera=PinholeCamera.from_hfov(width, width * 3 // 4, WIDE_HFOV_RAD),
-            home=Stop(Ts_world_cam=geometry.T_world_cam[None], camera=geometry.camera),
-        )
-        total = sum(len(s.Ts_world_cam) for s in stops)
-        done = 0
-        for index, stop in enumerate(stops):
-            saved = store.load_chunk(index)
-            if saved is not None:
-                for view in _views_from_record(saved):
-                    cache.add(view)
-                done += len(stop.Ts_world_cam)
-                progress.step("explore", done, total)
-                continue
-            first = cache.next_id
-            for T_world_cam in stop.Ts_world_cam:
-                cache.add(self.paint_view(scene, cache, stop.camera, T_world_cam, seed=seed))
-                done += 1
-                progress.step("explore", done, total)
-            store.save_chunk(index, _record_from_views([v for v in cache if v.view_id >= first]))
-        seed_view, turned, home = cache.views[0], cache.views[1], cache.views[-1]
+        scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
+        legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
+        paths: list[np.ndarray] = []
+        index, key = 0, ""
+        T_world_last = geometry.T_world_cam
+        around: Surrounding | None = None
+        for number, leg in enumerate(legs):
+            if around is None or leg.first == 0:
+                around = Surrounding(
+                    geometry=geometry,
+                    scene=scene,
+                    view_long_side_px=self.cfg.view_long_side_px,
+                    T_world_begin=T_world_last,
+                    is_first=index == 0,
+                    load_file=lambda name: store.load_arrays(f"path-{name}", name),
+                )
+            planner: Planner | None = None
+            plan: ChunkPlan | None = None
+            for k in range(leg.first, 2**31 if leg.end is None else leg.end):
+                key = sha256_json([key, {**leg_to_json(leg), "chunks": None}, k])
+                chunk = store.load_chunk(index, key)
+                if chunk is not None:
+                    for view in chunk.views:
+                        if view.view_id >= cache.next_id:
+                            cache.add(view)
+                    progress.step("explore", index + 1, index + 2, f"chunk {index + 1} is there already")
+                else:
+                    planner = planner or plan_leg(leg, around)
+                    plan = plan or planner(k)
+                    if plan is None:
+                        break
+                    chunk = self.paint_chunk(
+                        scene, cache, plan, index, seed=seed if leg.seed is None else leg.seed, progress=progress
+                    )
+                    plan = planner(k + 1)
+                    facts = {"leg": number, "path": leg.path, **chunk.facts, "last": plan is None}
+                    chunk = dataclasses.replace(chunk, facts=facts)
+                    store.save_chunk(index, key, chunk)
+                cache.may_release([view.view_id for view in chunk.views], store.load_view)
+                paths.append(chunk.Ts_world_path)
+                if len(chunk.Ts_world_path):
+                    T_world_last = chunk.Ts_world_path[-1]
+                index += 1
+                if chunk.facts.get("last"):
+                    break
+        store.keep_chunks(index)
         return WorldViews(
             views=cache.views,
             proxy=scene.mesh,
-            ceiling_m=layout.ceiling_m,
-            Ts_world_path=film_path(stops),
-            metrics={
-                "loop_closure_psnr_db": _psnr_db(home.rgb_u8, seed_view.rgb_u8, home.source == SOURCE_WARPED),
-                "forward_warp_psnr_db": warped_psnr_db(seed_view, turned),
-            },
+            ceiling_m=scene.layout.ceiling_m,
+            Ts_world_path=np.concatenate([np.zeros((0, 4, 4)), *paths]),
+            metrics=self.measure(geometry, scene, cache),
         )
 
-    def seed_view(self, photo: Photo, geometry: PhotoGeometry, scene: _Scene) -> RgbdView:
+    def prepare(
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        cache: SpatialCache,
+        *,
+        seed: int,
+        progress: SupportsProgress,
+        store: ChunkStore,
+    ) -> Scene:
+        """The proxy world, the photo as its first memory, and what the painter makes before the first chunk."""
+        arrays = store.load_arrays(PREPARED, PREPARED)
+        ring = None if arrays is None else ring_from_arrays(arrays)
+        ring = self.painter.prepare(photo, geometry, seed=seed, progress=progress, ring=ring)
+        layout = clear_start(full_turn(clear_start(geometry.layout), ring))
+        scene = Scene(layout, build_proxy(layout), ring)
+        cache.add(self.seed_view(photo, geometry, scene))
+        if arrays is None:
+            self.paint_planes(geometry, scene, cache, seed=seed)
+            store.save_arrays(PREPARED, PREPARED, {**ring_to_arrays(ring), **planes_to_arrays(scene.planes)})
+        else:
+            scene.planes = planes_from_arrays(arrays)
+        return scene
+
+    def seed_view(self, photo: Photo, geometry: PhotoGeometry, scene: Scene) -> RgbdView:
         """The photo as the first remembered view; its depth is the proxy world's, so that no point has two places."""
-        image = scene.raycaster.render(geometry.camera, geometry.T_world_cam)
+        around = scene.surroundings(geometry.camera, geometry.T_world_cam)
         return RgbdView(
             view_id=0,
             camera=geometry.camera,
             T_world_cam=geometry.T_world_cam,
             rgb_u8=photo.rgb_u8,
-            depth_z_m=np.where(image.hit, image.depth_z_m, 0).astype(np.float32),
-            valid=image.hit,
-            source=np.where(image.hit, SOURCE_PHOTO, 0).astype(np.uint8),
-            labels=image.labels(scene.mesh),
+            depth_z_m=around.depth_z_m,
+            valid=around.hit,
+            source=np.where(around.hit, SOURCE_PHOTO, 0).astype(np.uint8),
+            labels=around.labels,
         )
 
-    def paint_planes(self, geometry: PhotoGeometry, scene: _Scene, cache: SpatialCache, *, seed: int) -> None:
+    def paint_planes(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache, *, seed: int) -> None:
         """Complete floor and ceiling around the vertical axis in their own planes."""
         if scene.ring is None:
             return
@@ -204,48 +242,111 @@ class WorldPipeline:
             )[0]
             scene.planes[label] = PlaneTexture(z_m=z_m, cell_m=cell_m, rgb_u8=painted, known=wanted)
 
+    def paint_chunk(
+        self,
+        scene: Scene,
+        cache: SpatialCache,
+        plan: ChunkPlan,
+        index: int,
+        *,
+        seed: int,
+        progress: SupportsProgress,
+    ) -> Chunk:
+        """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
+        total = len(plan.Ts_world_cam)
+        order = np.argsort(~plan.keys, kind="stable")
+        frames: list[np.ndarray] = [np.zeros(0)] * total
+        added = [] if index else [cache.view(0)]
+        fresh = 0
+        for done, t in enumerate(order):
+            progress.step("explore", done, total, f"chunk {index + 1}, frame {done + 1} of {total}")
+            view = self.paint_view(
+                scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
+            )
+            new = int((view.source == SOURCE_PAINTED).sum())
+            if plan.keys[t] or new >= shows_something(view):
+                cache.add(view)
+                added.append(view)
+                fresh += new
+            frames[t] = view.rgb_u8
+        progress.step("explore", total, total, f"chunk {index + 1}")
+        return Chunk(
+            views=tuple(added),
+            Ts_world_path=plan.Ts_world_path,
+            facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh},
+            film_mp4=_encoded(frames, plan.cameras[0]) if plan.filmed else b"",
+        )
+
     def paint_view(
-        self, scene: _Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray, *, seed: int
+        self,
+        scene: Scene,
+        cache: SpatialCache,
+        camera: PinholeCamera,
+        T_world_cam: np.ndarray,
+        *,
+        seed: int,
+        plan: ChunkPlan,
     ) -> RgbdView:
         """One new view: depth from the proxy, colour from memory, ring and planes, the rest from the painter."""
-        image = scene.raycaster.render(camera, T_world_cam)
-        hit = image.hit.reshape(-1)
-        depth = np.where(image.hit, image.depth_z_m, 0.0)
-        labels = image.labels(scene.mesh)
-        points = transform_points(T_world_cam, camera.unproject(depth).reshape(-1, 3))
-        rgb, remembered = cache.recall(points, cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS))
-        remembered &= hit
-        fresh = hit & ~remembered
-        for colour, valid in scene.recall_own(points, labels.reshape(-1), fresh):
-            rgb[valid] = colour
-            fresh[valid] = False
-        known = hit & ~fresh
-        shape = depth.shape
-        picture = np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3)
-        view_id = cache.next_id
-        source = np.where(remembered, SOURCE_WARPED, np.where(hit, SOURCE_PAINTED, 0)).astype(np.uint8)
+        glimpse = self.recall_view(scene, cache, camera, T_world_cam)
+        around = glimpse.surroundings
         painted = self._checked_paint(
             PaintHint(
-                rgb_u8=picture[None],
-                known=(known | ~hit).reshape(1, *shape),
-                depth_z_m=depth[None].astype(np.float32),
-                labels=labels[None],
+                rgb_u8=glimpse.picture_u8[None],
+                known=(glimpse.known | ~around.hit)[None],
+                depth_z_m=around.depth_z_m[None],
+                labels=around.labels[None],
                 camera=camera,
                 Ts_world_cam=T_world_cam[None],
-                prompt=self.cfg.prompt,
+                prompt=plan.prompt or self.cfg.prompt,
             ),
-            seed=_derived(seed, 1000 + view_id),
+            seed=seed,
         )[0]
+        source = np.where(glimpse.remembered, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
         return RgbdView(
-            view_id=view_id,
+            view_id=cache.next_id,
             camera=camera,
             T_world_cam=T_world_cam,
             rgb_u8=painted,
-            depth_z_m=depth.astype(np.float32),
-            valid=hit.reshape(shape),
-            source=source.reshape(shape),
-            labels=labels,
+            depth_z_m=around.depth_z_m,
+            valid=around.hit,
+            source=source.astype(np.uint8),
+            labels=around.labels,
         )
+
+    def recall_view(
+        self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray
+    ) -> _Glimpse:
+        """What memory, ring and planes know of a view."""
+        around = scene.surroundings(camera, T_world_cam)
+        hit = around.hit.reshape(-1)
+        if self.remember:
+            ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
+            rgb, remembered = cache.recall(around.points_world, ids)
+        else:
+            rgb, remembered = cache.recall(around.points_world, [cache.next_id - 1], own_pixels_only=False)
+        remembered &= hit
+        fresh = hit & ~remembered
+        if self.remember:
+            for colour, index in scene.recall_prepared(around.points_world, around.labels.reshape(-1), fresh):
+                rgb[index] = colour
+                fresh[index] = False
+        shape = around.hit.shape
+        return _Glimpse(
+            surroundings=around,
+            picture_u8=np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3),
+            remembered=remembered.reshape(shape),
+            known=(hit & ~fresh).reshape(shape),
+        )
+
+    def measure(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache) -> dict[str, float]:
+        """What the memory is worth in this world: the photo's own view recalled, and found in the view beside it."""
+        seed_view = cache.view(0)
+        home = self.recall_view(scene, cache, geometry.camera, geometry.T_world_cam)
+        return {
+            "loop_closure_psnr_db": psnr_db(home.picture_u8, seed_view.rgb_u8, home.remembered),
+            "forward_warp_psnr_db": warped_psnr_db(seed_view, cache.view(1)) if len(cache) > 1 else 0.0,
+        }
 
     def _checked_paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:
         if hint.known.all():
@@ -259,6 +360,11 @@ class WorldPipeline:
         if not np.array_equal(painted[hint.known], hint.rgb_u8[hint.known]):
             raise BackendError(f"painter '{self.painter.name}' changed pixels that were already known")
         return painted
+
+
+def shows_something(view: RgbdView) -> int:
+    """Fewest new pixels for which a frame between key frames is worth remembering."""
+    return max(16, view.source.size // 20_000)
 
 
 def warped_psnr_db(photo_view: RgbdView, turned: RgbdView) -> float:
@@ -276,10 +382,10 @@ def warped_psnr_db(photo_view: RgbdView, turned: RgbdView) -> float:
         reference_K(photo_view.camera),
         size_hw=photo_view.depth_z_m.shape,
     )
-    return _psnr_db(image, photo_view.rgb_u8, seen & photo_view.valid)
+    return psnr_db(image, photo_view.rgb_u8, seen & photo_view.valid)
 
 
-def _psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
+def psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
     """Peak signal-to-noise ratio [dB] of 8-bit values, capped at 99; 0 when there is nothing to compare."""
     if not where.any():
         return 0.0
@@ -287,97 +393,14 @@ def _psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
     return float(min(10 * np.log10(255.0**2 / max(error, 1e-9)), 99.0))
 
 
-class _Scene:
-    """The proxy world with what can be asked of it."""
-
-    def __init__(self, layout: PolarLayout, mesh: TriMesh, ring: RingPanorama | None) -> None:
-        self.layout, self.mesh, self.ring = layout, mesh, ring
-        self.raycaster = Raycaster(mesh)
-        self.space: FreeSpace = free_space(layout)
-        self.planes: dict[int, PlaneTexture] = {}
-        self._eye = np.array([0.0, 0.0, layout.camera_height_m])
-        self._ring_range_m = self._range_of_ring(ring) if ring is not None else None
-
-    def _range_of_ring(self, ring: RingPanorama) -> np.ndarray:
-        el, az = np.meshgrid(ring.elevation_rad, ring.azimuth_rad, indexing="ij")
-        rays = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], -1)
-        t, _, _ = self.raycaster.cast(self._eye, rays.reshape(-1, 3))
-        return t.reshape(el.shape)
-
-    def recall_ring(self, points_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colour [N, 3] float32 and validity [N] bool of points that the ring shows."""
-        import cv2
-
-        out = np.zeros((len(points_world), 3), np.float32)
-        if self.ring is None or self._ring_range_m is None:
-            return out, np.zeros(len(points_world), bool)
-        offset = points_world - self._eye
-        range_m = np.linalg.norm(offset, axis=1)
-        elevation = np.arcsin(np.clip(offset[:, 2] / np.maximum(range_m, 1e-9), -1, 1))
-        azimuth = np.arctan2(offset[:, 1], offset[:, 0])
-        rows, cols = self._ring_range_m.shape
-        row_step = float(self.ring.elevation_rad[0] - self.ring.elevation_rad[1])
-        y = (self.ring.elevation_rad[0] - elevation) / row_step
-        x = np.mod(self.ring.azimuth_rad[0] - azimuth, 2 * np.pi) / (2 * np.pi) * cols
-        inside = (y >= -0.5) & (y <= rows - 0.5)
-        row = np.clip(np.round(y).astype(int), 0, rows - 1)
-        col = np.round(x).astype(int) % cols
-        expected = self._ring_range_m[row, col]
-        # At a grazing surface neighbouring rows differ much in range; the window's extremes bracket the true one.
-        low, high = expected, expected
-        for dr in (-1, 1):
-            near = self._ring_range_m[np.clip(row + dr, 0, rows - 1), col]
-            similar = np.abs(near - expected) < 0.25 * expected
-            low = np.where(similar, np.minimum(low, near), low)
-            high = np.where(similar, np.maximum(high, near), high)
-        ok = inside & (range_m > low * (1 - RANGE_TOLERANCE)) & (range_m < high * (1 + RANGE_TOLERANCE))
-        padded = np.concatenate([self.ring.rgb_u8[:, -2:], self.ring.rgb_u8, self.ring.rgb_u8[:, :2]], 1)
-        pick = np.flatnonzero(ok)
-        for start in range(0, len(pick), 30_000):  # cv2.remap addresses at most 32767 rows
-            part = pick[start : start + 30_000]
-            map_x, map_y = (x[part] + 2).astype(np.float32)[:, None], y[part].astype(np.float32)[:, None]
-            out[part] = cv2.remap(padded, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-        return out, ok
-
-    def recall_own(
-        self, points_world: np.ndarray, labels: np.ndarray, wanted: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What the painter prepared for points [N] where `wanted`: pairs of colours and indices, ring first."""
-        answers = []
-        left = np.flatnonzero(wanted)
-        colour, ok = self.recall_ring(points_world[left])
-        answers.append((colour[ok], left[ok]))
-        left = left[~ok]
-        for label, plane in self.planes.items():
-            on_plane = left[labels[left] == label]
-            colour, ok = plane.lookup(points_world[on_plane])
-            answers.append((colour[ok], on_plane[ok]))
-        return answers
+def _encoded(frames: list[np.ndarray], camera: PinholeCamera) -> bytes:
+    """The frames as the bytes of a film."""
+    with tempfile.TemporaryDirectory(prefix="lyra-film-") as folder:
+        path = Path(folder) / "chunk.mp4"
+        write_video(path, frames, size_px=(camera.width_px, camera.height_px), fps=FILM_FPS)
+        return path.read_bytes()
 
 
-def _derived(seed: int, stream: int) -> int:
+def _derived(seed: int, *stream: int) -> int:
     """A seed of its own for each use, so that adding one use never shifts another."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint32)[0])
-
-
-def _record_from_views(views: list[RgbdView]) -> dict[str, np.ndarray]:
-    """Stack the views of one chunk (all of one camera) into plain arrays."""
-    camera = views[0].camera
-    record = {
-        "camera": np.array([getattr(camera, f.name) for f in dataclasses.fields(camera)], float),
-        "view_id": np.array([v.view_id for v in views]),
-    }
-    for name in ("T_world_cam", "rgb_u8", "depth_z_m", "valid", "source", "labels"):
-        record[name] = np.stack([getattr(v, name) for v in views])
-    return record
-
-
-def _views_from_record(record: dict[str, np.ndarray]) -> list[RgbdView]:
-    values = dict(zip([f.name for f in dataclasses.fields(PinholeCamera)], record["camera"].tolist(), strict=True))
-    values["width_px"], values["height_px"] = int(values["width_px"]), int(values["height_px"])
-    camera = PinholeCamera(**values)
-    arrays = ("T_world_cam", "rgb_u8", "depth_z_m", "valid", "source", "labels")
-    return [
-        RgbdView(view_id=int(i), camera=camera, **{name: record[name][k] for name in arrays})
-        for k, i in enumerate(record["view_id"])
-    ]
+    return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint32)[0])

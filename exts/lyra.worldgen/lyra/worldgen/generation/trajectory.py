@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,31 @@ class FreeSpace:
         rc = np.where(ok[..., None], rc, 0)
         return np.where(ok, self.clearance_m[rc[..., 0], rc[..., 1]], 0.0)
 
+    def reachable_at(self, xy_m: np.ndarray) -> np.ndarray:
+        """[...] bool: a camera may be at positions [..., 2]."""
+        rc = np.floor((np.asarray(xy_m, float) - self.origin_xy_m) / CELL_M).astype(int)[..., ::-1]
+        ok = (rc >= 0).all(-1) & (rc[..., 0] < self.reachable.shape[0]) & (rc[..., 1] < self.reachable.shape[1])
+        rc = np.where(ok[..., None], rc, 0)
+        return ok & self.reachable[rc[..., 0], rc[..., 1]]
+
+    def nearest_reachable(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A function from a position [2] to the nearest one where a camera may be: itself, or the centre of a cell."""
+        from scipy import ndimage
+
+        rows, cols = self.reachable.shape
+        if not self.reachable.any():
+            return lambda xy_m: np.zeros(2)
+        index: Any = ndimage.distance_transform_edt(~self.reachable, return_distances=False, return_indices=True)
+
+        def nearest(xy_m: np.ndarray) -> np.ndarray:
+            if self.reachable_at(xy_m):
+                return np.asarray(xy_m, float)
+            col, row = np.floor((np.asarray(xy_m, float) - self.origin_xy_m) / CELL_M).astype(int)
+            row, col = np.clip(row, 0, rows - 1), np.clip(col, 0, cols - 1)
+            return self.origin_xy_m + (index[::-1, row, col] + 0.5) * CELL_M
+
+        return nearest
+
     def cells_xy_m(self) -> np.ndarray:
         """[rows, cols, 2] world positions of cell centres."""
         rows, cols = self.clearance_m.shape
@@ -47,8 +73,14 @@ class FreeSpace:
         return np.stack(np.meshgrid(x, y), -1)
 
 
-def free_space(layout: PolarLayout, *, reach_m: float = 12.0) -> FreeSpace:
-    """Clearance within `reach_m` of the origin, walls and objects of every height counted."""
+def free_space(layout: PolarLayout, *, reach_m: float = 12.0, above_m: float = 0.0) -> FreeSpace:
+    """Clearance within `reach_m` of the origin.
+
+    Args:
+        layout: full turn.
+        reach_m: the grid ends there.
+        above_m: objects that end below this height are in nobody's way.
+    """
     from scipy import ndimage
 
     half = int(np.ceil(min(reach_m, float(layout.boundary_m.max()) + 0.5) / CELL_M))
@@ -60,7 +92,10 @@ def free_space(layout: PolarLayout, *, reach_m: float = 12.0) -> FreeSpace:
     free = r < layout.boundary_m[b]
     free &= r < reach_m
     # Objects block radial intervals of their bin; near the origin several bins share a cell, so they are drawn densely.
-    for near, far, k in zip(layout.object_near_m, layout.object_far_m, layout.object_bin, strict=True):
+    high = layout.object_top_m > above_m
+    for near, far, k in zip(
+        layout.object_near_m[high], layout.object_far_m[high], layout.object_bin[high], strict=True
+    ):
         steps = np.arange(near, min(far, reach_m) + CELL_M / 2, CELL_M / 2)
         angles = layout.azimuth_rad[k] + layout.step_rad * np.array([-0.5, 0.0, 0.5])
         xs, ys = np.outer(steps, np.cos(angles)).ravel(), np.outer(steps, np.sin(angles)).ravel()
@@ -156,19 +191,19 @@ def spread_places(space: FreeSpace, count: int, *, farthest_m: float = 7.0) -> n
     return np.array(chosen[1:]).reshape(-1, 2)
 
 
-def film_path(stops: list[Stop], *, frames_per_turn: int = 90) -> np.ndarray:
-    """[P, 4, 4] smooth camera path for a walkthrough: a turn at the photo's place, then straight out and back.
+def film_paths(stops: list[Stop], *, frames_per_turn: int = 90) -> list[np.ndarray]:
+    """For each stop [P, 4, 4] smooth poses of a walkthrough: a turn at the photo's place, then straight out and back.
 
     `stops` as `plan_stops` returns them: the turn first, the return home last.
     """
     first = stops[0].Ts_world_cam[0]
+    start = np.asarray(first[:3, 3])
     headings = np.linspace(0, 2 * np.pi, frames_per_turn, endpoint=False)
-    frames = [camera_pose(first[:3, 3], heading_rad=a) for a in headings]
+    paths = [np.stack([camera_pose(start, heading_rad=a) for a in headings])]
     for stop in stops[1:-1]:
-        goal = stop.Ts_world_cam[0]
-        start = np.asarray(first[:3, 3])
-        steps = max(12, int(np.linalg.norm(goal[:3, 3] - start) / 0.05))
-        heading = float(np.arctan2(goal[1, 3] - start[1], goal[0, 3] - start[0]))
-        for t in np.concatenate([np.linspace(0, 1, steps), np.linspace(1, 0, steps)]):
-            frames.append(camera_pose((1 - t) * start + t * goal[:3, 3], heading_rad=heading))
-    return np.stack(frames)
+        goal = stop.Ts_world_cam[0, :3, 3]
+        steps = max(12, int(np.linalg.norm(goal - start) / 0.05))
+        heading = float(np.arctan2(goal[1] - start[1], goal[0] - start[0]))
+        along = np.concatenate([np.linspace(0, 1, steps), np.linspace(1, 0, steps)])
+        paths.append(np.stack([camera_pose((1 - t) * start + t * goal, heading_rad=heading) for t in along]))
+    return [*paths, stops[-1].Ts_world_cam]

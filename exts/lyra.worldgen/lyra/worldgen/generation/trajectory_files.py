@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,9 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.frames import quat_wxyz_from_rotation, rotation_from_quat_wxyz
+from ..core.journey import POSE_SCALE
 from ..core.store import read_foreign_npz
 
-POSE_SCALE = 1.1
-"""What upstream multiplies translations with when nobody says otherwise."""
 MAX_FRAMES = 100_000
 MAX_CAPTIONS_BYTES = 2**22
 CHUNK_FRAMES = 80
@@ -29,10 +29,33 @@ class CameraPath:
     """[N, 3, 3] float32 for pictures of the size that was asked for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """The content of a trajectory file, checked."""
+
+    w2c: np.ndarray
+    """[M, 4, 4] float64 world to camera, in the file's own world and unit."""
+    intrinsics: np.ndarray
+    """[M, 3, 3] float64 for pictures of the file's own size."""
+    size_hw: tuple[float, float]
+    """Height and width that the intrinsics are for."""
+
+    def camera_path(
+        self, size_hw: tuple[int, int], *, frames: int | None = None, pose_scale: float = POSE_SCALE
+    ) -> CameraPath:
+        """The first `frames` cameras (all when None) for pictures of another size, translations scaled."""
+        w2c, K = self.w2c[:frames].copy(), self.intrinsics[:frames].copy()
+        if self.size_hw != tuple(size_hw):
+            K[:, 0] *= size_hw[1] / self.size_hw[1]
+            K[:, 1] *= size_hw[0] / self.size_hw[0]
+        w2c[:, :3, 3] *= pose_scale
+        return CameraPath(ws2c=w2c.astype(np.float32), Ks=K.astype(np.float32))
+
+
 def load_trajectory(
     path: Path, size_hw: tuple[int, int], *, frames: int | None = None, pose_scale: float = POSE_SCALE
 ) -> CameraPath:
-    """Read `trajectory.npz`: `w2c` [M, 4, 4], `intrinsics` [M, 3, 3], `image_height`, `image_width`.
+    """Cameras of a trajectory file for pictures of a size; see `read_trajectory`.
 
     Args:
         path: the file.
@@ -43,35 +66,46 @@ def load_trajectory(
     Raises:
         InputError: the file is damaged, too short, or holds poses that are not rigid.
     """
+    trajectory = read_trajectory(path)
+    count = len(trajectory.w2c)
+    if frames is not None and not 0 < frames <= count:
+        raise InputError(f"trajectory has {count} frames; {frames} were asked for: {path}")
+    return trajectory.camera_path(size_hw, frames=frames, pose_scale=pose_scale)
+
+
+def read_trajectory(path: Path) -> Trajectory:
+    """Read `trajectory.npz`: `w2c` [M, 4, 4], `intrinsics` [M, 3, 3], `image_height`, `image_width`.
+
+    Raises:
+        InputError: the file is damaged, or holds poses that are not rigid.
+    """
     arrays = read_foreign_npz(path, {"w2c", "intrinsics", "image_height", "image_width"})
+    return trajectory_of(arrays, str(path))
+
+
+def trajectory_of(arrays: Mapping[str, np.ndarray], where: str) -> Trajectory:
+    """Check the arrays of a trajectory file; raises `InputError`, the place where they come from last."""
     if missing := {"w2c", "intrinsics", "image_height", "image_width"} - arrays.keys():
         raise InputError(
-            f"trajectory lacks {', '.join(sorted(missing))}; expected w2c, intrinsics and the size: {path}"
+            f"trajectory lacks {', '.join(sorted(missing))}; expected w2c, intrinsics and the size: {where}"
         )
     w2c, K = arrays["w2c"].astype(np.float64), arrays["intrinsics"].astype(np.float64)
     count = len(w2c) if w2c.ndim else 0
     if w2c.shape != (count, 4, 4) or K.shape != (count, 3, 3) or not 0 < count <= MAX_FRAMES:
         raise InputError(
-            f"trajectory has w2c {w2c.shape} and intrinsics {K.shape}; expected [M, 4, 4], [M, 3, 3]: {path}"
+            f"trajectory has w2c {w2c.shape} and intrinsics {K.shape}; expected [M, 4, 4], [M, 3, 3]: {where}"
         )
-    if frames is not None and not 0 < frames <= count:
-        raise InputError(f"trajectory has {count} frames; {frames} were asked for: {path}")
-    w2c, K = w2c[:frames].copy(), K[:frames].copy()
     R = w2c[:, :3, :3]
     off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
     if not np.isfinite(w2c).all() or off.max() > 1e-3 or (np.linalg.det(R) < 0).any():
         bad = int(np.nanargmax(np.where(np.isfinite(off), off, np.inf)))
-        raise InputError(f"w2c of frame {bad} is no rigid transform; remove scale and mirroring: {path}")
+        raise InputError(f"w2c of frame {bad} is no rigid transform; remove scale and mirroring: {where}")
     height, width = (
         float(arrays[name].reshape(-1)[0]) if arrays[name].size else 0.0 for name in ("image_height", "image_width")
     )
     if not (0 < height < 1e6 and 0 < width < 1e6) or not np.isfinite(K).all() or (K[:, [0, 1], [0, 1]] <= 0).any():
-        raise InputError(f"trajectory has size {width:g}x{height:g} or focal lengths that are not positive: {path}")
-    if (height, width) != tuple(size_hw):
-        K[:, 0] *= size_hw[1] / width
-        K[:, 1] *= size_hw[0] / height
-    w2c[:, :3, 3] *= pose_scale
-    return CameraPath(ws2c=w2c.astype(np.float32), Ks=K.astype(np.float32))
+        raise InputError(f"trajectory has size {width:g}x{height:g} or focal lengths that are not positive: {where}")
+    return Trajectory(w2c=w2c, intrinsics=K, size_hw=(height, width))
 
 
 def load_captions(path: Path, frames: int) -> dict[int, str]:
@@ -101,7 +135,7 @@ def load_captions(path: Path, frames: int) -> dict[int, str]:
     return dict(sorted(kept.items()))
 
 
-def caption_of_chunk(captions: dict[int, str], chunk: int) -> str:
+def caption_of_chunk(captions: Mapping[int, str], chunk: int) -> str:
     """The caption with the greatest frame up to the first frame of the chunk; the first one before any."""
     start = CHUNK_FRAMES * chunk + 1
     earlier = [frame for frame in captions if frame <= start]
@@ -133,23 +167,3 @@ def interpolate_poses(ws2c: np.ndarray, key_frames: np.ndarray, count: int) -> n
     out[:, :3, :3] = rotation_from_quat_wxyz(mixed)
     out[:, :3, 3] = (1 - s) * Ts[k, :3, 3] + s * Ts[last, :3, 3]
     return np.linalg.inv(out).astype(np.float32)
-
-
-def zoom_path(frames: int, centre_depth: float, *, strength: float, inwards: bool, rise: float = 0.0) -> np.ndarray:
-    """[frames, 4, 4] float32 w2c of upstream's zoom: straight along the optical axis (our notes 1.5).
-
-    Args:
-        frames: length; the end point is one increment short of `strength * centre_depth`.
-        centre_depth: lower quartile of the valid seed depth.
-        strength: distance, in centre depths.
-        inwards: forwards or backwards.
-        rise: how far the camera rises (y points down) for each unit it goes backwards.
-    """
-    step = strength * centre_depth / frames * (1 if inwards else -1)
-    z = np.arange(frames) * step
-    out = np.tile(np.eye(4), (frames, 1, 1))
-    out[:, 2, 3] = -z
-    if not inwards:
-        # The rotation stays; the camera alone rises.
-        out[:, 1, 3] = rise * np.abs(z)
-    return out.astype(np.float32)

@@ -17,6 +17,8 @@ from ..core.camera import PinholeCamera
 from ..core.frames import invert_rigid, transform_points
 
 FAR_DEPTH = 1e4
+SAME_DEPTH = 0.02
+"""Relative depth difference up to which a remembered pixel shows the point that is asked for."""
 RELIABLE_RANGE = 0.05
 
 
@@ -190,7 +192,7 @@ def gather(
     depth_z_m: np.ndarray,
     rgb: np.ndarray,
     usable: np.ndarray,
-    tolerance: float = 0.02,
+    tolerance: float = SAME_DEPTH,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour of world points as a remembered view saw them.
 

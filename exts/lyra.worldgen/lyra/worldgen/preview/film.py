@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.errors import BackendError
 from ..core.frames import camera_pose, quat_wxyz_from_rotation, rigid, rotation_from_quat_wxyz
 from ..core.machine import map_threads
-from ..core.optional import require
 from ..core.progress import SupportsProgress
+from ..core.video import write_video
 from .raster import MeshRasteriser
 
 SIZE_PX = (848, 480)
@@ -55,22 +53,9 @@ def write_film(path: Path, rasteriser: MeshRasteriser, poses: np.ndarray, progre
         DependencyError: OpenCV or numba is missing.
         BackendError: this build of OpenCV has no encoder.
     """
-    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     camera = PinholeCamera.from_hfov(*SIZE_PX, HFOV_RAD)
-    # OpenCV picks the container by the suffix.
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
-    writer = cv2.VideoWriter(str(aside), cv2.VideoWriter_fourcc(*"mp4v"), FPS, SIZE_PX)
-    try:
-        if not writer.isOpened():
-            raise BackendError("OpenCV cannot encode MPEG-4 here; install opencv-python-headless from its wheels")
-        frames = map_threads(lambda T_world_cam: rasteriser.render(camera, T_world_cam).rgb_u8, poses)
-        for rgb in progress.track("film", frames, len(poses)):
-            writer.write(np.ascontiguousarray(rgb[..., ::-1]))
-        writer.release()
-        os.replace(aside, path)
-    finally:
-        writer.release()
-        aside.unlink(missing_ok=True)
+    frames = map_threads(lambda T_world_cam: rasteriser.render(camera, T_world_cam).rgb_u8, poses)
+    write_video(path, progress.track("film", frames, len(poses)), size_px=SIZE_PX, fps=FPS)
 
 
 def _slerp(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:

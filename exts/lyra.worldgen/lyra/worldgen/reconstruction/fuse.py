@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..core.errors import InputError
@@ -19,7 +21,9 @@ FLOATER_FACES = 60
 """Loose pieces smaller than this are noise, not furniture."""
 
 
-def fuse_views(views: list[RgbdView], *, voxel_m: float | None = None, progress: SupportsProgress = SILENT) -> TriMesh:
+def fuse_views(
+    views: Sequence[RgbdView], *, voxel_m: float | None = None, progress: SupportsProgress = SILENT
+) -> TriMesh:
     """Surface of all valid depth that is no sky, labelled by vote of the views, faces towards free space.
 
     Args:
@@ -74,7 +78,7 @@ def drop_floaters(mesh: TriMesh, *, min_faces: int = FLOATER_FACES) -> TriMesh:
     return mesh.select_faces((count[of_face] >= min_faces) | (of_face == np.argmax(count)))
 
 
-def label_faces(mesh: TriMesh, views: list[RgbdView]) -> TriMesh:
+def label_faces(mesh: TriMesh, views: Sequence[RgbdView]) -> TriMesh:
     """With the label that most pixels give each face; faces nobody sees take the nearest labelled face's."""
     from dataclasses import replace
 
@@ -102,12 +106,12 @@ def _usable(view: RgbdView) -> np.ndarray:
     return view.valid & (view.labels != Label.SKY) & np.isfinite(view.depth_z_m) & (view.depth_z_m > 0)
 
 
-def _pixel_m(views: list[RgbdView]) -> float:
+def _pixel_m(views: Sequence[RgbdView]) -> float:
     """Median width of a pixel on the surface: finer voxels would only carry noise."""
     return float(np.median([np.median(v.depth_z_m[_usable(v)]) / v.camera.fx_px for v in views if _usable(v).any()]))
 
 
-def _extent(views: list[RgbdView]) -> tuple[np.ndarray, np.ndarray]:
+def _extent(views: Sequence[RgbdView]) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner of nearly all points; a few stray ones must not blow up the grid."""
     lows, highs = [], []
     for view in views:
@@ -122,7 +126,7 @@ def _extent(views: list[RgbdView]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _integrate(
-    views: list[RgbdView], origin: np.ndarray, voxel_m: float, shape: tuple[int, ...], progress: SupportsProgress
+    views: Sequence[RgbdView], origin: np.ndarray, voxel_m: float, shape: tuple[int, ...], progress: SupportsProgress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Truncated signed distance (in truncation lengths, positive in free space) and weight of every voxel."""
     from . import fuse_numba

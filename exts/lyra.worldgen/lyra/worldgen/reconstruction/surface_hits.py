@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class SurfaceHits:
     """[H, W] int32, -1 where nothing was hit."""
 
 
-def cast_views(mesh: TriMesh, views: list[RgbdView], *, progress: SupportsProgress = SILENT) -> list[SurfaceHits]:
+def cast_views(mesh: TriMesh, views: Sequence[RgbdView], *, progress: SupportsProgress = SILENT) -> list[SurfaceHits]:
     """Hits of every view, in the order of `views`."""
     caster = Raycaster(mesh)
     hits = []
