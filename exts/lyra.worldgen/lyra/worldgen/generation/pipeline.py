@@ -23,6 +23,7 @@ from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
+from .cracks import fill_cracks
 from .painter import Painter, PaintHint
 from .paths import Surrounding, plan_leg
 from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
@@ -30,7 +31,7 @@ from .proxy import build_proxy, clear_start, full_turn
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
 from .warp import forward_warp, reference_K
 
-RETRIEVED_VIEWS = 8
+RETRIEVED_VIEWS = 32
 """Past views that may answer for one frame; the released Lyra 2 layout has five slots, ours is not bound to them."""
 FILM_FPS = 16.0
 """Of a chunk's frames, as upstream writes them."""
@@ -337,11 +338,13 @@ class WorldPipeline:
                 rgb[index] = colour
                 fresh[index] = False
         shape = around.hit.shape
+        picture, unknown, known = rgb.reshape(*shape, 3), fresh.reshape(shape), (hit & ~fresh).reshape(shape)
+        filled = fill_cracks(picture, unknown, known, around.depth_z_m, around.labels)
         return _Glimpse(
             surroundings=around,
-            picture_u8=np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3),
-            remembered=remembered.reshape(shape),
-            known=(hit & ~fresh).reshape(shape),
+            picture_u8=np.clip(picture + 0.5, 0, 255).astype(np.uint8),
+            remembered=remembered.reshape(shape) | filled,
+            known=known | filled,
         )
 
     def measure(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache) -> dict[str, float]:
