@@ -6,11 +6,17 @@ import threading
 
 import pytest
 
-from lyra.worldgen.core.machine import core_count, map_threads
+from lyra.worldgen.core.machine import core_count, free_memory_bytes, map_threads
 
 
 def test_core_count_is_positive():
     assert core_count() >= 1
+
+
+def test_free_memory_is_plausible():
+    """More than this process needs and less than any machine has, or unknown."""
+    free = free_memory_bytes()
+    assert free is None or 2**20 < free < 2**50
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2, 5])

@@ -92,7 +92,10 @@ def build_world(
     if photo.sha256 != manifest.photo.sha256:
         raise InputError(f"the photo changed while it was read; try again: {photo_path}")
     manifest = replace(manifest, photo=replace(manifest.photo, size_px=photo.original_size_px))
-    _expect_room(out, stages.items if before is None else _missing(before, stages))
+    to_run = stages.items if before is None or overwrite else _missing(before, stages)
+    for stage in to_run:
+        stage.check(config)
+    _expect_room(out, to_run)
     with open_for_writing(out) as writer:
         if writer.is_new or overwrite:
             writer.start(manifest)

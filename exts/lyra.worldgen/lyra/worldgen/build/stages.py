@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.config import WorldConfig
+from ..core.config import ModelsConfig, WorldConfig
+from ..core.errors import WorldgenError
 from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
@@ -56,6 +57,8 @@ class Stage:
     """Files that it writes into the world folder itself."""
     chunked: bool = False
     """Whether the journey decides it, chunk by chunk; each chunk outlives the stage, so that it can be undone."""
+    check: Callable[[WorldConfig], None] = field(default=lambda config: None)
+    """Refuses, before anything is written, a configuration that it could not run with."""
     revision: int = 1
     """Counted up when the same inputs lead to another result."""
 
@@ -93,6 +96,7 @@ def default_stages() -> Stages:
                 disk_mib=100,
                 outputs=("memory/explored.npz",),
                 chunked=True,
+                check=_check_painter,
                 revision=2,
             ),
             Stage(
@@ -146,8 +150,9 @@ def resolve_backends(config: WorldConfig) -> WorldConfig:
         geometry = replace(geometry, backend="embedded")
     _expect_known(GEOMETRIES, geometry.backend)
     if generation.painter == "auto":
-        name, why = choose_painter()
-        log.info("painter %s: %s", name, why)
+        name, why = choose_painter(config.models)
+        unused = bool(config.models.painter) and name == "patch"
+        log.log(logging.WARNING if unused else logging.INFO, "painter %s: %s", name, why)
         generation = replace(generation, painter=name)
     _expect_known(PAINTERS, generation.painter)
     return replace(config, geometry=geometry, generation=generation)
@@ -158,9 +163,23 @@ def _expect_known(registry: Registry, name: str) -> None:
         registry.load(name)  # refuses it with the list of names; a known one is loaded when it is used
 
 
-def choose_painter() -> tuple[str, str]:
-    """The painter that `auto` stands for on this machine, and why in one line."""
-    return "patch", "needs no weights and runs on any CPU; no other painter is installed"
+def choose_painter(models: ModelsConfig | None = None) -> tuple[str, str]:
+    """The painter that `auto` stands for on this machine, and why in one line; nothing is fetched or loaded."""
+    if models is None or not models.painter:
+        return "patch", "needs no weights and runs on any CPU; models.painter names no others"
+    from ..generation.inpaint_pipeline import plan_pipeline
+
+    try:
+        return "inpaint", plan_pipeline(models)
+    except WorldgenError as error:
+        return "patch", f"needs no weights; those of models.painter cannot be used: {error}"
+
+
+def _check_painter(config: WorldConfig) -> None:
+    if config.generation.painter == "inpaint":
+        from ..generation.painter_inpaint import check_settings
+
+        check_settings(config)
 
 
 def _read_photo(path: Path, config: WorldConfig) -> Photo:
@@ -206,21 +225,29 @@ def _explore(context: StageContext) -> None:
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
     painter = PAINTERS.load(config.generation.painter).from_config(config)
-    views = explore(
-        context.photo,
-        geometry,
-        painter,
-        config.generation,
-        seed=config.seed,
-        progress=context.progress,
-        store=context.chunks,
-        journey=context.manifest.journey,
-    )
+    foreign = hasattr(painter, "model")
+    try:
+        views = explore(
+            context.photo,
+            geometry,
+            painter,
+            config.generation,
+            seed=config.seed,
+            progress=context.progress,
+            store=context.chunks,
+            journey=context.manifest.journey,
+        )
+    finally:
+        if foreign:
+            painter.free()
     (notes.folder / "memory").mkdir()
     save_explored(notes.folder / "memory", views)
-    notes.backend = notes.model = painter.name
+    notes.backend = painter.name
+    notes.model = painter.model if foreign else painter.name
     notes.weights_licence = painter.weights_licence
-    notes.versions = _versions("numpy", "torch", "diffusers", "opencv-python-headless")
+    notes.versions = _versions(
+        "numpy", "torch", "diffusers", "opencv-python-headless", *(("transformers",) if foreign else ())
+    )
     chunks = context.chunks.chunk_facts()
     notes.facts = {
         "views": len(views.views),

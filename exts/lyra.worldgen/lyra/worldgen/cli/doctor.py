@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.machine import core_count
+from ..core.machine import core_count, free_memory_bytes
+from ..generation.residency import MachineMemory, largest_that_fits
 from .generate import add_output_flags
 from .terminal import Console, table
 
@@ -54,7 +55,8 @@ PACKAGES = (
     Package(module="newton_usd_schemas", distribution="newton-usd-schemas", extra="physx", without="ovphysx"),
     Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
-    Package(module="transformers", distribution="transformers", extra="", without="metric depth models"),
+    Package(module="transformers", distribution="transformers", extra="models", without="foreign weights"),
+    Package(module="accelerate", distribution="accelerate", extra="models", without="models larger than the GPU"),
 )
 PROBE = """
 import importlib, json, os, sys
@@ -72,7 +74,9 @@ GPU_PROBE = """
 import json, torch
 n = torch.cuda.device_count() if torch.cuda.is_available() else 0
 p = [torch.cuda.get_device_properties(i) for i in range(n)]
-print(json.dumps([f"{x.name}, {x.total_memory / 2**30:.0f} GiB" for x in p]))
+names = [f"{x.name}, {x.total_memory / 2**30:.0f} GiB" for x in p]
+free = torch.cuda.mem_get_info(0)[0] if n else 0
+print(json.dumps({"names": names, "free": free, "bfloat16": bool(n) and torch.cuda.is_bf16_supported()}))
 """
 
 
@@ -123,8 +127,13 @@ def system_checks() -> list[Check]:
     version = platform.python_version()
     good_python = (3, 11) <= sys.version_info < (3, 13)
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
-    memory_gib = _memory_gib()
-    gpus = _gpus()
+    memory_bytes = free_memory_bytes()
+    memory_gib = None if memory_bytes is None else memory_bytes / 2**30
+    gpu = _gpu_facts()
+    gpus = gpu.get("names", [])
+    memory = MachineMemory(
+        ram_bytes=memory_bytes, gpu_bytes=gpu.get("free", 0), bfloat16=bool(gpu.get("bfloat16", False))
+    )
     return [
         Check(
             name="python",
@@ -154,6 +163,7 @@ def system_checks() -> list[Check]:
             found="; ".join(gpus) or "no CUDA device that torch can use",
             remedy="" if gpus else "not needed: the embedded back-ends run on the CPU",
         ),
+        Check(name="models", status="ok", found=f"largest that fit: {largest_that_fits(memory)}"),
     ]
 
 
@@ -227,21 +237,8 @@ def probe_imports(modules: list[str]) -> dict[str, str]:
     return problems
 
 
-def _memory_gib() -> float | None:
-    """Memory that a new process may use [GiB]."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        return min(available, int(limit) / 2**30) if limit.isdigit() else available
-    except OSError:
-        return available
-
-
-def _gpus() -> list[str]:
+def _gpu_facts() -> dict[str, Any]:
+    """Names of the CUDA devices, free memory of the first and whether it computes in bfloat16; empty without torch."""
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", GPU_PROBE],
@@ -251,7 +248,7 @@ def _gpus() -> list[str]:
             text=True,
             check=False,
         )
-        names = json.loads(done.stdout.splitlines()[-1])
-        return [str(name) for name in names]
+        facts = json.loads(done.stdout.splitlines()[-1])
+        return facts if isinstance(facts, dict) else {}
     except (subprocess.TimeoutExpired, ValueError, IndexError, OSError):
-        return []
+        return {}

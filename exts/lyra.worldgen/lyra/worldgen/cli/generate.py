@@ -15,6 +15,7 @@ examples:
   lyra-worldgen generate kitchen.jpg --path walk.npz --captions captions.json
   lyra-worldgen generate kitchen.jpg --path horizontal_zoom:direction=left,strength=1.5,frames=241
   lyra-worldgen generate kitchen.jpg --camera-height 1.2 --set simulation.robot_radius_m=0.4
+  lyra-worldgen generate kitchen.jpg --painter inpaint --painter-model weights/sd-inpainting --prompt "a kitchen"
   lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
 
 Paths: `lyra-worldgen paths` lists them with their options.
@@ -26,11 +27,13 @@ FLAGS = (
     ("--prompt", "generation.prompt", str, "TEXT"),
     ("--captions", "generation.captions", str, "FILE.json"),
     ("--painter", "generation.painter", str, "NAME"),
+    ("--painter-model", "models.painter", str, "DIR|ID"),
+    ("--download", "models.download", bool, ""),
     ("--geometry", "geometry.backend", str, "NAME"),
     ("--seed", "seed", int, "N"),
     ("--camera-height", "geometry.camera_height_m", float, "METRES"),
 )
-"""Flag, the configuration field that it sets (whose docstring is its help), type, placeholder."""
+"""Flag, the configuration field that it sets (whose docstring is its help), type, placeholder; bool takes no value."""
 
 
 def add_parser(commands: Any) -> None:
@@ -47,9 +50,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", metavar="DIR", help="the world folder (default: worlds/<name of the photo>)")
     for flag, key, kind, placeholder in FLAGS:
         text, default = field_help(key)
-        parser.add_argument(
-            flag, dest=key, type=kind, metavar=placeholder, help=f"{text} (default: {default})".replace("%", "%%")
-        )
+        takes: dict[str, Any] = {"type": kind, "metavar": placeholder}
+        if kind is bool:
+            takes = {"action": "store_true", "default": None}
+        parser.add_argument(flag, dest=key, help=f"{text} (default: {default})".replace("%", "%%"), **takes)
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings; flags win over it")
     parser.add_argument(
         "--set",

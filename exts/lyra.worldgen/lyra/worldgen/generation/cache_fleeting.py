@@ -44,16 +44,22 @@ class FleetingCache(SpatialCache):
 
 
 def _still_seen(view: RgbdView, newest: RgbdView) -> RgbdView:
-    """The view without the pixels whose surface the newest view does not show."""
+    """The view without the pixels whose surface the newest view does not show; in doubt they stay."""
+    import cv2
+
     rows, cols = np.nonzero(own_pixels(view))
     camera = newest.camera
-    points_world = transform_points(view.T_world_cam, view.camera.unproject(view.depth_z_m)[rows, cols])
+    rays_cam = view.camera.rays_cam()[rows, cols]
+    points_world = transform_points(view.T_world_cam, rays_cam * view.depth_z_m[rows, cols, None])
     uv_px, z_m = camera.project(transform_points(invert_rigid(newest.T_world_cam), points_world))
     with np.errstate(invalid="ignore"):
         inside = (z_m > 1e-3) & (uv_px >= 0).all(-1) & (uv_px < [camera.width_px, camera.height_px]).all(-1)
     col, row = np.where(inside[:, None], uv_px, 0).astype(int).T
-    same = np.abs(newest.depth_z_m[row, col] - z_m) <= SAME_DEPTH * np.maximum(z_m, 0.5)
-    gone = ~(inside & newest.valid[row, col] & same)
+    # Neighbouring pixels of one slanted surface bracket the depth between them.
+    depth = np.where(newest.valid, newest.depth_z_m, 0).astype(np.float32)
+    near, far = (f(depth, np.ones((3, 3), np.uint8))[row, col] for f in (cv2.erode, cv2.dilate))
+    tolerance_m = SAME_DEPTH * np.maximum(z_m, 0.5)
+    gone = ~(inside & (z_m >= near - tolerance_m) & (z_m <= far + tolerance_m))
     source = view.source.copy()
     source[rows[gone], cols[gone]] = SOURCE_NONE
     return dataclasses.replace(view, source=source)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -87,13 +88,29 @@ def walk_chunks(
     return chunks
 
 
-Planner = Callable[[int], "ChunkPlan | None"]
-"""The k-th chunk of a leg, planned when all chunks before it are painted; None when the leg is over."""
+class Planner(Protocol):
+    """Plans the chunks of a leg one after the other, each when all chunks before it are painted."""
+
+    def plan(self, index: int) -> ChunkPlan | None:
+        """The chunk of that number; None when the leg is over."""
+        ...
+
+    def frames_from(self, index: int) -> int:
+        """About how many frames this chunk and those after it have, for progress bars."""
+        ...
 
 
-def listed(chunks: Sequence[ChunkPlan]) -> Planner:
+@dataclass(frozen=True)
+class Listed:
     """A planner of chunks that are known beforehand."""
-    return lambda index: chunks[index] if index < len(chunks) else None
+
+    chunks: Sequence[ChunkPlan]
+
+    def plan(self, index: int) -> ChunkPlan | None:
+        return self.chunks[index] if index < len(self.chunks) else None
+
+    def frames_from(self, index: int) -> int:
+        return sum(len(chunk.Ts_world_cam) for chunk in self.chunks[index:])
 
 
 def plan_to_facts(plan: ChunkPlan) -> Mapping[str, object]:

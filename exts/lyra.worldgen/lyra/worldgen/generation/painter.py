@@ -13,7 +13,13 @@ from ..core.optional import Registry
 from ..core.progress import SupportsProgress
 from ..core.views import Photo, PhotoGeometry
 
-PAINTERS = Registry("painter", {"patch": "lyra.worldgen.generation.painter_patch:PatchPainter"})
+PAINTERS = Registry(
+    "painter",
+    {
+        "patch": "lyra.worldgen.generation.painter_patch:PatchPainter",
+        "inpaint": "lyra.worldgen.generation.painter_inpaint:InpaintPainter",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,10 @@ class PaintHint:
 
 
 class Painter(Protocol):
-    """A generative model behind a seam."""
+    """A generative model behind a seam.
+
+    A painter of foreign weights also has `model`, the weights' own name, and `free()`, which lets go of them.
+    """
 
     name: str
     weights_licence: str

@@ -15,7 +15,7 @@ from ..core.frames import camera_pose, rigid, rotation_y
 from ..core.journey import Leg
 from ..core.mesh import Label
 from ..core.views import PhotoGeometry
-from .chunk_plan import ChunkPlan, Planner, listed, looks, walk_chunks
+from .chunk_plan import ChunkPlan, Listed, Planner, looks, walk_chunks
 from .scene import Scene
 from .trajectory import WIDE_HFOV_RAD, Stop, film_paths, free_space, plan_stops
 from .trajectory_drive import quartile_depth
@@ -130,12 +130,12 @@ def plan_leg(leg: Leg, around: Surrounding) -> Planner:
     """
     spec = parse_path(leg.path)
     if spec.name in TURNS:
-        return listed(_turns(spec.name, leg, around))
+        return Listed(_turns(spec.name, leg, around))
     if spec.name == "file":
-        return listed(_file_walk(spec, leg, around))
+        return Listed(_file_walk(spec, leg, around))
     if spec.name in PRESETS:
-        return listed(_preset(spec, leg, around))
-    return listed(_walk(spec, leg, around))
+        return Listed(_preset(spec, leg, around))
+    return Listed(_walk(spec, leg, around))
 
 
 def _turns(name: str, leg: Leg, around: Surrounding) -> list[ChunkPlan]:

@@ -24,6 +24,7 @@ from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, Pho
 from .cache import SpatialCache
 from .cache_fleeting import FleetingCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
+from .cracks import fill_cracks
 from .painter import Painter, PaintHint
 from .paths import Surrounding, plan_leg
 from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
@@ -31,7 +32,7 @@ from .proxy import build_proxy, clear_start, full_turn
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
 from .warp import forward_warp, reference_K
 
-RETRIEVED_VIEWS = 8
+RETRIEVED_VIEWS = 32
 """Past views that may answer for one frame; the released Lyra 2 layout has five slots, ours is not bound to them."""
 FILM_FPS = 16.0
 """Of a chunk's frames, as upstream writes them."""
@@ -124,7 +125,7 @@ class WorldPipeline:
         scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
         paths: list[np.ndarray] = []
-        index, key = 0, ""
+        index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
         around: Surrounding | None = None
         for number, leg in enumerate(legs):
@@ -146,20 +147,25 @@ class WorldPipeline:
                     for view in chunk.views:
                         if view.view_id >= cache.next_id:
                             cache.add(view)
-                    progress.step("explore", index + 1, index + 2, f"chunk {index + 1} is there already")
                 else:
                     planner = planner or plan_leg(leg, around)
-                    plan = plan or planner(k)
+                    plan = plan or planner.plan(k)
                     if plan is None:
                         break
                     chunk = self.paint_chunk(
-                        scene, cache, plan, index, seed=seed if leg.seed is None else leg.seed, progress=progress
+                        scene,
+                        cache,
+                        plan,
+                        index,
+                        seed=seed if leg.seed is None else leg.seed,
+                        progress=_Frames(progress, done, done + planner.frames_from(k)),
                     )
-                    plan = planner(k + 1)
+                    plan = planner.plan(k + 1)
                     facts = {"leg": number, "path": leg.path, **chunk.facts, "last": plan is None}
                     chunk = dataclasses.replace(chunk, facts=facts)
                     store.save_chunk(index, key, chunk)
                 cache.may_release([view.view_id for view in chunk.views], store.load_view)
+                done += int(chunk.facts.get("frames", 0))
                 paths.append(chunk.Ts_world_path)
                 if len(chunk.Ts_world_path):
                     T_world_last = chunk.Ts_world_path[-1]
@@ -261,7 +267,7 @@ class WorldPipeline:
         index: int,
         *,
         seed: int,
-        progress: SupportsProgress,
+        progress: _Frames,
     ) -> Chunk:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
         total = len(plan.Ts_world_cam)
@@ -271,7 +277,7 @@ class WorldPipeline:
         added = [] if index else [cache.view(0)]
         fresh = 0
         for done, t in enumerate(order):
-            progress.step("explore", done, total, f"chunk {index + 1}, frame {done + 1} of {total}")
+            progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
             view = self.paint_view(
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
@@ -283,7 +289,7 @@ class WorldPipeline:
             frames[t] = view.rgb_u8
             if self.on_frame is not None:
                 self.on_frame(index, int(t), view)
-        progress.step("explore", total, total, f"chunk {index + 1}")
+        progress.painted(total, f"chunk {index + 1}")
         return Chunk(
             views=tuple(added),
             Ts_world_path=plan.Ts_world_path,
@@ -343,11 +349,13 @@ class WorldPipeline:
                 rgb[index] = colour
                 fresh[index] = False
         shape = around.hit.shape
+        picture, unknown, known = rgb.reshape(*shape, 3), fresh.reshape(shape), (hit & ~fresh).reshape(shape)
+        filled = fill_cracks(picture, unknown, known, around.depth_z_m, around.labels)
         return _Glimpse(
             surroundings=around,
-            picture_u8=np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3),
-            remembered=remembered.reshape(shape),
-            known=(hit & ~fresh).reshape(shape),
+            picture_u8=np.clip(picture + 0.5, 0, 255).astype(np.uint8),
+            remembered=remembered.reshape(shape) | filled,
+            known=known | filled,
         )
 
     def measure(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache) -> dict[str, float]:
@@ -371,6 +379,16 @@ class WorldPipeline:
         if not np.array_equal(painted[hint.known], hint.rgb_u8[hint.known]):
             raise BackendError(f"painter '{self.painter.name}' changed pixels that were already known")
         return painted
+
+
+class _Frames:
+    """Progress of one chunk as progress of the whole exploration."""
+
+    def __init__(self, progress: SupportsProgress, before: int, total: int) -> None:
+        self._progress, self._before, self._total = progress, before, total
+
+    def painted(self, frames: int, note: str) -> None:
+        self._progress.step("explore", self._before + frames, max(self._total, self._before + frames), note)
 
 
 def shows_something(view: RgbdView) -> int:
