@@ -24,10 +24,12 @@ from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, Pho
 from .cache import SpatialCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
 from .cracks import fill_cracks
+from .explore_planner import plan_world
 from .painter import Painter, PaintHint
-from .paths import Surrounding, plan_leg
+from .paths import Surrounding, explore_options, plan_leg
 from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
 from .proxy import build_proxy, clear_start, full_turn
+from .rooms import build_rooms_proxy
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
 from .warp import forward_warp, reference_K
 
@@ -111,8 +113,8 @@ class WorldPipeline:
     ) -> WorldViews:
         store = MemoryChunkStore() if store is None else store
         cache = SpatialCache()
-        scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
+        scene = self.prepare(photo, geometry, cache, legs[0], seed=seed, progress=progress, store=store)
         paths: list[np.ndarray] = []
         index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
@@ -126,6 +128,7 @@ class WorldPipeline:
                     T_world_begin=T_world_last,
                     is_first=index == 0,
                     load_file=lambda name: store.load_arrays(f"path-{name}", name),
+                    views=lambda: cache.views,
                 )
             planner: Planner | None = None
             plan: ChunkPlan | None = None
@@ -150,7 +153,13 @@ class WorldPipeline:
                         progress=_Frames(progress, done, done + planner.frames_from(k)),
                     )
                     plan = planner.plan(k + 1)
-                    facts = {"leg": number, "path": leg.path, **chunk.facts, "last": plan is None}
+                    facts = {
+                        "leg": number,
+                        "path": leg.path,
+                        **chunk.facts,
+                        **planner.facts(),
+                        "last": plan is None,
+                    }
                     chunk = dataclasses.replace(chunk, facts=facts)
                     store.save_chunk(index, key, chunk)
                 cache.may_release([view.view_id for view in chunk.views], store.load_view)
@@ -175,6 +184,7 @@ class WorldPipeline:
         photo: Photo,
         geometry: PhotoGeometry,
         cache: SpatialCache,
+        first: Leg,
         *,
         seed: int,
         progress: SupportsProgress,
@@ -185,7 +195,12 @@ class WorldPipeline:
         ring = None if arrays is None else ring_from_arrays(arrays)
         ring = self.painter.prepare(photo, geometry, seed=seed, progress=progress, ring=ring)
         layout = clear_start(full_turn(clear_start(geometry.layout), ring))
-        scene = Scene(layout, build_proxy(layout), ring)
+        options = explore_options(first.path)
+        if options is None:
+            scene = Scene(layout, build_proxy(layout), ring)
+        else:
+            plan = plan_world(layout, geometry, options, seed=seed)
+            scene = Scene(layout, build_rooms_proxy(plan), ring, plan)
         cache.add(self.seed_view(photo, geometry, scene))
         if arrays is None:
             self.paint_planes(geometry, scene, cache, seed=seed)
