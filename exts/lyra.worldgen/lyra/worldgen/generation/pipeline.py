@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,6 +275,7 @@ class WorldPipeline:
         progress: _Frames,
     ) -> Chunk:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
+        began = time.monotonic()
         total = len(plan.Ts_world_cam)
         order = np.argsort(~plan.keys, kind="stable")
         frames: list[np.ndarray] = [np.zeros(0)] * total
@@ -281,14 +283,14 @@ class WorldPipeline:
         fresh = 0
         for done, t in enumerate(order):
             progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
-            view = self.paint_view(
+            view, painted_px = self.paint_view(
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
-            new = int((view.source == SOURCE_PAINTED).sum())
-            if plan.keys[t] or new >= shows_something(view):
+            # What ring and planes show is remembered there; only what the painter made now would be lost.
+            if plan.keys[t] or painted_px >= worth_keeping(view):
                 cache.add(view)
                 added.append(view)
-                fresh += new
+            fresh += painted_px
             frames[t] = view.rgb_u8
         progress.painted(total, f"chunk {index + 1}")
         return Chunk(
@@ -296,6 +298,7 @@ class WorldPipeline:
             Ts_world_path=plan.Ts_world_path,
             facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh},
             film_mp4=_encoded(frames, plan.cameras[0]) if plan.filmed else b"",
+            seconds=time.monotonic() - began,
         )
 
     def paint_view(
@@ -307,8 +310,11 @@ class WorldPipeline:
         *,
         seed: int,
         plan: ChunkPlan,
-    ) -> RgbdView:
-        """One new view: depth from the proxy, colour from memory, ring and planes, the rest from the painter."""
+    ) -> tuple[RgbdView, int]:
+        """One new view, and how many of its pixels the painter made.
+
+        Depth comes from the proxy, colour from memory, ring and planes, the rest from the painter.
+        """
         glimpse = self.recall_view(scene, cache, camera, T_world_cam)
         around = glimpse.surroundings
         painted = self._checked_paint(
@@ -324,7 +330,7 @@ class WorldPipeline:
             seed=seed,
         )[0]
         source = np.where(glimpse.remembered, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
-        return RgbdView(
+        view = RgbdView(
             view_id=cache.next_id,
             camera=camera,
             T_world_cam=T_world_cam,
@@ -334,6 +340,7 @@ class WorldPipeline:
             source=source.astype(np.uint8),
             labels=around.labels,
         )
+        return view, int((around.hit & ~glimpse.known).sum())
 
     def recall_view(
         self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray
@@ -395,8 +402,8 @@ class _Frames:
         self._progress.step("explore", self._before + frames, max(self._total, self._before + frames), note)
 
 
-def shows_something(view: RgbdView) -> int:
-    """Fewest new pixels for which a frame between key frames is worth remembering."""
+def worth_keeping(view: RgbdView) -> int:
+    """Fewest newly painted pixels for which a frame between key frames is worth remembering."""
     return max(16, view.source.size // 20_000)
 
 
