@@ -22,6 +22,7 @@ FLAGS = (
     ("--prompt", "generation.prompt", str, "TEXT"),
     ("--painter", "generation.painter", str, "NAME"),
     ("--geometry", "geometry.backend", str, "NAME"),
+    ("--depth-model", "models.depth", str, "FOLDER|ID"),
     ("--seed", "seed", int, "N"),
     ("--camera-height", "geometry.camera_height_m", float, "METRES"),
 )
