@@ -27,7 +27,7 @@ MAX_RESIDUAL = 0.15
 """Largest spread of log depth among the inliers of a fit that is believed."""
 MIN_SPREAD = 0.08
 """Least spread of the known log depths (10th to 90th percentile) that tells a shift from a factor."""
-FLOOR_WEIGHT = 1.0
+FLOOR_WEIGHT = 4.0
 """Weight of a floor pixel that is looked down on steeply, against a remembered pixel of weight 1."""
 
 _INLIER = 0.08

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -68,8 +70,9 @@ class TransformersDepth:
             where = weights.name if weights.path is None else str(weights.path)
             options = {"local_files_only": weights.local_files_only, "trust_remote_code": False}
             try:
-                processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
-                model = transformers.AutoModelForDepthEstimation.from_pretrained(where, dtype=dtype, **options)
+                with _without_bars(transformers):
+                    processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
+                    model = transformers.AutoModelForDepthEstimation.from_pretrained(where, dtype=dtype, **options)
                 model = model.to(device).eval()
             except ImportError as error:
                 reason = " ".join(str(error).split())[:300]
@@ -80,6 +83,18 @@ class TransformersDepth:
                 raise weights.load_error(error) from error
             self._loaded = processor, model
         return self._loaded
+
+
+@contextmanager
+def _without_bars(transformers: Any) -> Iterator[None]:
+    """The library's own progress bars would write over ours."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def depth_space(config: Any, output: Any) -> str:
@@ -126,15 +141,16 @@ def _unpadded(processor: Any, output: Any, rgb_u8: np.ndarray) -> np.ndarray:
     if not getattr(processor, "do_pad", False):
         return raw[0].float().cpu().numpy()
     height, width = rgb_u8.shape[:2]
-    post_process = processor.post_process_depth_estimation
-    if "source_sizes" in inspect.signature(post_process).parameters:
-        # Padded before it was reduced: only the processor knows by how much.
-        done = post_process(output, source_sizes=[(height, width)])
-        return done[0]["predicted_depth"].float().cpu().numpy()
+    values = raw[0].float().cpu().numpy()
+    if "source_sizes" in inspect.signature(processor.post_process_depth_estimation).parameters:
+        # ZoeDepth's border, added before the picture is reduced: 3 sqrt(side / 2) pixels of the picture on each side.
+        # Its processor takes it off again with torchvision only.
+        across, down = int(3.0 * math.sqrt(width / 2.0)), int(3.0 * math.sqrt(height / 2.0))
+        full = resized(values, (height + 2 * down, width + 2 * across))
+        return full[down : down + height, across : across + width]
     # Padded after it was reduced, evenly on both sides: the size without padding says how much belongs to the picture.
     full = processor(images=rgb_u8, return_tensors="np")["pixel_values"].shape[-2:]
     bare = processor(images=rgb_u8, return_tensors="np", do_pad=False)["pixel_values"].shape[-2:]
-    values = raw[0].float().cpu().numpy()
     low = [((f - b) // 2) * n / f for f, b, n in zip(full, bare, values.shape, strict=True)]
     size = [b * n / f for f, b, n in zip(full, bare, values.shape, strict=True)]
     rows, cols = (slice(round(a), max(round(a + s), round(a) + 1)) for a, s in zip(low, size, strict=True))
