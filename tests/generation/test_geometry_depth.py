@@ -23,11 +23,14 @@ class FakeOracle:
 
     name, model, weights_licence = "transformers", "fake-oracle", "none"
 
-    def __init__(self, room: AnalyticRoom, space: str, *, factor: float = 0.37, shift: float = 0.0) -> None:
-        self.room, self.space, self.factor, self.shift = room, space, factor, shift
+    def __init__(
+        self, room: AnalyticRoom, space: str, *, factor: float = 0.37, shift: float = 0.0, noise: float = 0.0
+    ) -> None:
+        self.room, self.space, self.factor, self.shift, self.noise = room, space, factor, shift, noise
 
     def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
         z = self.room.render().depth_z_m.astype(float)
+        z *= np.exp(self.noise * np.random.default_rng(3).standard_normal(z.shape))
         values = self.factor * (1.0 / z if self.space == SPACE_DISPARITY else z) + self.shift
         return make_result(self.model, values, space=self.space, K_px=self.room.camera.K_px)
 
@@ -83,6 +86,15 @@ def test_exact_depth_of_unknown_scale_and_shift_gives_the_room(space, factor, sh
     assert (g.labels == truth.labels).mean() > 0.97
     assert np.quantile(np.abs(np.log(g.depth_z_m / truth.depth_z_m)), 0.9) < 0.02
     assert g.confidence > 0.5
+
+
+@pytest.mark.parametrize(("space", "shift"), [(SPACE_METRIC, 0.0), (SPACE_DEPTH, -0.3), (SPACE_DISPARITY, 0.3)])
+def test_noise_of_two_percent_costs_little(space, shift):
+    """Every pixel 2 % off: still within 3 % and half a degree, less sure of it."""
+    room = analytic_room(width_px=320, height_px=240, pitch_deg=-12.0, roll_deg=3.0)
+    g = understood(room, FakeOracle(room, space, shift=shift, noise=0.02))
+    assert boundary_error(g, room) < 0.03 and gravity_error_deg(g, room) < 0.5
+    assert 0.2 < g.confidence < 0.65
 
 
 def test_furniture_stands_where_it_stands():
@@ -147,7 +159,7 @@ def test_nonsense_costs_confidence_and_not_the_world(what):
     assert "fake-nonsense" in g.notes[0] and g.notes[0].endswith("the embedded geometry is used instead")
 
 
-@pytest.mark.parametrize("name", sorted(odd_pictures()))
+@pytest.mark.parametrize("name", ["blank", "gradient", "tiny", "strip", "column"])
 def test_any_picture_gives_a_sound_geometry(name):
     """Odd pictures and odd sizes pass, whatever a model makes of them."""
     rgb = odd_pictures()[name]

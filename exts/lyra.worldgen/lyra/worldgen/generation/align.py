@@ -8,7 +8,7 @@ factor and shift in the space in which the model answers, is fitted to the logar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -114,11 +114,19 @@ def align_depth(
     pick = np.flatnonzero((result.valid & (trust > 0)).ravel())
     shifted = result.space in (SPACE_DEPTH, SPACE_DISPARITY)
     count = len(pick)
-    refused = {"depth_z_m": None, "valid": np.zeros(shape, bool), "space": result.space, "pixels": count}
+    refused = AlignedDepth(
+        depth_z_m=None,
+        valid=np.zeros(shape, bool),
+        space=result.space,
+        factor=1.0,
+        shift=0.0,
+        pixels=count,
+        inlier_share=0.0,
+        residual=np.inf,
+    )
     need = max(MIN_PIXELS, round(MIN_SHARE * result.valid.size))
     if count < need:
-        reason = f"{count} known pixels have new depth; at least {need} are needed"
-        return AlignedDepth(**refused, factor=1.0, shift=0.0, inlier_share=0.0, residual=np.inf, reason=reason)
+        return replace(refused, reason=f"{count} known pixels have new depth; at least {need} are needed")
     if count > _SAMPLES:
         pick = pick[np.linspace(0, count - 1, _SAMPLES).astype(int)]
     x = result.values.ravel()[pick].astype(float)
@@ -127,7 +135,7 @@ def align_depth(
         low, high = np.quantile(log_z, [0.1, 0.9])
         if high - low < MIN_SPREAD:
             reason = f"known depths differ by a factor of {np.exp(high - low):.3f} only; that tells no shift"
-            return AlignedDepth(**refused, factor=1.0, shift=0.0, inlier_share=0.0, residual=np.inf, reason=reason)
+            return replace(refused, reason=reason)
         sign = -1.0 if result.space == SPACE_DISPARITY else 1.0
         factor, shift = _factor_and_shift(x, log_z, w, sign, np.random.default_rng(seed))
     else:
@@ -143,11 +151,11 @@ def align_depth(
         reason = f"only {100 * share:.0f} % of the known pixels agree on one fit"
     elif residual > MAX_RESIDUAL:
         reason = f"the fit leaves a relative error of {100 * residual:.0f} %"
-    fit = {"factor": factor, "shift": shift, "inlier_share": share, "residual": residual}
+    fitted = replace(refused, factor=factor, shift=shift, inlier_share=share, residual=residual, reason=reason)
     if reason:
-        return AlignedDepth(**refused, **fit, reason=reason)
+        return fitted
     depth, valid = to_metres(result, factor, shift)
-    return AlignedDepth(depth_z_m=depth, valid=valid, space=result.space, pixels=count, **fit)
+    return replace(fitted, depth_z_m=depth, valid=valid)
 
 
 def to_metres(result: DepthResult, factor: float, shift: float) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,8 @@ _PRIOR_SIGMA_RAD = np.radians(1.5)
 _PLANE_SIGMA_RAD = np.radians(0.25)
 _FARTHEST_TILT_RAD = np.radians(20.0)
 _LEAN_SIGMA_RAD = np.radians(0.4)
+_WAVES = 0.35
+"""Share of the spread of wall normals that remains in their median: neighbouring windows err alike."""
 _FLOOR_SIGMA = 0.02
 
 
@@ -109,7 +111,10 @@ def fit_ground(
     scene = _scene(result, camera, floor, wall, up_cam, np.random.default_rng(seed))
     if isinstance(scene, str):
         return scene
-    shift = _best_shift(scene)
+    shift = _best_shift(scene, _LEAN_SIGMA_RAD)
+    if scene.space in (SPACE_DEPTH, SPACE_DISPARITY):
+        # Where the walls of the map are wavy, their median leans by chance: then lines say more about where up is.
+        shift = _best_shift(scene, float(np.hypot(_LEAN_SIGMA_RAD, _WAVES * _wall_spread(scene, shift))))
     found = _plane(scene, shift)
     if found is None:
         return "no plane fits the floor pixels"
@@ -192,7 +197,7 @@ def _scene(
     )
 
 
-def _best_shift(scene: _Scene) -> float:
+def _best_shift(scene: _Scene, lean_sigma_rad: float) -> float:
     """The shift under which floor, walls and the assumed up direction agree best; 0 for maps without one."""
     if scene.space not in (SPACE_DEPTH, SPACE_DISPARITY):
         return 0.0
@@ -201,20 +206,18 @@ def _best_shift(scene: _Scene) -> float:
     spread = max(float(most - quarter), 1e-9)
     # The least value after the shift, in units of the spread of the values.
     levels = np.geomspace(0.01, 20.0, _SHIFTS)
-    costs = [_shift_cost(scene, level * spread - float(low)) for level in levels]
+    costs = [_shift_cost(scene, level * spread - float(low), lean_sigma_rad) for level in levels]
     k = int(np.argmin(costs))
     a, b = np.log(levels[max(k - 1, 0)]), np.log(levels[min(k + 1, _SHIFTS - 1)])
     ratio = 0.5 * (np.sqrt(5.0) - 1.0)
     for _ in range(16):
         c, d = b - ratio * (b - a), a + ratio * (b - a)
-        if _shift_cost(scene, np.exp(c) * spread - float(low)) < _shift_cost(scene, np.exp(d) * spread - float(low)):
-            b = d
-        else:
-            a = c
+        left, right = (_shift_cost(scene, np.exp(e) * spread - float(low), lean_sigma_rad) for e in (c, d))
+        a, b = (a, d) if left < right else (c, b)
     return float(np.exp(0.5 * (a + b)) * spread - low)
 
 
-def _shift_cost(scene: _Scene, shift: float) -> float:
+def _shift_cost(scene: _Scene, shift: float, lean_sigma_rad: float) -> float:
     """How badly floor, walls and the assumed up direction fit together under a shift."""
     found = _plane(scene, shift)
     if found is None:
@@ -233,8 +236,17 @@ def _shift_cost(scene: _Scene, shift: float) -> float:
     if len(normals) >= 20:
         # A wrong shift leans all walls the same way; noise leans each window its own way, and the median ignores it.
         lean = float(np.median(np.arcsin(np.clip(normals @ up, -1.0, 1.0))))
-        cost += min(0.5 * (lean / _LEAN_SIGMA_RAD) ** 2, 50.0)
+        cost += min(0.5 * (lean / lean_sigma_rad) ** 2, 50.0)
     return cost
+
+
+def _wall_spread(scene: _Scene, shift: float) -> float:
+    """How differently the windows on walls lean [rad], as one standard deviation."""
+    found, normals = _plane(scene, shift), _wall_normals(scene, shift)
+    if found is None or len(normals) < 20:
+        return 0.0
+    lean = np.arcsin(np.clip(normals @ (-found[0] / np.linalg.norm(found[0])), -1.0, 1.0))
+    return float(1.48 * np.median(np.abs(lean - np.median(lean))))
 
 
 def _plane(scene: _Scene, shift: float) -> tuple[np.ndarray, np.ndarray] | None:
