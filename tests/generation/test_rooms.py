@@ -265,6 +265,7 @@ def test_enough_rooms_for_the_area():
         ({"ceiling_m": None}, "no ceiling"),
         ({"boundary_label": np.full(BINS, Label.BACKDROP, np.uint8)}, "scenery"),
         ({"ceiling_m": 1.6}, "lintel"),
+        ({"boundary_m": np.full(BINS, 0.3)}, "no clearance"),
     ],
 )
 def test_no_room_behind_scenery(changes, words):

@@ -140,15 +140,17 @@ def resolve_backends(config: WorldConfig) -> WorldConfig:
     """Replace `auto` by the best back-ends that this machine can run, and say which and why.
 
     Raises:
-        ConfigError: a back-end that does not exist.
+        ConfigError: a back-end that does not exist, or one whose settings cannot be used.
+        InputError: weights in a folder that does not exist.
     """
-    from ..generation.geometry import GEOMETRIES
+    from ..generation.geometry import GEOMETRIES, make_geometry
     from ..generation.painter import PAINTERS
 
     geometry, generation = config.geometry, config.generation
     if geometry.backend == "auto":
         geometry = replace(geometry, backend="embedded")
     _expect_known(GEOMETRIES, geometry.backend)
+    make_geometry(replace(config, geometry=geometry))  # refuses settings that cannot work before anything is written
     if generation.painter == "auto":
         name, why = choose_painter(config.models)
         unused = bool(config.models.painter) and name == "patch"
@@ -190,19 +192,20 @@ def _read_photo(path: Path, config: WorldConfig) -> Photo:
 
 def _understand(context: StageContext) -> None:
     from ..core.store import save_geometry
-    from ..generation.geometry import GEOMETRIES, estimate_geometry
+    from ..generation.geometry import make_geometry
 
     notes, config = context.notes, context.config.geometry
-    geometry = estimate_geometry(context.photo, config, progress=context.progress)
+    backend = make_geometry(context.config)
+    geometry = backend.estimate(context.photo, config, progress=context.progress)
     (notes.folder / "memory").mkdir()
     save_geometry(notes.folder / "memory" / "geometry.npz", geometry)
     suffix = Path(context.photo.name).suffix.lower()
     known = suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 8
     (notes.folder / f"photo{suffix if known else '.img'}").write_bytes(context.photo_bytes)
-    notes.backend = notes.model = geometry.backend
-    # What ships with the package is under the package's own licence.
-    notes.weights_licence = getattr(GEOMETRIES.load(config.backend), "weights_licence", "Apache-2.0")
-    notes.versions = _versions("numpy", "opencv-python-headless")
+    # A model that was asked took part, even if its answer was put aside.
+    notes.backend, notes.model, notes.weights_licence = geometry.backend, backend.model, backend.weights_licence
+    models = () if backend.name == "embedded" else ("torch", "transformers", "moge", "depth_anything_3")
+    notes.versions = _versions("numpy", "opencv-python-headless", *models)
     notes.facts = {
         "mode": geometry.mode,
         "confidence": round(geometry.confidence, 4),

@@ -30,6 +30,7 @@ FLAGS = (
     ("--painter-model", "models.painter", str, "DIR|ID"),
     ("--download", "models.download", bool, ""),
     ("--geometry", "geometry.backend", str, "NAME"),
+    ("--depth-model", "models.depth", str, "FOLDER|ID"),
     ("--seed", "seed", int, "N"),
     ("--camera-height", "geometry.camera_height_m", float, "METRES"),
 )

@@ -96,7 +96,49 @@ class PhotoGeometry:
     """One standard deviation of metres per unit, relative."""
     backend: str
     notes: tuple[str, ...] = ()
-    """Exceptions that were survived, one line each."""
+    """Exceptions that were survived and what a depth model's answer was worth, one line each."""
+
+
+SPACE_METRIC, SPACE_SCALE, SPACE_DEPTH, SPACE_DISPARITY = "metric", "scale", "depth", "disparity"
+"""Values of `DepthResult.space`: metres, depth up to a factor, depth up to a factor and a shift, inverse depth up to a
+factor and a shift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthResult:
+    """What a depth model says about one picture, at that picture's size. One of the two maps is set."""
+
+    valid: np.ndarray
+    """[H, W] bool: the value is finite, positive and, where the model knows the sky, not sky."""
+    space: str
+    """`SPACE_*`: how the map relates to metres along the optical axis."""
+    depth_z_m: np.ndarray | None = None
+    """[H, W] float32 of a metric model."""
+    rel_depth: np.ndarray | None = None
+    """[H, W] float32 of any other model, in its own space."""
+    K_px: np.ndarray | None = None
+    """[3, 3] intrinsics that the model worked with, None where it neither knows nor needs them."""
+
+    def __post_init__(self) -> None:
+        if self.space not in (SPACE_METRIC, SPACE_SCALE, SPACE_DEPTH, SPACE_DISPARITY):
+            raise InputError(f"space is '{self.space}'; expected metric, scale, depth or disparity")
+        if (self.depth_z_m is None) == self.metric or (self.rel_depth is None) != self.metric:
+            raise InputError(f"a depth result in the space '{self.space}' needs depth_z_m if metric, else rel_depth")
+        expect_shape("valid", self.valid, (None, None))
+        expect_shape("depth_z_m" if self.metric else "rel_depth", self.values, self.valid.shape)
+        if self.K_px is not None:
+            expect_shape("K_px", self.K_px, (3, 3))
+
+    @property
+    def metric(self) -> bool:
+        return self.space == SPACE_METRIC
+
+    @property
+    def values(self) -> np.ndarray:
+        """[H, W] the map in the model's own space, metres if metric."""
+        values = self.depth_z_m if self.metric else self.rel_depth
+        assert values is not None, "checked when it was made"
+        return values
 
 
 SOURCE_NONE, SOURCE_PHOTO, SOURCE_PAINTED, SOURCE_WARPED = 0, 1, 2, 3

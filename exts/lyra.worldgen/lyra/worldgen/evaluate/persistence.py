@@ -211,9 +211,9 @@ def measure_walk(
     on_frame: Callable[[], None] = lambda: None,
 ) -> Walk:
     """One walk; what the painter makes beforehand is kept in `prepared` and made once for all walks."""
-    photo_alone, store = SpatialCache(), MemoryChunkStore()
+    leg, photo_alone, store = Leg(path=plan.path), SpatialCache(), MemoryChunkStore()
     pipeline = WorldPipeline(painter=painter, cfg=generation, remember=plan.remembers)
-    pipeline.prepare(photo, geometry, photo_alone, seed=seed, progress=SILENT, store=prepared)
+    pipeline.prepare(photo, geometry, photo_alone, leg, seed=seed, progress=SILENT, store=prepared)
     store.save_arrays(PREPARED, PREPARED, prepared.load_arrays(PREPARED, PREPARED) or {})
     watcher = _Watcher(photo_alone)
 
@@ -222,7 +222,7 @@ def measure_walk(
         on_frame()
 
     pipeline.on_frame = see
-    pipeline(photo, geometry, seed=seed, store=store, journey=(Leg(path=plan.path),))
+    pipeline(photo, geometry, seed=seed, store=store, journey=(leg,))
     return watcher.walk(plan, photo, geometry)
 
 

@@ -1,6 +1,7 @@
 """What the space in a photo is: camera, gravity, metric scale, labels, depth and a 2.5D layout.
 
-Backends register by name. The embedded one needs no download: lines give the camera, a small network and a colour
+Backends register by name; those with a depth model are in `geometry_depth`. The embedded one needs no download: lines
+give the camera, a small network and a colour
 model give labels, and plain geometry gives the depth — floor pixels lie on the floor plane, everything else stands on
 it. It never fails on a decoded photo: every stage that breaks costs a rung of the chain manhattan, horizon, prior,
 backdrop, and confidence.
@@ -17,7 +18,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.config import GeometryConfig
+from ..core.config import GeometryConfig, ModelsConfig, WorldConfig
 from ..core.errors import Cancelled, DependencyError
 from ..core.frames import camera_pose
 from ..core.mesh import Label
@@ -31,7 +32,15 @@ from .layout_cast import cast_layout
 from .photo_layout import backdrop_layout, build_layout
 from .stixels import PolarView, Runs, column_runs, parse_columns, polar_view
 
-GEOMETRIES = Registry("geometry", {"embedded": "lyra.worldgen.generation.geometry:EmbeddedGeometry"})
+GEOMETRIES = Registry(
+    "geometry",
+    {
+        "embedded": "lyra.worldgen.generation.geometry:EmbeddedGeometry",
+        "transformers": "lyra.worldgen.generation.geometry_depth:DepthGeometry",
+        "moge": "lyra.worldgen.generation.geometry_depth:DepthGeometry",
+        "depth-anything-3": "lyra.worldgen.generation.geometry_depth:DepthGeometry",
+    },
+)
 
 MANHATTAN, HORIZON, PRIOR, BACKDROP = "manhattan", "horizon", "prior", "backdrop"
 BACKDROP_RADIUS_M = 8.0
@@ -43,9 +52,9 @@ _MIN_EXPLAINED = 0.3
 _MIN_EVIDENCE = 9.0
 """Least number of explained segments (as segments times explained share) on which the camera may rest."""
 _MIN_FLOOR_SHARE = 0.02
-_EXIF_SIGMA_LOG_F = 0.03
+EXIF_SIGMA_LOG_F = 0.03
 _STITCHED_ASPECT = 2.4
-_HEIGHT_SIGMA = 0.12
+HEIGHT_SIGMA = 0.12
 """Relative doubt about the height at which people hold a camera, when only the default is known."""
 
 _log = logging.getLogger(__name__)
@@ -56,23 +65,56 @@ class Geometry(Protocol):
     """A backend that understands photos."""
 
     name: str
+    model: str
+    """Weights that take part, for the provenance."""
+
+    @property
+    def weights_licence(self) -> str:
+        """Their licence: SPDX id or short text."""
+        ...
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> Geometry:
+        """The backend as the configuration wants it; cheap, raises when its settings cannot be used."""
+        ...
 
     def estimate(self, photo: Photo, cfg: GeometryConfig, *, progress: SupportsProgress) -> PhotoGeometry: ...
 
 
-def estimate_geometry(photo: Photo, cfg: GeometryConfig, *, progress: SupportsProgress = SILENT) -> PhotoGeometry:
-    """Understand a photo with the backend that `cfg` names; `auto` is the embedded one.
+def make_geometry(config: WorldConfig) -> Geometry:
+    """The backend that `geometry.backend` names; `auto` is the embedded one.
 
     Raises:
-        ConfigError: unknown backend.
-        DependencyError: a package that the backend needs is not installed.
+        ConfigError: unknown backend, or one that needs `models.depth` without it.
+        InputError: `models.depth` is a path that does not exist.
     """
-    backend: Geometry = GEOMETRIES.load("embedded" if cfg.backend == "auto" else cfg.backend)()
+    name = config.geometry.backend
+    return GEOMETRIES.load("embedded" if name == "auto" else name).from_config(config)
+
+
+def estimate_geometry(
+    photo: Photo, cfg: GeometryConfig, *, models: ModelsConfig | None = None, progress: SupportsProgress = SILENT
+) -> PhotoGeometry:
+    """Understand a photo with the backend that `cfg` names; `auto` is the embedded one.
+
+    Args:
+        photo: upright picture.
+        cfg: backend, camera height and reach.
+        models: where the weights of a depth model lie; the embedded backend needs none.
+        progress: one step per part.
+
+    Raises:
+        ConfigError: unknown backend, or a depth model without weights.
+        InputError: the weights are a path that does not exist.
+        DependencyError: a package that the backend needs is not installed.
+        BackendError: a depth model does not load, runs out of memory or returns no finite number.
+    """
+    backend = make_geometry(WorldConfig(geometry=cfg, models=models or ModelsConfig()))
     return backend.estimate(photo, cfg, progress=progress)
 
 
 @dataclass
-class _Notes:
+class Notes:
     """Runs stages that may break and remembers how they did."""
 
     lines: list[str]
@@ -93,24 +135,27 @@ class EmbeddedGeometry:
     """Lines, labels and planes; no download, about a second of one core."""
 
     name = "embedded"
+    model = "embedded"
+    weights_licence = "Apache-2.0"
+    """What ships with the package is under the package's own licence."""
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> EmbeddedGeometry:
+        """Needs nothing."""
+        return cls()
 
     def estimate(self, photo: Photo, cfg: GeometryConfig, *, progress: SupportsProgress = SILENT) -> PhotoGeometry:
         """See `estimate_geometry`."""
-        notes = _Notes([])
+        notes = Notes([])
         rgb = np.ascontiguousarray(photo.rgb_u8)
         height, width = rgb.shape[:2]
-        prior = _prior_for(photo)
+        prior = prior_for(photo)
         progress.step("geometry", 0, 4, "lines")
-        estimate, mode = _calibrated(rgb, prior, notes)
+        estimate, mode = calibrated(rgb, prior, notes)
         camera = PinholeCamera.from_hfov(width, height, estimate.hfov_rad(width, height))
 
         progress.step("geometry", 1, 4, "labels")
-        net = notes.attempt(
-            "label network",
-            lambda: load_packaged_net().label(rgb, log_f=estimate.log_f, up_cam=estimate.up_cam),
-        )
-        floor = notes.attempt("floor colours", lambda: grabcut_floor(rgb, camera, estimate))
-        cues = notes.attempt("labels", lambda: join_cues(rgb, camera, estimate, net, floor))
+        cues = label_cues(rgb, camera, estimate, notes)
 
         progress.step("geometry", 2, 4, "layout")
         T_world_cam = camera_pose(
@@ -160,20 +205,20 @@ class EmbeddedGeometry:
         )
 
 
-def _prior_for(photo: Photo) -> CameraPrior:
+def prior_for(photo: Photo) -> CameraPrior:
     height, width = photo.rgb_u8.shape[:2]
     prior = CameraPrior()
     if photo.hfov_rad is not None:
         focal = 0.5 * width / math.tan(0.5 * photo.hfov_rad)
         fov = 2.0 * math.atan(0.5 * max(width, height) / focal)
-        return replace(prior, long_fov_rad=fov, sigma_log_f=_EXIF_SIGMA_LOG_F)
+        return replace(prior, long_fov_rad=fov, sigma_log_f=EXIF_SIGMA_LOG_F)
     if max(width, height) > _STITCHED_ASPECT * min(width, height):
         # Long thin pictures are crops or stitches: no habit of photographers says how wide they look.
         return replace(prior, long_fov_rad=math.radians(90.0), sigma_log_f=0.35)
     return prior
 
 
-def _calibrated(rgb_u8: np.ndarray, prior: CameraPrior, notes: _Notes) -> tuple[CameraEstimate, str]:
+def calibrated(rgb_u8: np.ndarray, prior: CameraPrior, notes: Notes) -> tuple[CameraEstimate, str]:
     """The camera and the rung that gave it."""
     height, width = rgb_u8.shape[:2]
     estimate = notes.attempt("calibration", lambda: calibrate(detect_segments(rgb_u8), prior))
@@ -191,6 +236,16 @@ def _calibrated(rgb_u8: np.ndarray, prior: CameraPrior, notes: _Notes) -> tuple[
     return replace(estimate, pitch_rad=pitch, roll_rad=0.5 * estimate.roll_rad, log_f=log_f), PRIOR
 
 
+def label_cues(rgb_u8: np.ndarray, camera: PinholeCamera, estimate: CameraEstimate, notes: Notes) -> LabelCues | None:
+    """Label probabilities of a photo; None when nothing can be said."""
+    net = notes.attempt(
+        "label network",
+        lambda: load_packaged_net().label(rgb_u8, log_f=estimate.log_f, up_cam=estimate.up_cam),
+    )
+    floor = notes.attempt("floor colours", lambda: grabcut_floor(rgb_u8, camera, estimate))
+    return notes.attempt("labels", lambda: join_cues(rgb_u8, camera, estimate, net, floor))
+
+
 def _runs(cues: LabelCues, camera: PinholeCamera, view: PolarView) -> Runs:
     return column_runs(parse_columns(view.sample(cues.probability, camera), view), view)
 
@@ -204,7 +259,7 @@ def _confidence(
 ) -> float:
     """0..1: how far lines, both floor cues and the network's own depth agree."""
     lines = float(np.clip(estimate.explained / 0.5, 0.2, 1.0))
-    if prior.sigma_log_f > 2.0 * _EXIF_SIGMA_LOG_F:
+    if prior.sigma_log_f > 2.0 * EXIF_SIGMA_LOG_F:
         lines *= max(0.2, math.exp(-0.5 * (estimate.sigma_log_f / 0.2) ** 2))
     if cues is None:
         return 0.0
@@ -233,5 +288,5 @@ def _scale_sigma(estimate: CameraEstimate, layout: PolarLayout, mode: str) -> fl
     depression = math.atan2(layout.camera_height_m, typical)
     per_pitch = 1.0 / max(math.sin(depression) * math.cos(depression), 0.1)
     pitch_sigma = math.hypot(estimate.sigma_pitch_rad, math.radians(0.5))
-    sigma = math.hypot(_HEIGHT_SIGMA, 0.5 * per_pitch * pitch_sigma, 0.5 * estimate.sigma_log_f)
-    return float(np.clip(sigma, _HEIGHT_SIGMA, 0.6))
+    sigma = math.hypot(HEIGHT_SIGMA, 0.5 * per_pitch * pitch_sigma, 0.5 * estimate.sigma_log_f)
+    return float(np.clip(sigma, HEIGHT_SIGMA, 0.6))

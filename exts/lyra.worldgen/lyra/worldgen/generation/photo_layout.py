@@ -50,7 +50,7 @@ def build_layout(
     capped = boundary >= 0.99 * max_extent_m
     boundary = np.clip(boundary, MIN_BOUNDARY_M, max_extent_m)
     ceiling = None if outdoors else _ceiling_height(runs, boundary, capped, h)
-    top = _boundary_tops(runs, boundary, h) if outdoors else np.full(len(azimuth), np.inf)
+    top = boundary_tops(runs, boundary, h) if outdoors else np.full(len(azimuth), np.inf)
     objects = build_objects(
         stixels, boundary, step_rad=step, height_m=h, top_limit_m=30.0 if ceiling is None else ceiling - 0.02
     )
@@ -72,7 +72,7 @@ def backdrop_layout(view: PolarView, runs: Runs | None, *, camera_height_m: floa
     """A flat disc with the photo standing around it: always walkable, claims nothing."""
     n = len(view.azimuth_rad)
     boundary = np.full(n, radius_m)
-    top = np.full(n, np.inf) if runs is None else _boundary_tops(runs, boundary, camera_height_m)
+    top = np.full(n, np.inf) if runs is None else boundary_tops(runs, boundary, camera_height_m)
     return PolarLayout(
         azimuth_rad=view.azimuth_rad,
         boundary_m=boundary,
@@ -205,7 +205,7 @@ def _ceiling_height(runs: Runs, boundary: np.ndarray, capped: np.ndarray, h: flo
     return float(trial[cost.argmin()])
 
 
-def _boundary_tops(runs: Runs, boundary: np.ndarray, h: float) -> np.ndarray:
+def boundary_tops(runs: Runs, boundary: np.ndarray, h: float) -> np.ndarray:
     """[A] height of the skyline on the boundary; inf where the picture ends before the surface does."""
     above = runs.next_label()
     top = np.full(len(boundary), np.nan)

@@ -144,7 +144,7 @@ def plan_rooms(
     notes = []
     if wanted > MAX_ROOMS:
         notes.append(f"{wanted} rooms would be needed; a world has at most {MAX_ROOMS}")
-    obstacle = _why_alone(layout, widest) if wanted > 1 else None
+    obstacle = _why_alone(layout, widest, area) if wanted > 1 else None
     if obstacle is not None or wanted <= 1:
         notes = [obstacle] if obstacle is not None else []
         return RoomPlan(rooms=(home.finished(),), doors=(), free_area_m2=area, notes=tuple(notes))
@@ -171,7 +171,7 @@ def plan_rooms(
     )
 
 
-def _why_alone(layout: PolarLayout, widest_m: float) -> str | None:
+def _why_alone(layout: PolarLayout, widest_m: float, area_m2: float) -> str | None:
     """Why the photo's room gets no neighbours, or None."""
     if layout.ceiling_m is None:
         return "one room: there is no ceiling, so there is no wall to cut a door into"
@@ -179,6 +179,8 @@ def _why_alone(layout: PolarLayout, widest_m: float) -> str | None:
         return "one room: most of the boundary is scenery and not wall"
     if layout.ceiling_m - LINTEL_M < layout.camera_height_m + 0.5 * widest_m:
         return f"one room: a camera at {layout.camera_height_m:.2f} m does not pass under a door's lintel"
+    if not area_m2:
+        return f"one room: there is no clearance of {CLEARANCE_M} m around its origin"
     return None
 
 

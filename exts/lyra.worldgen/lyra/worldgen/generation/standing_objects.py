@@ -96,7 +96,7 @@ def build_objects(
             near = np.where(part.contact_seen, part.near_m, np.minimum(part.near_m, np.median(known)))
         else:
             near = part.near_m
-        near = np.maximum(_median(near, 7), KEEP_CLEAR_M)
+        near = np.maximum(running_median(near, 7), KEEP_CLEAR_M)
         wall = boundary_m[column]
         width = len(column) * step_rad * float(np.median(near))
         rise = np.tan(np.clip(part.top_rad, -1.5, 1.3))
@@ -107,7 +107,7 @@ def build_objects(
         thickness = THICKNESS_PER_HEIGHT * tallest / (1.0 - THICKNESS_PER_HEIGHT * lower)
         thickness = float(np.median(np.minimum(np.maximum(thickness, MIN_THICKNESS_M), part.shadow_m)))
         top = height_m + near * rise + np.minimum(thickness * rise, 0.0)
-        top = _median(top, 9)
+        top = running_median(top, 9)
         if np.percentile(top, 85) < 1.2 * max(np.percentile(top, 15), 0.05):
             top = np.full_like(top, np.median(top))  # a flat top is a flat top
         top = np.clip(top, 0.0, top_limit_m)
@@ -125,7 +125,7 @@ def build_objects(
     )
 
 
-def _median(values: np.ndarray, size: int) -> np.ndarray:
+def running_median(values: np.ndarray, size: int) -> np.ndarray:
     """Running median with edges repeated."""
     size = min(size, 2 * ((len(values) - 1) // 2) + 1)
     if size < 3:

@@ -1,0 +1,98 @@
+"""MoGe and MoGe-2: depth with the camera it belongs to. Written against the package's documented interface and not run
+against the real package.
+
+`MoGeModel.infer` returns depth along the optical axis, intrinsics in units of the picture's width and height, and a
+mask of what is no sky. Depth is metric when the model has a scale head (MoGe-2), else up to a factor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.camera import PinholeCamera
+from ..core.config import ModelsConfig, WorldConfig
+from ..core.errors import DependencyError
+from ..core.optional import require
+from ..core.views import SPACE_METRIC, SPACE_SCALE, DepthResult
+from .depth import depth_weights, device_and_dtype, make_result, resized, running
+from .foreign_weights import WeightsSource
+
+CHECKPOINT = "model.pt"
+INSTALL = "pip install git+https://github.com/microsoft/MoGe.git"
+
+
+class MogeDepth:
+    """MoGe from a checkpoint file, a folder with `model.pt`, or a hub id."""
+
+    name = "moge"
+
+    def __init__(self, weights: WeightsSource, models: ModelsConfig) -> None:
+        self._weights, self._models = weights, models
+        self._loaded: Any = None
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> MogeDepth:
+        """See `DepthEstimator`."""
+        return cls(depth_weights(config), config.models)
+
+    @property
+    def model(self) -> str:
+        return self._weights.model
+
+    @property
+    def weights_licence(self) -> str:
+        return self._weights.licence()
+
+    def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
+        """See `DepthEstimator`."""
+        model = self._load()
+        torch = require("torch", extra="models")
+        height, width = rgb_u8.shape[:2]
+        device, _ = device_and_dtype(self._models)
+        fov_deg = None if camera is None else float(np.degrees(camera.hfov_rad))
+        with running(self.model):
+            picture = torch.tensor(rgb_u8 / 255.0, dtype=torch.float32, device=device).permute(2, 0, 1)
+            # Half precision is for GPUs; the sky is left in, because the mask says where it is.
+            with torch.inference_mode():
+                found = model.infer(picture, fov_x=fov_deg, apply_mask=False, use_fp16=device == "cuda")
+            depth = found["depth"].float().cpu().numpy()
+            K_px = found["intrinsics"].float().cpu().numpy().astype(float) * np.array([[width], [height], [1.0]])
+            mask = found["mask"].cpu().numpy().astype(bool) if found.get("mask") is not None else None
+        space = SPACE_METRIC if hasattr(model, "scale_head") else SPACE_SCALE
+        return make_result(self.model, resized(depth, (height, width)), space=space, valid=mask, K_px=K_px)
+
+    def _load(self) -> Any:
+        if self._loaded is None:
+            weights = self._weights
+            try:
+                from importlib import import_module
+
+                modules = [import_module("moge.model.v2"), import_module("moge.model.v1")]
+            except ImportError as error:
+                raise DependencyError(
+                    f"moge is needed here but cannot be imported ({error}); install it with: {INSTALL}"
+                ) from error
+            weights.expect_here(CHECKPOINT)
+            where = weights.name if weights.path is None else str(weights.path)
+            if weights.path is not None and weights.path.is_dir():
+                where = str(weights.path / CHECKPOINT)
+            options = {} if weights.path is not None else {"local_files_only": weights.local_files_only}
+            device, _ = device_and_dtype(self._models)
+            try:
+                self._loaded = _first_that_fits(modules, where, options).to(device).eval()
+            except Exception as error:
+                raise weights.load_error(error) from error
+        return self._loaded
+
+
+def _first_that_fits(modules: list[Any], where: str, options: dict[str, Any]) -> Any:
+    """The model of the newest version whose layout the checkpoint has."""
+    problems = []
+    for module in modules:
+        try:
+            return module.MoGeModel.from_pretrained(where, **options)
+        except (TypeError, KeyError, RuntimeError) as error:  # settings or tensors of another version
+            problems.append(error)
+    raise problems[0]
