@@ -84,6 +84,8 @@ class Revisit:
     """The same on the surfaces [m]."""
     depth_error_m: float
     """Mean difference of depth."""
+    depth_error_relative: float
+    """The same, each relative to its depth."""
     depth_px: int
     """Pixels with depth on the first visit."""
     depth_changed_px: int
@@ -148,20 +150,11 @@ class WalkPlan:
 
 def walk_plans(cfg: PersistenceConfig) -> tuple[WalkPlan, ...]:
     """Every walk that is compared, quick ones first."""
-    out = f"out-and-back:distance={cfg.distance_m:g}"
-    loops = {True: cfg.loops, False: LOOPS_WITHOUT}
-    return tuple(
-        plan
-        for remembers in (True, False)
-        for plan in (
-            WalkPlan(path=out, remembers=remembers, frames=2 * CHUNK_FRAMES),
-            WalkPlan(
-                path=f"spin:turns={loops[remembers] + 1}",
-                remembers=remembers,
-                frames=(loops[remembers] + 1) * CHUNK_FRAMES,
-            ),
-        )
-    )
+    plans = []
+    for remembers, loops in ((True, cfg.loops), (False, LOOPS_WITHOUT)):
+        for path, chunks in ((f"out-and-back:distance={cfg.distance_m:g}", 2), (f"spin:turns={loops + 1}", loops + 1)):
+            plans.append(WalkPlan(path=path, remembers=remembers, frames=chunks * CHUNK_FRAMES))
+    return tuple(plans)
 
 
 def measure_persistence(
@@ -326,6 +319,7 @@ def _compared(first: int, before: RgbdView, again: int, after: RgbdView, painted
         flow_p95_px=float(np.percentile(flow[where], 95)),
         flow_median_m=float(np.median((flow * before.depth_z_m)[where])) / before.camera.fx_px,
         depth_error_m=float(gap_m.mean()),
+        depth_error_relative=float((gap_m / np.maximum(before.depth_z_m[where], 1e-3)).mean()),
         depth_px=int(before.valid.sum()),
         depth_changed_px=int(((before.depth_z_m != after.depth_z_m) | (before.valid != after.valid)).sum()),
     )

@@ -162,6 +162,7 @@ def _walk_figures(walk: Walk) -> dict[str, Any]:
         "flow_median_px": of(lambda r: r.flow_median_px),
         "flow_p95_px": of(lambda r: r.flow_p95_px),
         "flow_m_per_m": _rounded(_median(r.flow_median_m / r.between_m for r in walked)),
+        "depth_relative": of(lambda r: r.depth_error_relative),
         "depth_m_per_m": _rounded(_median(r.depth_error_m / r.between_m for r in walked)),
         "home_psnr_db": _rounded(walk.home_psnr_db),
     }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..certify import Line
+from ..generation.trajectory_files import CHUNK_FRAMES
 from .persistence import Persistence, PersistenceConfig, Walk
 from .persistence_judge import PATHS, REVISIT_DB, drift, first_round
 
@@ -73,7 +74,7 @@ def _curve(walk: Walk) -> tuple[np.ndarray, np.ndarray]:
     """Metres between the visits, or degrees of heading, and PSNR; in ascending order."""
     revisits = first_round(walk)
     if walk.path.startswith("spin"):
-        x = np.array([4.5 * r.first for r in revisits])  # 80 frames make a turn
+        x = np.array([360 / CHUNK_FRAMES * r.first for r in revisits])
     else:
         x = np.array([r.between_m for r in revisits])
     y = np.array([r.psnr_db for r in revisits])
@@ -132,9 +133,9 @@ def _method(cfg: PersistenceConfig) -> str:
     return (
         '<div class="card" style="padding:.9rem 1rem">'
         f"<p>A camera walks {cfg.distance_m:g} m ahead and backwards to where it began, and turns {cfg.loops + 1} "
-        f"times on the spot, 80 frames each way and each turn, long side {cfg.size_px} px, seed {cfg.seed}. Geometry "
-        "holds it back where there is no room; the table says how far it came. Every frame is compared with the first "
-        "one from the same pose, to the last bit, if the camera has moved in between.</p>"
+        f"times on the spot: {CHUNK_FRAMES} frames each way and each turn, {cfg.size_px} px wide or high, seed "
+        f"{cfg.seed}. Geometry holds it back where there is no room; the table says how far it came. Every frame is "
+        "compared with the first one from the same pose, to the last bit, if the camera has moved in between.</p>"
         "<p><b>Without memory</b> is the same program from the same seed that forgets every surface point as soon as a "
         "frame does not show it, and everything that was painted beforehand. What stays in the picture keeps its "
         "colour exactly, so what is lost is lost by forgetting alone. A video model without spatial memory also "
