@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from ..core.views import Photo
 from ..core.world import Manifest
 from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
+
+if TYPE_CHECKING:
+    from ..generation.depth_judge import DepthJudge
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +233,7 @@ def _explore(context: StageContext) -> None:
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
     painter = PAINTERS.load(config.generation.painter).from_config(config)
     foreign = hasattr(painter, "model")
+    judge = depth_judge(config)
     try:
         views = explore(
             context.photo,
@@ -239,6 +244,7 @@ def _explore(context: StageContext) -> None:
             progress=context.progress,
             store=context.chunks,
             journey=context.manifest.journey,
+            judge=judge,
         )
     finally:
         if foreign:
@@ -258,6 +264,16 @@ def _explore(context: StageContext) -> None:
         "path_m": round(_length_m(views.Ts_world_path), 3),
         "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
     }
+
+
+def depth_judge(config: WorldConfig) -> DepthJudge | None:
+    """Who looks at painted frames: the depth model that the photo was understood with, if there is one."""
+    from ..generation.depth import DEPTHS
+    from ..generation.depth_judge import DepthJudge
+
+    if config.geometry.backend not in DEPTHS.names():
+        return None
+    return DepthJudge(DEPTHS.load(config.geometry.backend).from_config(config))
 
 
 def _reconstruct(context: StageContext) -> None:

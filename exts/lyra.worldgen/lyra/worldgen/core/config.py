@@ -96,8 +96,11 @@ class GenerationConfig(_Section):
     """factor on the translations of a trajectory file"""
     view_long_side_px: int = 512
     """long side of painted views [px]"""
+    attempts: int = 3
+    """how often a frame that contradicts the known geometry is painted, where a depth model can tell"""
 
     def _check(self) -> None:
+        self._between("attempts", 1, 100)
         self._between("pose_scale", 1e-3, 1e3)
         if not 0 < len(self.path) < 4000 or len(self.captions) > 4000:
             raise ConfigError("generation.path or generation.captions is empty or no name; expected a preset or a file")

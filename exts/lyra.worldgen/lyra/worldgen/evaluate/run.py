@@ -72,6 +72,7 @@ def evaluate_persistence(
     settings: dict[str, Any] = {}
     timings_s: dict[str, float] = {}
     done = 0
+    report: Report | None = None
 
     def on_step(steps: int, note: str) -> None:
         nonlocal done
@@ -92,7 +93,10 @@ def evaluate_persistence(
             "photo_px": [geometry.camera.width_px, geometry.camera.height_px],
         }
         timings_s[name] = round(time.perf_counter() - began, 1)
-    return write_persistence(out, results, cfg, settings=settings, timings_s=timings_s)
+        # A run that is stopped leaves the report of what it has measured.
+        report = write_persistence(out, results, cfg, settings=settings, timings_s=timings_s)
+    assert report is not None, "there is at least one source"
+    return report
 
 
 def read_source(source: Path) -> tuple[Photo, PhotoGeometry, Painter, WorldConfig]:

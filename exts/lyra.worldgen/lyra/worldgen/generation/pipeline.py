@@ -26,6 +26,7 @@ from .cache import SpatialCache
 from .cache_fleeting import FleetingCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
 from .cracks import fill_cracks
+from .depth_judge import DepthJudge, Judgement
 from .explore_planner import plan_world
 from .painter import Painter, PaintHint
 from .paths import Surrounding, explore_options, plan_leg
@@ -53,6 +54,7 @@ def explore(
     progress: SupportsProgress = SILENT,
     store: ChunkStore | None = None,
     journey: Sequence[Leg] = (),
+    judge: DepthJudge | None = None,
 ) -> WorldViews:
     """Grow a persistent world from a photo whose geometry is known.
 
@@ -65,6 +67,7 @@ def explore(
         progress: one step per painted frame.
         store: finished chunks are kept there and found again.
         journey: legs to explore; the path of `cfg` when empty.
+        judge: frames that contradict the known geometry are painted again with another seed.
 
     Raises:
         BackendError: the painter changed known pixels or returned the wrong shape.
@@ -72,7 +75,7 @@ def explore(
         InputError: a trajectory file is not in the store.
         Cancelled: the user stopped.
     """
-    pipeline = WorldPipeline(painter=painter, cfg=cfg)
+    pipeline = WorldPipeline(painter=painter, cfg=cfg, judge=judge)
     return pipeline(photo, geometry, seed=seed, progress=progress, store=store, journey=journey)
 
 
@@ -89,6 +92,18 @@ class _Glimpse:
     """[H, W] bool: remembered or prepared by the painter."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Painted:
+    """One finished frame."""
+
+    view: RgbdView
+    painted_px: int
+    """Pixels that the painter made."""
+    attempts: int
+    conflict: float
+    """Share of them that contradicts the known geometry, where a depth model can tell."""
+
+
 class WorldPipeline:
     """The steps of exploration; each is a method, and `__call__` is their order.
 
@@ -97,6 +112,7 @@ class WorldPipeline:
         cfg: path, prompt and sizes.
         remember: without memory a frame knows what the one before it shows and nothing else, not even what the painter
             prepared. For measuring what memory is worth.
+        judge: says which frames to paint again; none when None.
         on_frame: told of every frame that is painted: number of its chunk, its number there, and its view.
     """
 
@@ -106,8 +122,10 @@ class WorldPipeline:
         painter: Painter,
         cfg: GenerationConfig,
         remember: bool = True,
+        judge: DepthJudge | None = None,
         on_frame: Callable[[int, int, RgbdView], None] | None = None,
     ) -> None:
+        self.judge = judge
         self.painter = painter
         self.cfg = cfg
         self.remember = remember
@@ -292,12 +310,14 @@ class WorldPipeline:
         order = np.argsort(~plan.keys, kind="stable") if self.remember else np.arange(total)
         frames: list[np.ndarray] = [np.zeros(0)] * total
         added = [] if index else [cache.view(0)]
-        fresh = 0
+        fresh, again, worst = 0, 0, 0.0
         for done, t in enumerate(order):
             progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
-            view, painted_px = self.paint_view(
+            painted = self.paint_view(
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
+            view, painted_px = painted.view, painted.painted_px
+            again, worst = again + painted.attempts - 1, max(worst, painted.conflict)
             # What ring and planes show is remembered there; only what the painter made now would be lost.
             if plan.keys[t] or painted_px >= worth_keeping(view) or not self.remember:
                 cache.add(view)
@@ -307,10 +327,11 @@ class WorldPipeline:
             if self.on_frame is not None:
                 self.on_frame(index, int(t), view)
         progress.painted(total, f"chunk {index + 1}")
+        judged = {} if self.judge is None else {"painted_again": again, "worst_conflict": round(worst, 4)}
         return Chunk(
             views=tuple(added),
             Ts_world_path=plan.Ts_world_path,
-            facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh},
+            facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh, **judged},
             film_mp4=_encoded(frames, plan.cameras[0]) if plan.filmed else b"",
             seconds=time.monotonic() - began,
         )
@@ -324,37 +345,63 @@ class WorldPipeline:
         *,
         seed: int,
         plan: ChunkPlan,
-    ) -> tuple[RgbdView, int]:
-        """One new view, and how many of its pixels the painter made.
+    ) -> _Painted:
+        """One new view: depth from the proxy, colour from memory, ring and planes, the rest from the painter.
 
-        Depth comes from the proxy, colour from memory, ring and planes, the rest from the painter.
+        What a depth model calls a contradiction to the known geometry is painted again, and the best attempt taken.
         """
         glimpse = self.recall_view(scene, cache, camera, T_world_cam)
         around = glimpse.surroundings
-        painted = self._checked_paint(
-            PaintHint(
-                rgb_u8=glimpse.picture_u8[None],
-                known=(glimpse.known | ~around.hit)[None],
-                depth_z_m=around.depth_z_m[None],
-                labels=around.labels[None],
-                camera=camera,
-                Ts_world_cam=T_world_cam[None],
-                prompt=plan.prompt or self.cfg.prompt,
-            ),
-            seed=seed,
-        )[0]
+        known = glimpse.known | ~around.hit
+        hint = PaintHint(
+            rgb_u8=glimpse.picture_u8[None],
+            known=known[None],
+            depth_z_m=around.depth_z_m[None],
+            labels=around.labels[None],
+            camera=camera,
+            Ts_world_cam=T_world_cam[None],
+            prompt=plan.prompt or self.cfg.prompt,
+        )
+        best, conflict, attempts = glimpse.picture_u8, 0.0, 0
+        while not known.all():
+            rgb = self._checked_paint(hint, seed=_derived(seed, attempts) if attempts else seed)[0]
+            attempts += 1
+            judged = self._judged(rgb, known, around, camera, T_world_cam)
+            if attempts == 1 or judged.conflict < conflict:
+                best, conflict = rgb, judged.conflict
+            if judged.acceptable or attempts >= self.cfg.attempts:
+                break
         source = np.where(glimpse.remembered, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
         view = RgbdView(
             view_id=cache.next_id,
             camera=camera,
             T_world_cam=T_world_cam,
-            rgb_u8=painted,
+            rgb_u8=best,
             depth_z_m=around.depth_z_m,
             valid=around.hit,
             source=source.astype(np.uint8),
             labels=around.labels,
         )
-        return view, int((around.hit & ~glimpse.known).sum())
+        return _Painted(view=view, painted_px=int((~known).sum()), attempts=max(attempts, 1), conflict=conflict)
+
+    def _judged(
+        self,
+        rgb_u8: np.ndarray,
+        known: np.ndarray,
+        around: Surroundings,
+        camera: PinholeCamera,
+        T_world_cam: np.ndarray,
+    ) -> Judgement:
+        if self.judge is None:
+            return Judgement(conflict=0.0)
+        return self.judge.judge(
+            rgb_u8,
+            known,
+            depth_z_m=around.depth_z_m,
+            labels=around.labels,
+            camera=camera,
+            T_world_cam=T_world_cam,
+        )
 
     def recall_view(
         self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray
