@@ -131,3 +131,13 @@ def test_captions_hold_from_their_frame_on() -> None:
     plans = [planner.plan(i) for i in range(3)]
     assert [p.prompt for p in plans if p is not None] == ["a", "b", "b"]
     assert centre_depth(GEOMETRY) > 0.5
+
+
+@pytest.mark.parametrize("turns", [1, 2, 7, 11, 99])
+def test_every_turn_has_the_same_poses(turns: int) -> None:
+    """The n-th turn looks exactly where the first one did, and each ends where the walk began."""
+    plans = [plan_leg(Leg(path=f"spin:turns={turns}"), around()).plan(k) for k in (0, turns // 2, turns - 1)]
+    for plan in plans:
+        assert plan is not None and plans[0] is not None
+        np.testing.assert_array_equal(plan.Ts_world_cam, plans[0].Ts_world_cam)
+        np.testing.assert_allclose(plan.Ts_world_cam[-1], GEOMETRY.T_world_cam, atol=1e-12)

@@ -53,6 +53,7 @@ PACKAGES = (
     Package(module="ovphysx", distribution="ovphysx", extra="physx", without="physics in the certificate"),
     Package(module="physx_usd_schemas", distribution="physx-usd-schemas", extra="physx", without="physics settings"),
     Package(module="newton_usd_schemas", distribution="newton-usd-schemas", extra="physx", without="ovphysx"),
+    Package(module="matplotlib", distribution="matplotlib", extra="evaluate", without="evaluate"),
     Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
     Package(module="transformers", distribution="transformers", extra="models", without="foreign weights"),

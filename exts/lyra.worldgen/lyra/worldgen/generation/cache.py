@@ -80,7 +80,7 @@ class SpatialCache:
                 view.depth_z_m,
                 invert_rigid(view.T_world_cam),
                 reference_K(view.camera),
-                keep=_original(view),
+                keep=own_pixels(view),
             )
         )
 
@@ -128,7 +128,7 @@ class SpatialCache:
                 np.array([view.camera.fx_px, view.camera.fy_px, view.camera.cx_px, view.camera.cy_px]),
                 np.ascontiguousarray(view.depth_z_m),
                 np.ascontiguousarray(view.rgb_u8),
-                np.ascontiguousarray(_original(view) if own_pixels_only else view.valid),
+                np.ascontiguousarray(own_pixels(view) if own_pixels_only else view.valid),
                 PHOTO_PREFERENCE if view.view_id == 0 else 1.0,
                 SAME_DEPTH,
             )
@@ -174,7 +174,7 @@ class _Views(Sequence[RgbdView]):
         return self._cache.view(self._ids[index])
 
 
-def _original(view: RgbdView) -> np.ndarray:
+def own_pixels(view: RgbdView) -> np.ndarray:
     """[H, W] bool: pixels this view contributed to the world."""
     return view.valid & ((view.source == SOURCE_PHOTO) | (view.source == SOURCE_PAINTED))
 

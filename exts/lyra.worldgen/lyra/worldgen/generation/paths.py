@@ -260,7 +260,8 @@ def _walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
         turns = float(spec.options["turns"])
         count = max(1, round(turns * CHUNK_FRAMES))
         # Turning right, as the camera's own vertical says; a film of 360 degrees ends where it began.
-        angles = np.arange(count + 1) * 2 * np.pi * turns / count
+        # Whole turns are taken off first, so that every turn has the same poses to the last bit.
+        angles = 2 * np.pi * (np.mod(np.arange(count + 1) * turns, count) / count)
         heading = np.arctan2(T0[1, 2], T0[0, 2])
         up = np.eye(4)
         up[:3, :3] = camera_pose(np.zeros(3), heading_rad=float(heading))[:3, :3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
+from .cache_fleeting import FleetingCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
 from .cracks import fill_cracks
 from .depth_judge import DepthJudge, Judgement
@@ -109,17 +110,26 @@ class WorldPipeline:
     Args:
         painter: fills what nobody has seen.
         cfg: path, prompt and sizes.
-        remember: without memory a frame knows nothing but the one before it. For measuring what memory is worth.
+        remember: without memory a frame knows what the one before it shows and nothing else, not even what the painter
+            prepared. For measuring what memory is worth.
         judge: says which frames to paint again; none when None.
+        on_frame: told of every frame that is painted: number of its chunk, its number there, and its view.
     """
 
     def __init__(
-        self, *, painter: Painter, cfg: GenerationConfig, remember: bool = True, judge: DepthJudge | None = None
+        self,
+        *,
+        painter: Painter,
+        cfg: GenerationConfig,
+        remember: bool = True,
+        judge: DepthJudge | None = None,
+        on_frame: Callable[[int, int, RgbdView], None] | None = None,
     ) -> None:
         self.judge = judge
         self.painter = painter
         self.cfg = cfg
         self.remember = remember
+        self.on_frame = on_frame
 
     def __call__(
         self,
@@ -132,7 +142,7 @@ class WorldPipeline:
         journey: Sequence[Leg] = (),
     ) -> WorldViews:
         store = MemoryChunkStore() if store is None else store
-        cache = SpatialCache()
+        cache = SpatialCache() if self.remember else FleetingCache()
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
         scene = self.prepare(photo, geometry, cache, legs[0], seed=seed, progress=progress, store=store)
         paths: list[np.ndarray] = []
@@ -296,7 +306,8 @@ class WorldPipeline:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
         began = time.monotonic()
         total = len(plan.Ts_world_cam)
-        order = np.argsort(~plan.keys, kind="stable")
+        # What is forgotten at once cannot be painted ahead.
+        order = np.argsort(~plan.keys, kind="stable") if self.remember else np.arange(total)
         frames: list[np.ndarray] = [np.zeros(0)] * total
         added = [] if index else [cache.view(0)]
         fresh, again, worst = 0, 0, 0.0
@@ -308,11 +319,13 @@ class WorldPipeline:
             view, painted_px = painted.view, painted.painted_px
             again, worst = again + painted.attempts - 1, max(worst, painted.conflict)
             # What ring and planes show is remembered there; only what the painter made now would be lost.
-            if plan.keys[t] or painted_px >= worth_keeping(view):
+            if plan.keys[t] or painted_px >= worth_keeping(view) or not self.remember:
                 cache.add(view)
                 added.append(view)
             fresh += painted_px
             frames[t] = view.rgb_u8
+            if self.on_frame is not None:
+                self.on_frame(index, int(t), view)
         progress.painted(total, f"chunk {index + 1}")
         judged = {} if self.judge is None else {"painted_again": again, "worst_conflict": round(worst, 4)}
         return Chunk(
@@ -396,11 +409,8 @@ class WorldPipeline:
         """What memory, ring and planes know of a view."""
         around = scene.surroundings(camera, T_world_cam)
         hit = around.hit.reshape(-1)
-        if self.remember:
-            ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
-            rgb, remembered = cache.recall(around.points_world, ids)
-        else:
-            rgb, remembered = cache.recall(around.points_world, [cache.next_id - 1], own_pixels_only=False)
+        ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
+        rgb, remembered = cache.recall(around.points_world, ids)
         remembered &= hit
         fresh = hit & ~remembered
         if self.remember:

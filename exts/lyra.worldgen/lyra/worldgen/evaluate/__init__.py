@@ -1,0 +1,5 @@
+"""What a world's promises are worth in numbers: measurements on photos and worlds, and a report to look at."""
+
+from __future__ import annotations
+
+from .run import evaluate_persistence as evaluate_persistence
