@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from lyra.worldgen.build.stages import default_stages, resolve_backends
 from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import GeometryConfig, ModelsConfig, WorldConfig, config_from_dict
-from lyra.worldgen.core.errors import BackendError, ConfigError, InputError, WorldgenError
+from lyra.worldgen.core.errors import BackendError, ConfigError, DependencyError, InputError, WorldgenError
 from lyra.worldgen.core.views import SPACE_DISPARITY, SPACE_METRIC, SPACE_SCALE
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.generation.depth import DEPTHS, running
@@ -245,6 +246,18 @@ def test_broken_weights_are_one_line_and_the_world_goes_on_later(how, message, p
     record = world.manifest.stages["understand"]
     assert record.model == "weights" and record.weights_licence == "Apache-2.0"
     assert world.manifest.licence == "Apache-2.0"
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.parametrize("processor", ["DepthProImageProcessor", "DepthProImageProcessorFast"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_missing_optional_package_is_named(processor, tmp_path):
+    """Depth Pro's pictures need torchvision: that is no damage of its weights, however transformers puts it."""
+    (tmp_path / "config.json").write_text('{"model_type": "depth_pro"}')
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": processor}))
+    with pytest.raises(DependencyError, match=r"needs a package that is missing .*[Tt]orchvision") as caught:
+        estimator(tmp_path).estimate(np.zeros((8, 8, 3), np.uint8), None)
+    one_line(caught.value)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore")])

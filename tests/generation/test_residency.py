@@ -24,7 +24,7 @@ from lyra.worldgen.generation.residency import (
     plan_residency,
     this_machine,
 )
-from lyra.worldgen.generation.weights import WeightsSize
+from lyra.worldgen.generation.weights_files import WeightsSize
 
 SMALL = WeightsSize(parameters=1_300_000_000, largest_part=900_000_000)
 """As large as Stable Diffusion 2: 2.4 GiB in half precision, 4.8 GiB in full."""
