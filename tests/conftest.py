@@ -23,6 +23,10 @@ settings.register_profile(
 settings.load_profile("worldgen")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Processes that tests start import this checkout, as the tests do (`pythonpath` of pytest), not another installed one.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(REPOSITORY / "exts" / "lyra.worldgen"), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.fixture(autouse=True)
