@@ -13,6 +13,9 @@ from lyra.worldgen.generation.residency import GIB, MachineMemory
 from lyra.worldgen.generation.weights import Weights, find_weights
 from lyra.worldgen.generation.weights_files import WeightsSize
 
+# One test process loads the libraries, not each.
+pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
+
 BILLION = 10**9
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,9 @@ from lyra.worldgen.generation.geometry import estimate_geometry
 from lyra.worldgen.generation.photo import load_photo
 from rooms import analytic_room
 
+# One test process loads the libraries, not each.
+pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
+
 SPACE_OF = {
     "depth-anything-relative": SPACE_DISPARITY,
     "depth-anything-metric": SPACE_METRIC,
@@ -49,8 +53,13 @@ def estimator(depth: object, **models) -> TransformersDepth:
     return TransformersDepth.from_config(config(depth, **models))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("hw", [(120, 160), (67, 41)])
+@pytest.mark.parametrize(
+    ("kind", "hw"),
+    [
+        *((kind, (120, 160)) for kind in KINDS),
+        *(pytest.param(kind, (67, 41), marks=[pytest.mark.slow] if kind != "zoedepth" else []) for kind in KINDS),
+    ],
+)
 def test_models_answer_at_the_pictures_size_in_their_space(folders, kind, hw):
     """Saved, loaded back and run: a map of the picture's size, metric or not as the configuration says."""
     rgb = np.random.default_rng(0).integers(0, 255, (*hw, 3), np.uint8)
@@ -62,7 +71,9 @@ def test_models_answer_at_the_pictures_size_in_their_space(folders, kind, hw):
     assert again.values.tobytes() == found.values.tobytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind != "zoedepth" else []) for kind in KINDS]
+)
 def test_random_weights_still_give_a_sound_geometry(folders, kind, photos):
     """Whatever they answer for a real photo, a world can be made of it."""
     cfg = config(folders[kind])
@@ -219,17 +230,30 @@ def spoil(folder: Path, how: str) -> None:
         )
 
 
+BROKEN = {
+    "empty": "models.depth cannot be loaded",
+    "no weights": "models.depth cannot be loaded",
+    "cut weights": "models.depth cannot be loaded",
+    "other model": "models.depth cannot be loaded",
+    "nan": "returned no finite number",
+}
+
+
+@pytest.mark.parametrize(("how", "message"), BROKEN.items())
+def test_broken_weights_are_one_line(how, message, folders, tmp_path):
+    """What is wrong with the files shows when the model is asked for the first time."""
+    folder = Path(shutil.copytree(folders["dpt"], tmp_path / "weights"))
+    spoil(folder, how)
+    with pytest.raises(BackendError, match=message) as caught:
+        estimator(folder).estimate(np.zeros((24, 32, 3), np.uint8), None)
+    one_line(caught.value)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
-    [
-        ("empty", "models.depth cannot be loaded"),
-        ("no weights", "models.depth cannot be loaded"),
-        ("cut weights", "models.depth cannot be loaded"),
-        ("other model", "models.depth cannot be loaded"),
-        ("nan", "returned no finite number"),
-    ],
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] != "cut weights" else []) for case in BROKEN.items()],
 )
-def test_broken_weights_are_one_line_and_the_world_goes_on_later(how, message, photos, tmp_path):
+def test_with_repaired_weights_the_world_goes_on_later(how, message, photos, tmp_path):
     """The build stops with one clear error; with the weights repaired the same command finishes."""
     folder = save_tiny(tmp_path / "weights", "dpt")
     spoil(folder, how)
