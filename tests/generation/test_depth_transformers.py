@@ -311,9 +311,10 @@ def test_registry_and_flag(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.physx
-def test_a_whole_world_names_model_and_licence(photos, tmp_path):
+@pytest.mark.parametrize("kind", ["depth-anything-metric", "dpt", "zoedepth"])
+def test_a_whole_world_names_model_and_licence(photos, tmp_path, kind):
     """From a CC0 photo through every stage to a folder whose record says which weights took part."""
-    folder = save_tiny(tmp_path / "tiny-depth", "depth-anything-metric", licence="cc-by-nc-4.0")
+    folder = save_tiny(tmp_path / "tiny-depth", kind, licence="cc-by-nc-4.0")
     settings = config_from_dict(
         {
             "seed": 3,

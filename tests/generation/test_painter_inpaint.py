@@ -389,7 +389,8 @@ def test_a_failed_world_goes_on_with_good_weights(copy, weights, photos, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.physx
-def test_generate_with_foreign_weights(weights, photos, tmp_path):
+@pytest.mark.parametrize("kind", ["sd9", "xl", "flux"])
+def test_generate_with_foreign_weights(weights, photos, tmp_path, kind):
     """A whole world from the command line: the manifest names painter, model and licence, the libraries stay silent."""
     sets = [f"{key.replace('__', '.')}={value}" for key, value in SMALL.items()]
     sets += ["inpaint.steps=2", "reconstruction.texture_px=256", "reconstruction.splat_budget=20000"]
@@ -397,7 +398,7 @@ def test_generate_with_foreign_weights(weights, photos, tmp_path):
     sets += ["certificate.drops=2", "certificate.drive_episodes=1"]
     out = tmp_path / "world"
     command = [sys.executable, "-W", "default", "-m", "lyra.worldgen", "generate", photos / "hall.png", "--out", out]
-    command += ["--painter", "inpaint", "--painter-model", weights("xl"), "--json-lines"]
+    command += ["--painter", "inpaint", "--painter-model", weights(kind), "--json-lines"]
     command += [part for text in sets for part in ("--set", text)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
@@ -406,5 +407,5 @@ def test_generate_with_foreign_weights(weights, photos, tmp_path):
     assert world.finished and world.check_files().ok
     values = json.loads((out / "world.json").read_text())
     explored = values["stages"]["explore"]
-    assert (explored["backend"], explored["model"]) == ("inpaint", "tiny-xl")
-    assert explored["weights_licence"] == "unknown: see tiny-xl" and values["licence"] == "unknown: see tiny-xl"
+    assert (explored["backend"], explored["model"]) == ("inpaint", weights(kind).name)
+    assert explored["weights_licence"] == values["licence"] == f"unknown: see {weights(kind).name}"
