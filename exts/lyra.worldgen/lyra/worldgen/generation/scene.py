@@ -101,16 +101,17 @@ class Scene:
     def recall_prepared(
         self, points_world: np.ndarray, labels: np.ndarray, wanted: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What the painter prepared for points [N] where `wanted`: pairs of colours and indices, ring first."""
+        """What the painter prepared for points [N] where `wanted`: pairs of colours and indices, planes first."""
         answers = []
         left = np.flatnonzero(wanted)
+        for label, plane in self.planes.items():
+            on_plane = labels[left] == label
+            colour, ok = plane.lookup(points_world[left[on_plane]])
+            answers.append((colour[ok], left[on_plane][ok]))
+            on_plane[on_plane] = ok
+            left = left[~on_plane]
         colour, ok = self.recall_ring(points_world[left])
         answers.append((colour[ok], left[ok]))
-        left = left[~ok]
-        for label, plane in self.planes.items():
-            on_plane = left[labels[left] == label]
-            colour, ok = plane.lookup(points_world[on_plane])
-            answers.append((colour[ok], on_plane[ok]))
         return answers
 
     def _range_of_ring(self, ring: RingPanorama) -> np.ndarray:
