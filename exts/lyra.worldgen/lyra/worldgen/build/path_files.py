@@ -55,11 +55,13 @@ def read_path_files(config: WorldConfig) -> tuple[WorldConfig, PathFiles]:
         InputError: a file cannot be read or makes no sense.
         ConfigError: unknown path, or captions without frames to hold for.
     """
-    from ..generation.paths import TURNS, parse_path
+    from ..generation.paths import EXPLORE, TURNS, parse_path
 
     generation = config.generation
     path, trajectories = read_trajectory_file(generation.path)
     name = parse_path(path).name
+    if name == EXPLORE and "radius=" not in path:
+        path += f"{',' if ':' in path else ':'}radius={config.simulation.robot_radius_m:g}"
     captions: Mapping[int, str] = {}
     named = generation.captions
     if named and "#" not in named:

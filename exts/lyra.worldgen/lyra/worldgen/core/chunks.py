@@ -33,6 +33,8 @@ class Chunk:
     """JSON values: which leg it belongs to, whether it ends it, what was painted."""
     film_mp4: bytes = b""
     """The chunk's frames as a film, where they form one."""
+    seconds: float = 0.0
+    """What making it took [s]; not kept as part of it."""
 
 
 class ChunkStore(Protocol):
@@ -140,6 +142,7 @@ class FolderChunkStore:
             for view in chunk.views:
                 save_view(view_path(memory, view.view_id), view)
             notes.facts = dict(chunk.facts)
+            notes.seconds_before = chunk.seconds
 
     def keep_chunks(self, count: int) -> None:
         self._writer.drop_stages([name for index, name in self._chunk_names() if index >= count])

@@ -59,6 +59,8 @@ class StageNotes:
     versions: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    seconds_before: float = 0.0
+    """What it took before the stage's files were begun [s]."""
 
 
 def existing_manifest(folder: Path) -> Manifest | None:
@@ -213,7 +215,7 @@ class WorldWriter:
                 model=notes.model,
                 weights_licence=notes.weights_licence,
                 versions=dict(sorted(notes.versions.items())),
-                seconds=round(time.monotonic() - began, 3),
+                seconds=round(time.monotonic() - began + notes.seconds_before, 3),
                 files=files,
                 facts=notes.facts,
                 findings=tuple(notes.findings),

@@ -99,6 +99,10 @@ class Planner(Protocol):
         """About how many frames this chunk and those after it have, for progress bars."""
         ...
 
+    def facts(self) -> Mapping[str, object]:
+        """What the planner knows after a chunk was painted; JSON values for the manifest."""
+        ...
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -111,6 +115,9 @@ class Listed:
 
     def frames_from(self, index: int) -> int:
         return sum(len(chunk.Ts_world_cam) for chunk in self.chunks[index:])
+
+    def facts(self) -> Mapping[str, object]:
+        return {}
 
 
 def plan_to_facts(plan: ChunkPlan) -> Mapping[str, object]:

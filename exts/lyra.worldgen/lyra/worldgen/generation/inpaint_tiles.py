@@ -27,7 +27,7 @@ def smooth_fill(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         return np.full(values.shape, 127.5, np.float32)
     weight = known.astype(np.float32)
     total = np.where(known[..., None], values, 0).astype(np.float32)
-    levels = [(total, weight)]
+    levels: list[tuple[np.ndarray, np.ndarray]] = [(total, weight)]
     while (weight == 0).any():  # halve until every cell has seen something
         h, w = weight.shape
         size = ((w + 1) // 2, (h + 1) // 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ from ..core.errors import ConfigError, InputError
 from ..core.frames import camera_pose, rigid, rotation_y
 from ..core.journey import Leg
 from ..core.mesh import Label
-from ..core.views import PhotoGeometry
+from ..core.views import PhotoGeometry, RgbdView
 from .chunk_plan import ChunkPlan, Listed, Planner, looks, walk_chunks
+from .explore_planner import ExploreOptions, ExplorePlanner
 from .scene import Scene
 from .trajectory import WIDE_HFOV_RAD, Stop, film_paths, free_space, plan_stops
 from .trajectory_drive import quartile_depth
@@ -34,6 +35,8 @@ WALKS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "spin": ("turn on the spot like a film", {"turns": 1.0}),
 }
 """Help and options with their defaults."""
+EXPLORE = "explore"
+EXPLORE_HELP = "the robot decides: look around where most unseen floor shows, room after room"
 LOWEST_M, BELOW_CEILING_M = 0.15, 0.15
 """How near a camera comes to floor and ceiling."""
 BODY_BELOW_M = 0.3
@@ -64,18 +67,23 @@ class Surrounding:
     """Whether nothing has been explored yet."""
     load_file: Callable[[str], Mapping[str, np.ndarray] | None]
     """Arrays of a trajectory file by its hash."""
+    views: Callable[[], Sequence[RgbdView]]
+    """Everything that is remembered at the time of asking."""
 
 
 def path_names() -> dict[str, str]:
     """Every name that `parse_path` takes, with its help."""
     walks = {name: text for name, (text, _) in WALKS.items()}
-    return {**TURNS, **walks, **{name: preset.help for name, preset in PRESETS.items()}}
+    return {**TURNS, EXPLORE: EXPLORE_HELP, **walks, **{name: preset.help for name, preset in PRESETS.items()}}
 
 
 def path_options(name: str) -> dict[str, float | str]:
     """Options of a named path with their defaults."""
     if name in WALKS:
         return dict(WALKS[name][1])
+    if name == EXPLORE:
+        plain = ExploreOptions()
+        return {"area": plain.area_m2, "places": float(plain.places), "radius": plain.robot_radius_m}
     if name not in PRESETS:
         return {}
     preset = PRESETS[name]
@@ -133,6 +141,8 @@ def plan_leg(leg: Leg, around: Surrounding) -> Planner:
         return Listed(_turns(spec.name, leg, around))
     if spec.name == "file":
         return Listed(_file_walk(spec, leg, around))
+    if spec.name == EXPLORE:
+        return _explorer(leg, around)
     if spec.name in PRESETS:
         return Listed(_preset(spec, leg, around))
     return Listed(_walk(spec, leg, around))
@@ -153,6 +163,33 @@ def _turns(name: str, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
         stops = [stop for stop in stops if len(stop.Ts_world_cam)]
     paths = film_paths(stops) if around.is_first else [np.zeros((0, 4, 4)) for _ in stops]
     return [looks(s.Ts_world_cam, s.camera, path, prompt=leg.prompt) for s, path in zip(stops, paths, strict=True)]
+
+
+def explore_options(path: str) -> ExploreOptions | None:
+    """Options of `explore`; None for any other path."""
+    spec = parse_path(path)
+    if spec.name != EXPLORE:
+        return None
+    return ExploreOptions(
+        robot_radius_m=float(spec.options["radius"]),
+        area_m2=float(spec.options["area"]),
+        places=round(float(spec.options["places"])),
+    )
+
+
+def _explorer(leg: Leg, around: Surrounding) -> ExplorePlanner:
+    options = explore_options(leg.path)
+    assert options is not None, "only called for this path"
+    width = around.view_long_side_px
+    return ExplorePlanner(
+        around.scene,
+        options,
+        around.views,
+        camera=PinholeCamera.from_hfov(width, width * 3 // 4, WIDE_HFOV_RAD),
+        begin_xy_m=around.T_world_begin[:2, 3],
+        prompt=leg.prompt,
+        turn_first=around.is_first,
+    )
 
 
 def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:

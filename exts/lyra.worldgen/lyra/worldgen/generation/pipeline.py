@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,17 @@ from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts
+from .cracks import fill_cracks
+from .explore_planner import plan_world
 from .painter import Painter, PaintHint
-from .paths import Surrounding, plan_leg
+from .paths import Surrounding, explore_options, plan_leg
 from .planes import PlaneTexture, continue_plane, faded_into, plane_cells, planes_to_paint
 from .proxy import build_proxy, clear_start, full_turn
+from .rooms import build_rooms_proxy
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
 from .warp import forward_warp, reference_K
 
-RETRIEVED_VIEWS = 8
+RETRIEVED_VIEWS = 32
 """Past views that may answer for one frame; the released Lyra 2 layout has five slots, ours is not bound to them."""
 FILM_FPS = 16.0
 """Of a chunk's frames, as upstream writes them."""
@@ -109,8 +113,8 @@ class WorldPipeline:
     ) -> WorldViews:
         store = MemoryChunkStore() if store is None else store
         cache = SpatialCache()
-        scene = self.prepare(photo, geometry, cache, seed=seed, progress=progress, store=store)
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
+        scene = self.prepare(photo, geometry, cache, legs[0], seed=seed, progress=progress, store=store)
         paths: list[np.ndarray] = []
         index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
@@ -124,6 +128,7 @@ class WorldPipeline:
                     T_world_begin=T_world_last,
                     is_first=index == 0,
                     load_file=lambda name: store.load_arrays(f"path-{name}", name),
+                    views=lambda: cache.views,
                 )
             planner: Planner | None = None
             plan: ChunkPlan | None = None
@@ -148,7 +153,13 @@ class WorldPipeline:
                         progress=_Frames(progress, done, done + planner.frames_from(k)),
                     )
                     plan = planner.plan(k + 1)
-                    facts = {"leg": number, "path": leg.path, **chunk.facts, "last": plan is None}
+                    facts = {
+                        "leg": number,
+                        "path": leg.path,
+                        **chunk.facts,
+                        **planner.facts(),
+                        "last": plan is None,
+                    }
                     chunk = dataclasses.replace(chunk, facts=facts)
                     store.save_chunk(index, key, chunk)
                 cache.may_release([view.view_id for view in chunk.views], store.load_view)
@@ -173,6 +184,7 @@ class WorldPipeline:
         photo: Photo,
         geometry: PhotoGeometry,
         cache: SpatialCache,
+        first: Leg,
         *,
         seed: int,
         progress: SupportsProgress,
@@ -183,7 +195,12 @@ class WorldPipeline:
         ring = None if arrays is None else ring_from_arrays(arrays)
         ring = self.painter.prepare(photo, geometry, seed=seed, progress=progress, ring=ring)
         layout = clear_start(full_turn(clear_start(geometry.layout), ring))
-        scene = Scene(layout, build_proxy(layout), ring)
+        options = explore_options(first.path)
+        if options is None:
+            scene = Scene(layout, build_proxy(layout), ring)
+        else:
+            plan = plan_world(layout, geometry, options, seed=seed)
+            scene = Scene(layout, build_rooms_proxy(plan), ring, plan)
         cache.add(self.seed_view(photo, geometry, scene))
         if arrays is None:
             self.paint_planes(geometry, scene, cache, seed=seed)
@@ -250,6 +267,7 @@ class WorldPipeline:
         progress: _Frames,
     ) -> Chunk:
         """Paint the frames of a chunk and remember them: key frames first, so that those between only look back."""
+        began = time.monotonic()
         total = len(plan.Ts_world_cam)
         order = np.argsort(~plan.keys, kind="stable")
         frames: list[np.ndarray] = [np.zeros(0)] * total
@@ -257,14 +275,14 @@ class WorldPipeline:
         fresh = 0
         for done, t in enumerate(order):
             progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
-            view = self.paint_view(
+            view, painted_px = self.paint_view(
                 scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
             )
-            new = int((view.source == SOURCE_PAINTED).sum())
-            if plan.keys[t] or new >= shows_something(view):
+            # What ring and planes show is remembered there; only what the painter made now would be lost.
+            if plan.keys[t] or painted_px >= worth_keeping(view):
                 cache.add(view)
                 added.append(view)
-                fresh += new
+            fresh += painted_px
             frames[t] = view.rgb_u8
         progress.painted(total, f"chunk {index + 1}")
         return Chunk(
@@ -272,6 +290,7 @@ class WorldPipeline:
             Ts_world_path=plan.Ts_world_path,
             facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh},
             film_mp4=_encoded(frames, plan.cameras[0]) if plan.filmed else b"",
+            seconds=time.monotonic() - began,
         )
 
     def paint_view(
@@ -283,8 +302,11 @@ class WorldPipeline:
         *,
         seed: int,
         plan: ChunkPlan,
-    ) -> RgbdView:
-        """One new view: depth from the proxy, colour from memory, ring and planes, the rest from the painter."""
+    ) -> tuple[RgbdView, int]:
+        """One new view, and how many of its pixels the painter made.
+
+        Depth comes from the proxy, colour from memory, ring and planes, the rest from the painter.
+        """
         glimpse = self.recall_view(scene, cache, camera, T_world_cam)
         around = glimpse.surroundings
         painted = self._checked_paint(
@@ -300,7 +322,7 @@ class WorldPipeline:
             seed=seed,
         )[0]
         source = np.where(glimpse.remembered, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
-        return RgbdView(
+        view = RgbdView(
             view_id=cache.next_id,
             camera=camera,
             T_world_cam=T_world_cam,
@@ -310,6 +332,7 @@ class WorldPipeline:
             source=source.astype(np.uint8),
             labels=around.labels,
         )
+        return view, int((around.hit & ~glimpse.known).sum())
 
     def recall_view(
         self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray
@@ -329,11 +352,13 @@ class WorldPipeline:
                 rgb[index] = colour
                 fresh[index] = False
         shape = around.hit.shape
+        picture, unknown, known = rgb.reshape(*shape, 3), fresh.reshape(shape), (hit & ~fresh).reshape(shape)
+        filled = fill_cracks(picture, unknown, known, around.depth_z_m, around.labels)
         return _Glimpse(
             surroundings=around,
-            picture_u8=np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3),
-            remembered=remembered.reshape(shape),
-            known=(hit & ~fresh).reshape(shape),
+            picture_u8=np.clip(picture + 0.5, 0, 255).astype(np.uint8),
+            remembered=remembered.reshape(shape) | filled,
+            known=known | filled,
         )
 
     def measure(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache) -> dict[str, float]:
@@ -369,8 +394,8 @@ class _Frames:
         self._progress.step("explore", self._before + frames, max(self._total, self._before + frames), note)
 
 
-def shows_something(view: RgbdView) -> int:
-    """Fewest new pixels for which a frame between key frames is worth remembering."""
+def worth_keeping(view: RgbdView) -> int:
+    """Fewest newly painted pixels for which a frame between key frames is worth remembering."""
     return max(16, view.source.size // 20_000)
 
 

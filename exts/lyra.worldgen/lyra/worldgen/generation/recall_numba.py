@@ -1,4 +1,4 @@
-"""Compiled inner loop of recalling colours; `warp.gather` is the plain version that it agrees with."""
+"""Compiled inner loop of recalling colours; `warp.gather` is the plain version."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 import numpy as np
 
 from ..core.compiled import compiled
+
+ONE_SURFACE = 0.2
+"""Relative depth difference up to which neighbouring pixels may show one surface at a grazing angle."""
 
 
 @compiled()
@@ -51,13 +54,20 @@ def recall_from_view(
         if not (0.0 <= u <= width and 0.0 <= v <= height):
             continue
         x, y = min(int(u), width - 1), min(int(v), height - 1)
-        if not usable[y, x] or abs(depth_z[y, x] - z) > tolerance * max(z, 0.5):
+        if not usable[y, x]:
             continue
-        quality[i] = value
         left, up = math.floor(u - 0.5), math.floor(v - 0.5)
         a, b = u - 0.5 - left, v - 0.5 - up
         x0, x1 = min(max(left, 0), width - 1), min(max(left + 1, 0), width - 1)
         y0, y1 = min(max(up, 0), height - 1), min(max(up + 1, 0), height - 1)
+        # At a grazing surface neighbouring pixels differ much in depth; where they are one surface they bracket it.
+        near = far = depth_z[y, x]
+        for z_beside in (depth_z[y0, x0], depth_z[y0, x1], depth_z[y1, x0], depth_z[y1, x1]):
+            if abs(z_beside - depth_z[y, x]) < ONE_SURFACE * depth_z[y, x]:
+                near, far = min(near, z_beside), max(far, z_beside)
+        if z < near - tolerance * max(z, 0.5) or z > far + tolerance * max(z, 0.5):
+            continue
+        quality[i] = value
         for c in range(3):
             top = (1 - a) * rgb[y0, x0, c] + a * rgb[y0, x1, c]
             low = (1 - a) * rgb[y1, x0, c] + a * rgb[y1, x1, c]

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.frames import transform_points
+from ..core.frames import invert_rigid, rotate_vectors, transform_points
 from ..core.mesh import Label, TriMesh
 from ..core.raycast import Raycaster
 from ..core.views import PolarLayout
 from .painter import RingPanorama
 from .planes import PlaneTexture
-from .trajectory import FreeSpace, free_space
+from .rooms import RoomPlan, free_space_of_rooms
+from .trajectory import CLEARANCE_M, FreeSpace, free_space
 
 RANGE_TOLERANCE = 0.02
 """Relative difference of range up to which a ring pixel counts as showing the point asked for."""
@@ -35,22 +36,44 @@ class Surroundings:
     """[H * W, 3]."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Vantage:
+    """One place that the ring was painted for: the photo's, or the origin of a room that repeats the photo's."""
+
+    T_ring_world: np.ndarray
+    """[4, 4]; a mirror image when the room is one."""
+    range_m: np.ndarray | None
+    """[R, C] of what every pixel of the ring shows; inf where it shows another room through a door."""
+
+
 class Scene:
     """The proxy world with what can be asked of it.
 
     Args:
-        layout: full turn.
-        mesh: its proxy.
+        layout: full turn of the photo's room.
+        mesh: the proxy of all rooms.
         ring: what the painter sees around the first camera; None if it paints no ring.
+        plan: the rooms; None for the photo's alone.
     """
 
-    def __init__(self, layout: PolarLayout, mesh: TriMesh, ring: RingPanorama | None) -> None:
-        self.layout, self.mesh, self.ring = layout, mesh, ring
+    def __init__(
+        self, layout: PolarLayout, mesh: TriMesh, ring: RingPanorama | None, plan: RoomPlan | None = None
+    ) -> None:
+        self.layout, self.mesh, self.ring, self.plan = layout, mesh, ring, plan
         self.raycaster = Raycaster(mesh)
-        self.space: FreeSpace = free_space(layout)
+        self.space: FreeSpace = free_space(layout) if plan is None else free_space_of_rooms(plan)
         self.planes: dict[int, PlaneTexture] = {}
         self._eye = np.array([0.0, 0.0, layout.camera_height_m])
-        self._ring_range_m = self._range_of_ring(ring) if ring is not None else None
+        rooms = [(np.eye(4), False)] if plan is None else [(r.T_world_room, r.mirrored) for r in plan.rooms]
+        self._vantages = [self._vantage(index, T, mirrored) for index, (T, mirrored) in enumerate(rooms)]
+
+    def robot_space(self, robot_radius_m: float) -> FreeSpace:
+        """Where a robot of that radius, or the camera that it carries, may be."""
+        clearance = max(CLEARANCE_M, robot_radius_m)
+        if self.plan is not None:
+            return free_space_of_rooms(self.plan, clearance_m=clearance)
+        reach = float(self.layout.boundary_m.max()) + 1.0
+        return free_space(self.layout, reach_m=reach, clearance_m=clearance)
 
     def surroundings(self, camera: PinholeCamera, T_world_cam: np.ndarray) -> Surroundings:
         """Depth and labels from a pose."""
@@ -64,33 +87,50 @@ class Scene:
         )
 
     def recall_ring(self, points_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colour [N, 3] float32 and validity [N] bool of points that the ring shows."""
+        """Colour [N, 3] float32 and validity [N] bool of points that the ring shows, from the origin of any room."""
+        out = np.zeros((len(points_world), 3), np.float32)
+        found = np.zeros(len(points_world), bool)
+        if self.ring is None:
+            return out, found
+        for vantage in self._vantages:
+            left = np.flatnonzero(~found)
+            if not len(left):
+                break
+            colour, ok = self._recall_from(self.ring, vantage, points_world[left])
+            out[left[ok]] = colour[ok]
+            found[left[ok]] = True
+        return out, found
+
+    def _recall_from(
+        self, ring: RingPanorama, vantage: _Vantage, points_world: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         import cv2
 
+        assert vantage.range_m is not None, "there is a ring"
         out = np.zeros((len(points_world), 3), np.float32)
-        if self.ring is None or self._ring_range_m is None:
-            return out, np.zeros(len(points_world), bool)
-        offset = points_world - self._eye
+        offset = transform_points(vantage.T_ring_world, points_world) - self._eye
         range_m = np.linalg.norm(offset, axis=1)
         elevation = np.arcsin(np.clip(offset[:, 2] / np.maximum(range_m, 1e-9), -1, 1))
         azimuth = np.arctan2(offset[:, 1], offset[:, 0])
-        rows, cols = self._ring_range_m.shape
-        row_step = float(self.ring.elevation_rad[0] - self.ring.elevation_rad[1])
-        y = (self.ring.elevation_rad[0] - elevation) / row_step
-        x = np.mod(self.ring.azimuth_rad[0] - azimuth, 2 * np.pi) / (2 * np.pi) * cols
+        rows, cols = vantage.range_m.shape
+        row_step = float(ring.elevation_rad[0] - ring.elevation_rad[1])
+        y = (ring.elevation_rad[0] - elevation) / row_step
+        x = np.mod(ring.azimuth_rad[0] - azimuth, 2 * np.pi) / (2 * np.pi) * cols
         inside = (y >= -0.5) & (y <= rows - 0.5)
         row = np.clip(np.round(y).astype(int), 0, rows - 1)
         col = np.round(x).astype(int) % cols
-        expected = self._ring_range_m[row, col]
+        expected = vantage.range_m[row, col]
+        inside &= np.isfinite(expected)
+        expected = np.where(inside, expected, 1.0)
         # At a grazing surface neighbouring rows differ much in range; the window's extremes bracket the true one.
         low, high = expected, expected
         for dr in (-1, 1):
-            near = self._ring_range_m[np.clip(row + dr, 0, rows - 1), col]
+            near = vantage.range_m[np.clip(row + dr, 0, rows - 1), col]
             similar = np.abs(near - expected) < 0.25 * expected
             low = np.where(similar, np.minimum(low, near), low)
             high = np.where(similar, np.maximum(high, near), high)
         ok = inside & (range_m > low * (1 - RANGE_TOLERANCE)) & (range_m < high * (1 + RANGE_TOLERANCE))
-        padded = np.concatenate([self.ring.rgb_u8[:, -2:], self.ring.rgb_u8, self.ring.rgb_u8[:, :2]], 1)
+        padded = np.concatenate([ring.rgb_u8[:, -2:], ring.rgb_u8, ring.rgb_u8[:, :2]], 1)
         pick = np.flatnonzero(ok)
         for start in range(0, len(pick), _REMAP_ROWS):
             part = pick[start : start + _REMAP_ROWS]
@@ -105,20 +145,31 @@ class Scene:
         answers = []
         left = np.flatnonzero(wanted)
         for label, plane in self.planes.items():
-            on_plane = labels[left] == label
-            colour, ok = plane.lookup(points_world[left[on_plane]])
-            answers.append((colour[ok], left[on_plane][ok]))
-            on_plane[on_plane] = ok
-            left = left[~on_plane]
+            for vantage in self._vantages:
+                on_plane = left[labels[left] == label]
+                colour, ok = plane.lookup(transform_points(vantage.T_ring_world, points_world[on_plane]))
+                answers.append((colour[ok], on_plane[ok]))
+                left = np.setdiff1d(left, on_plane[ok], assume_unique=True)
         colour, ok = self.recall_ring(points_world[left])
         answers.append((colour[ok], left[ok]))
         return answers
 
-    def _range_of_ring(self, ring: RingPanorama) -> np.ndarray:
-        el, az = np.meshgrid(ring.elevation_rad, ring.azimuth_rad, indexing="ij")
-        rays = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], -1)
-        t, _, _ = self.raycaster.cast(self._eye, rays.reshape(-1, 3))
-        return t.reshape(el.shape)
+    def _vantage(self, index: int, T_world_room: np.ndarray, mirrored: bool) -> _Vantage:
+        mirror = np.diag([1.0, -1.0 if mirrored else 1.0, 1.0, 1.0])
+        T_ring_world = mirror @ invert_rigid(T_world_room)
+        if self.ring is None:
+            return _Vantage(T_ring_world=T_ring_world, range_m=None)
+        el, az = np.meshgrid(self.ring.elevation_rad, self.ring.azimuth_rad, indexing="ij")
+        rays = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], -1).reshape(-1, 3)
+        T_world_ring = T_world_room @ mirror
+        rays_world = rotate_vectors(T_world_ring, rays)
+        eye_world = transform_points(T_world_ring, self._eye[None])[0]
+        t, _, _ = self.raycaster.cast(eye_world, rays_world)
+        if self.plan is not None:
+            # A little before the hit, so that a wall counts as part of its own room.
+            hits = eye_world + np.maximum(np.where(np.isfinite(t), t, 0) - 0.02, 0)[:, None] * rays_world
+            t = np.where(self.plan.room_of(hits[:, :2]) == index, t, np.inf)
+        return _Vantage(T_ring_world=T_ring_world, range_m=t.reshape(el.shape))
 
 
 _RING_ARRAYS = ("rgb_u8", "from_photo", "elevation_rad", "azimuth_rad", "source_azimuth_rad", "mirrored")

@@ -73,13 +73,16 @@ class FreeSpace:
         return np.stack(np.meshgrid(x, y), -1)
 
 
-def free_space(layout: PolarLayout, *, reach_m: float = 12.0, above_m: float = 0.0) -> FreeSpace:
+def free_space(
+    layout: PolarLayout, *, reach_m: float = 12.0, above_m: float = 0.0, clearance_m: float = CLEARANCE_M
+) -> FreeSpace:
     """Clearance within `reach_m` of the origin.
 
     Args:
         layout: full turn.
         reach_m: the grid ends there.
         above_m: objects that end below this height are in nobody's way.
+        clearance_m: what a camera keeps; `reachable` is what it reaches from the origin.
     """
     from scipy import ndimage
 
@@ -104,7 +107,7 @@ def free_space(layout: PolarLayout, *, reach_m: float = 12.0, above_m: float = 0
         free[row[ok], col[ok]] = False
     clearance = np.asarray(ndimage.distance_transform_edt(np.pad(free, 1)))[1:-1, 1:-1] * CELL_M
     clearance = np.where(free, np.maximum(clearance - CELL_M / 2, 0.0), 0.0)
-    labelled: Any = ndimage.label(clearance > CLEARANCE_M)  # (parts, count) for array input
+    labelled: Any = ndimage.label(clearance > clearance_m)  # (parts, count) for array input
     parts = labelled[0]
     home = parts[half, half]
     reachable = (parts == home) & (home > 0)
