@@ -18,6 +18,7 @@ from ..core.errors import BackendError
 from ..core.files import sha256_json
 from ..core.frames import invert_rigid
 from ..core.journey import Leg, leg_to_json
+from ..core.mesh import Label
 from ..core.progress import SILENT, SupportsProgress
 from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
@@ -236,18 +237,19 @@ class WorldPipeline:
             rgb, from_photo = (a.reshape(*shape, *a.shape[1:]) for a in cache.recall(points, [0]))
             ring_rgb, from_ring = (a.reshape(*shape, *a.shape[1:]) for a in scene.recall_ring(points))
             distance_m = np.linalg.norm(cells[..., :2], axis=-1)
-            laid = continue_plane(
+            continued = continue_plane(
                 np.where(from_photo[..., None], rgb, ring_rgb),
                 from_photo,
                 from_ring,
                 plane.wanted(cells, scene.layout),
                 np.square(np.linalg.norm(cells - eye, axis=-1)) / (abs(plane.z_m - eye[2]) * ring_px_per_rad),
                 cell_m,
+                plain=plane.label == Label.CEILING,
                 seed=_derived(seed, int(plane.label)),
             )
-            if laid is None:
+            if continued is None:
                 continue
-            laid = faded_into(laid, ring_rgb, from_ring, distance_m, plane.reach_m)
+            laid = faded_into(continued[0], ring_rgb, from_ring & continued[1], distance_m, plane.reach_m)
             laid = np.where(from_photo[..., None], rgb, laid)
             scene.planes[plane.label] = PlaneTexture(
                 z_m=plane.z_m,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.mesh import Label
 from ..core.views import PolarLayout
+from .patch_diffusion import spread_mismatch
 from .quilting import find_lattice, quilt
 
 LARGEST_SIDE_PX = 704
@@ -34,8 +35,13 @@ LONGEST_PERIOD_M = 1.6
 COLOUR_BIN = (20.0, 7.0, 7.0)
 """Width of the bins in which colours of the material are counted (CIE Lab)."""
 PATCH_M = 0.7
-MET_SHARE = 0.4
+MET_SHARE = 0.5
 """A colour that is met in fewer of the patches of a plane than this is not the material's own but a thing on it."""
+PLAIN = 2.5
+"""A cell within this many median distances of the mean colour is plain."""
+RIM_PX = 5
+TONE_M = 0.6
+"""Differences of tone between known cells and pieces laid beside them fade out over this distance."""
 RIM_SHARE = 0.12
 """The outermost part of the plane fades into the ring."""
 MIN_SOURCE_PX = 400
@@ -122,26 +128,27 @@ def plane_cells(radius_m: float, z_m: float) -> tuple[np.ndarray, float]:
     return np.stack([x, y, np.full_like(x, z_m)], -1), cell
 
 
-def common_material(rgb_u8: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def common_material(rgb_u8: np.ndarray, candidates: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """[S, S] bool: candidate cells that look like most of the plane.
 
     What was taken for floor but is none (the rim of a fountain, a bench cut off by the picture's edge) covers less of
     it than the floor does, so a robust distance from the median colour leaves it out. Edges of the candidate area are
-    left out too: colours mix there.
+    left out too: colours mix there. What is common is learned from `reference` [S, S], the candidates if None.
     """
     import cv2
 
     inner = cv2.erode(candidates.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    if inner.sum() < MIN_SOURCE_PX:
+    if inner.sum() < MIN_SOURCE_PX and reference is None:
         return candidates
     lab = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2LAB).astype(np.float32)
+    learned = inner if reference is None else reference
     weight = cv2.GaussianBlur(candidates.astype(np.float32), (0, 0), 3)
     smooth = cv2.GaussianBlur(lab * candidates[..., None], (0, 0), 3) / np.maximum(weight, 1e-3)[..., None]
     # Light falls unevenly on one material: lightness counts less than hue.
-    distance = np.linalg.norm((smooth - np.median(smooth[inner], axis=0)) * [0.5, 1.0, 1.0], axis=-1)
-    limit = max(3.0 * float(np.median(distance[inner])), 6.0)
+    distance = np.linalg.norm((smooth - np.median(smooth[learned], axis=0)) * [0.5, 1.0, 1.0], axis=-1)
+    limit = max(3.0 * float(np.median(distance[learned])), 6.0)
     keep = inner & (distance <= limit)
-    return keep if keep.sum() >= MIN_SOURCE_PX else candidates
+    return keep if keep.sum() >= MIN_SOURCE_PX or reference is not None else candidates
 
 
 def continue_plane(
@@ -152,8 +159,9 @@ def continue_plane(
     footprint_m: np.ndarray,
     cell_m: float,
     *,
+    plain: bool,
     seed: int,
-) -> np.ndarray | None:
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Continue the plane's material over all `wanted` cells, in step with its pattern if it has one.
 
     Args:
@@ -162,10 +170,12 @@ def continue_plane(
         wanted: [S, S] bool.
         footprint_m: [S, S] length on the plane that one photo pixel covers [m].
         cell_m: side of a cell [m].
+        plain: copy only the surface, not what is fixed to it.
         seed: decides among equally good pieces.
 
     Returns:
-        [S, S, 3] float32, or None when the photo shows too little of the plane.
+        [S, S, 3] float32 and which of the known cells show the common material [S, S]; None when the photo shows too
+        little of the plane.
     """
     import cv2
 
@@ -174,25 +184,42 @@ def continue_plane(
     known = from_photo | from_ring
     picture = np.clip(np.where(known[..., None], rgb, 0) + 0.5, 0, 255).astype(np.uint8)
     material = common_material(picture, from_photo)
-    alike = material | (common_material(picture, from_ring) & ~from_photo)
+    alike = material | (common_material(picture, known, material) & from_ring)
     smooth = _light(rgb, alike, LIGHT_SCALE_M / cell_m)
     mean = smooth[material].mean(0)
     flat = np.where(known[..., None], rgb - smooth + mean, mean)
     limit = max(SHARP_CELLS * cell_m, float(np.quantile(footprint_m[material], SHARP_SHARE)))
     source_ok = material & (footprint_m <= limit) & ~_rare(flat, material, max(8, round(PATCH_M / cell_m)))
-    if not source_ok.any():
+    if plain:
+        source_ok &= ~_standing_out(flat, material)
+    if source_ok.sum() < MIN_SOURCE_PX:
         return None
     lattice = find_lattice(flat, source_ok, largest_px=LONGEST_PERIOD_M / cell_m)
+    # Pieces reach a little into what is known, so that what they miss in tone there can be carried on.
+    inner = cv2.erode(material.astype(np.uint8), np.ones((2 * RIM_PX + 1, 2 * RIM_PX + 1), np.uint8)) > 0
     laid = quilt(
         flat,
-        cv2.erode(material.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0,
-        wanted,
+        inner,
+        wanted | material,
         source_ok,
         seed=seed,
         blur_px=footprint_m / cell_m,
         lattice=lattice,
     )
-    return None if laid is None else laid + smooth - mean
+    if laid is None:
+        return None
+    signed, truth = (a.astype(np.float32) / 127.5 - 1 for a in (laid, flat))
+    laid = 127.5 * (spread_mismatch(signed, truth, material, ~material, wrap=False, reach_px=TONE_M / cell_m) + 1)
+    return laid + smooth - mean, alike
+
+
+def _standing_out(flat: np.ndarray, material: np.ndarray) -> np.ndarray:
+    """[S, S] bool: cells near anything that is not the plain surface itself."""
+    import cv2
+
+    distance = np.linalg.norm(cv2.GaussianBlur(flat.astype(np.float32), (0, 0), 1.5) - flat[material].mean(0), axis=-1)
+    out = (distance > PLAIN * float(np.median(distance[material]))) & material
+    return cv2.dilate(out.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def _rare(flat: np.ndarray, material: np.ndarray, patch_px: int) -> np.ndarray:

@@ -173,18 +173,24 @@ class Scene:
 
 
 _RING_ARRAYS = ("rgb_u8", "from_photo", "elevation_rad", "azimuth_rad", "source_azimuth_rad", "mirrored")
+_RING_OPTIONAL = ("boundary_m", "stretch")
 
 
 def ring_to_arrays(ring: RingPanorama | None) -> dict[str, np.ndarray]:
     """Plain arrays that `ring_from_arrays` turns back; none for no ring."""
-    return {} if ring is None else {f"ring_{name}": np.asarray(getattr(ring, name)) for name in _RING_ARRAYS}
+    if ring is None:
+        return {}
+    values = {name: getattr(ring, name) for name in (*_RING_ARRAYS, *_RING_OPTIONAL)}
+    return {f"ring_{name}": np.asarray(value) for name, value in values.items() if value is not None}
 
 
 def ring_from_arrays(arrays: dict[str, np.ndarray]) -> RingPanorama | None:
     """The ring that `ring_to_arrays` took apart."""
     if "ring_rgb_u8" not in arrays:
         return None
-    return RingPanorama(**{name: arrays[f"ring_{name}"] for name in _RING_ARRAYS})
+    return RingPanorama(
+        **{name: arrays[f"ring_{name}"] for name in (*_RING_ARRAYS, *_RING_OPTIONAL) if f"ring_{name}" in arrays}
+    )
 
 
 def planes_to_arrays(planes: dict[int, PlaneTexture]) -> dict[str, np.ndarray]:
