@@ -10,6 +10,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 # Models come with the package or are made by the tests; a hub must never be asked.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import gc
 import random
 from pathlib import Path
 
@@ -23,6 +24,10 @@ settings.register_profile(
 settings.load_profile("worldgen")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Processes that tests start import this checkout, as the tests do (`pythonpath` of pytest), not another installed one.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(REPOSITORY / "exts" / "lyra.worldgen"), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,15 @@ def repository() -> Path:
 def photos() -> Path:
     """Folder of the CC0 photos that travel with the tests."""
     return REPOSITORY / "tests" / "data" / "photos"
+
+
+@pytest.fixture(scope="session")
+def model_libraries() -> None:
+    """Loads what foreign models run on, once, and keeps the collector from walking through it ever after."""
+    for name in ("torch", "diffusers", "transformers"):
+        pytest.importorskip(name)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

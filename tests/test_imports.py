@@ -64,6 +64,16 @@ def test_faces_import_without_numpy(module):
     assert subprocess.check_output([sys.executable, "-c", probe], text=True).strip() == "False"
 
 
+def test_tests_and_their_processes_use_this_checkout():
+    """Whatever is installed: what is tested lies beside the tests, in processes that tests start, too."""
+    import lyra.worldgen
+
+    probe = "import lyra.worldgen; print(lyra.worldgen.__file__)"
+    started = subprocess.check_output([sys.executable, "-c", probe], text=True).strip()
+    for file in (started, lyra.worldgen.__file__):
+        assert file is not None and Path(file).resolve().parent == PACKAGE
+
+
 def test_public_names_resolve():
     """Everything in `__all__` can be imported from the package's face."""
     import lyra.worldgen

@@ -56,7 +56,7 @@ fi
 
 # Two gibibytes a test process, and no more processes than cores.
 jobs="$(awk -v cores="$(nproc)" '/MemAvailable/ { n = int($2 / 4194304); if (n > cores) n = cores; print (n > 1 ? n : 1) }' /proc/meminfo)"
-options=(-n "$jobs")
+options=(-n "$jobs" --dist loadgroup)
 if [ "$jobs" -le 1 ]; then options=(); fi
 if [ -n "$fast" ]; then options+=(-q -m "not slow and not physx"); fi
 if [ ${#failed[@]} -gt 0 ]; then say "== failed so far: ${failed[*]}"; fi

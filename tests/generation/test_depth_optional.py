@@ -17,6 +17,9 @@ from lyra.worldgen.core.views import SPACE_DEPTH, SPACE_METRIC, SPACE_SCALE
 from lyra.worldgen.generation.depth_da3 import DepthAnything3Depth
 from lyra.worldgen.generation.depth_moge import MogeDepth
 
+# One test process loads the libraries, not each.
+pytestmark = pytest.mark.xdist_group("models")
+
 RGB = np.zeros((30, 40, 3), np.uint8)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from lyra.worldgen.build.stages import default_stages, resolve_backends
 from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import GeometryConfig, ModelsConfig, WorldConfig, config_from_dict
-from lyra.worldgen.core.errors import BackendError, ConfigError, InputError, WorldgenError
+from lyra.worldgen.core.errors import BackendError, ConfigError, DependencyError, InputError, WorldgenError
 from lyra.worldgen.core.views import SPACE_DISPARITY, SPACE_METRIC, SPACE_SCALE
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.generation.depth import DEPTHS, running
@@ -25,6 +27,9 @@ from lyra.worldgen.generation.depth_transformers import TransformersDepth, _unpa
 from lyra.worldgen.generation.geometry import estimate_geometry
 from lyra.worldgen.generation.photo import load_photo
 from rooms import analytic_room
+
+# One test process loads the libraries, not each.
+pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
 
 SPACE_OF = {
     "depth-anything-relative": SPACE_DISPARITY,
@@ -48,8 +53,13 @@ def estimator(depth: object, **models) -> TransformersDepth:
     return TransformersDepth.from_config(config(depth, **models))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("hw", [(120, 160), (67, 41)])
+@pytest.mark.parametrize(
+    ("kind", "hw"),
+    [
+        *((kind, (120, 160)) for kind in KINDS),
+        *(pytest.param(kind, (67, 41), marks=[pytest.mark.slow] if kind != "zoedepth" else []) for kind in KINDS),
+    ],
+)
 def test_models_answer_at_the_pictures_size_in_their_space(folders, kind, hw):
     """Saved, loaded back and run: a map of the picture's size, metric or not as the configuration says."""
     rgb = np.random.default_rng(0).integers(0, 255, (*hw, 3), np.uint8)
@@ -61,7 +71,9 @@ def test_models_answer_at_the_pictures_size_in_their_space(folders, kind, hw):
     assert again.values.tobytes() == found.values.tobytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind != "zoedepth" else []) for kind in KINDS]
+)
 def test_random_weights_still_give_a_sound_geometry(folders, kind, photos):
     """Whatever they answer for a real photo, a world can be made of it."""
     cfg = config(folders[kind])
@@ -218,17 +230,30 @@ def spoil(folder: Path, how: str) -> None:
         )
 
 
+BROKEN = {
+    "empty": "models.depth cannot be loaded",
+    "no weights": "models.depth cannot be loaded",
+    "cut weights": "models.depth cannot be loaded",
+    "other model": "models.depth cannot be loaded",
+    "nan": "returned no finite number",
+}
+
+
+@pytest.mark.parametrize(("how", "message"), BROKEN.items())
+def test_broken_weights_are_one_line(how, message, folders, tmp_path):
+    """What is wrong with the files shows when the model is asked for the first time."""
+    folder = Path(shutil.copytree(folders["dpt"], tmp_path / "weights"))
+    spoil(folder, how)
+    with pytest.raises(BackendError, match=message) as caught:
+        estimator(folder).estimate(np.zeros((24, 32, 3), np.uint8), None)
+    one_line(caught.value)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
-    [
-        ("empty", "models.depth cannot be loaded"),
-        ("no weights", "models.depth cannot be loaded"),
-        ("cut weights", "models.depth cannot be loaded"),
-        ("other model", "models.depth cannot be loaded"),
-        ("nan", "returned no finite number"),
-    ],
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] != "cut weights" else []) for case in BROKEN.items()],
 )
-def test_broken_weights_are_one_line_and_the_world_goes_on_later(how, message, photos, tmp_path):
+def test_with_repaired_weights_the_world_goes_on_later(how, message, photos, tmp_path):
     """The build stops with one clear error; with the weights repaired the same command finishes."""
     folder = save_tiny(tmp_path / "weights", "dpt")
     spoil(folder, how)
@@ -245,6 +270,18 @@ def test_broken_weights_are_one_line_and_the_world_goes_on_later(how, message, p
     record = world.manifest.stages["understand"]
     assert record.model == "weights" and record.weights_licence == "Apache-2.0"
     assert world.manifest.licence == "Apache-2.0"
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.parametrize("processor", ["DepthProImageProcessor", "DepthProImageProcessorFast"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_missing_optional_package_is_named(processor, tmp_path):
+    """Depth Pro's pictures need torchvision: that is no damage of its weights, however transformers puts it."""
+    (tmp_path / "config.json").write_text('{"model_type": "depth_pro"}')
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": processor}))
+    with pytest.raises(DependencyError, match=r"needs a package that is missing .*[Tt]orchvision") as caught:
+        estimator(tmp_path).estimate(np.zeros((8, 8, 3), np.uint8), None)
+    one_line(caught.value)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore")])
@@ -274,9 +311,10 @@ def test_registry_and_flag(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.physx
-def test_a_whole_world_names_model_and_licence(photos, tmp_path):
+@pytest.mark.parametrize("kind", ["depth-anything-metric", "dpt", "zoedepth"])
+def test_a_whole_world_names_model_and_licence(photos, tmp_path, kind):
     """From a CC0 photo through every stage to a folder whose record says which weights took part."""
-    folder = save_tiny(tmp_path / "tiny-depth", "depth-anything-metric", licence="cc-by-nc-4.0")
+    folder = save_tiny(tmp_path / "tiny-depth", kind, licence="cc-by-nc-4.0")
     settings = config_from_dict(
         {
             "seed": 3,

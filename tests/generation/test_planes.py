@@ -7,8 +7,8 @@ import pytest
 
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.generation.painter import RingPanorama
-from lyra.worldgen.generation.pipeline import _Scene
 from lyra.worldgen.generation.planes import PlaneTexture, common_material, plane_cells
+from lyra.worldgen.generation.scene import Scene
 from rooms import analytic_room
 
 
@@ -49,7 +49,7 @@ def test_ring_is_read_along_rays_from_the_first_camera(ceiling: bool) -> None:
     )
     from lyra.worldgen.generation.proxy import build_proxy
 
-    scene = _Scene(full, build_proxy(full), ring)
+    scene = Scene(full, build_proxy(full), ring)
     colour, ok = scene.recall_ring(points)
     # Box silhouettes are polylines of bins here and exact planes in the room.
     assert ok.mean() > 0.97

@@ -24,7 +24,10 @@ from lyra.worldgen.generation.residency import (
     plan_residency,
     this_machine,
 )
-from lyra.worldgen.generation.weights import WeightsSize
+from lyra.worldgen.generation.weights_files import WeightsSize
+
+# One test process loads the libraries, not each.
+pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
 
 SMALL = WeightsSize(parameters=1_300_000_000, largest_part=900_000_000)
 """As large as Stable Diffusion 2: 2.4 GiB in half precision, 4.8 GiB in full."""
@@ -153,6 +156,15 @@ def test_a_model_that_fails_while_it_is_placed_is_let_go():
         residency.load(make)
     gc.collect()
     assert residency.model is None and models[0]() is None
+
+
+def test_running_out_of_memory_is_known_by_its_words():
+    """Whatever device it comes from."""
+    import torch
+
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    assert is_out_of_memory(MemoryError())
 
 
 def test_other_errors_are_not_mistaken_for_memory():

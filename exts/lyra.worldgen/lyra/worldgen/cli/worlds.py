@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, differing_keys, resolved_dict
 from ..core.errors import InputError
-from ..core.world import World, load_world
+from ..core.world import Manifest, World, load_world
 from .generate import add_output_flags
 from .terminal import Console, duration, table
 
@@ -56,7 +57,7 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     default = resolved_dict(WorldConfig())
     chosen = [key for key in ("geometry.backend", "generation.painter") if _value(default, key) == "auto"]
     changed = [key for key in differing_keys(default, manifest.config) if key not in chosen]
-    state = "finished" if world.finished else "unfinished: generate again with the same photo and settings to go on"
+    state = "finished" if world.finished else f"unfinished: go on with lyra-worldgen finish {world.folder}"
     scale = manifest.scale
     rows = [
         ("world", f"{world.folder} ({manifest.id}, format {manifest.format})"),
@@ -68,9 +69,13 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         ("scale", "unknown" if scale is None else f"±{100 * scale.relative_sigma:.0f} % from {scale.source}"),
         ("licence", f"{manifest.licence} (weights that took part)"),
         ("parents", ", ".join(manifest.parents) or "none"),
+        ("explored", exploration(manifest)),
     ]
     stages = [("stage", "backend", "time", "size", "files")]
+    chunks = {name for _, name in chunk_stages(manifest.stages)}
     for name, record in manifest.stages.items():
+        if name in chunks:
+            continue
         size = sum(entry.size for entry in record.files.values()) / 2**20
         stages.append(
             (name, record.backend or "-", duration(record.seconds), f"{size:.1f} MiB", str(len(record.files)))
@@ -82,6 +87,7 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         "photo": manifest.photo.name,
         "seed": manifest.seed,
         "config": manifest.config,
+        "explored": exploration(manifest),
         "stages": {
             name: {"backend": r.backend, "seconds": r.seconds, "files": sorted(r.files), "facts": r.facts}
             for name, r in manifest.stages.items()
@@ -90,6 +96,25 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     }
     console.result("\n".join(lines), values)
     return 0 if problems.ok else 1
+
+
+def exploration(manifest: Manifest) -> str:
+    """The legs of a journey with their chunks, and how long a frame took."""
+    records = [manifest.stages[name] for _, name in chunk_stages(manifest.stages)]
+    if not records:
+        return "not yet"
+    frames = sum(_count(record.facts.get("frames")) for record in records)
+    seconds = sum(record.seconds for record in records)
+    legs: dict[tuple[int, str], int] = {}
+    for record in records:
+        leg = (_count(record.facts.get("leg")), str(record.facts.get("path", ""))[:60])
+        legs[leg] = legs.get(leg, 0) + 1
+    text = ", ".join(f"{path} ({count} chunk{'s' if count > 1 else ''})" for (_, path), count in sorted(legs.items()))
+    return f"{text}; {frames} frames, {seconds / max(frames, 1):.2f} s a frame"
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value >= 0 else 0
 
 
 def report_world(world: World, console: Console) -> int:

@@ -59,7 +59,7 @@ def flow_px(a_u8: np.ndarray, b_u8: np.ndarray) -> np.ndarray:
 
     _expect_pair(a_u8, b_u8, np.ones(a_u8.shape[:2], bool))
     a, b = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (a_u8, b_u8))
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.linalg.norm(search.calc(a, b, None), axis=-1)  # pyright: ignore
 
 

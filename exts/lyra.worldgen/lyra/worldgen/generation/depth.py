@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,13 @@ from ..core.config import ModelsConfig, WorldConfig
 from ..core.errors import BackendError, WorldgenError
 from ..core.optional import Registry, require
 from ..core.views import SPACE_METRIC, DepthResult
-from .foreign_weights import WeightsSource, find_weights
+from .residency import GIB, Residency, ResidencyPlan, is_out_of_memory, plan_residency, this_machine
+from .weights import Weights, find_weights, reason_of
+from .weights_files import WeightsSize, model_size
+
+WORKING_BYTES = GIB // 2
+"""What a depth model computes with, beside its weights, for a picture of about a third of a megapixel."""
+_REMEDY = "lower geometry.working_long_side_px, choose a smaller model or pass --set models.device=cpu"
 
 DEPTHS = Registry(
     "depth model",
@@ -64,17 +71,71 @@ class DepthEstimator(Protocol):
         ...
 
 
-def depth_weights(config: WorldConfig) -> WeightsSource:
+def depth_weights(config: WorldConfig) -> Weights:
     """The weights that `models.depth` names; raises as `DepthEstimator.from_config` does."""
     models = config.models
     return find_weights(models.depth, key="models.depth", flag="--depth-model", download=models.download)
 
 
-def device_and_dtype(models: ModelsConfig) -> tuple[str, Any]:
-    """Device name and torch number type that a depth model runs with."""
-    torch = require("torch", extra="models")
-    device = "cuda" if models.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return device, torch.float32 if device == "cpu" or models.dtype == "auto" else getattr(torch, models.dtype)
+def load_model(
+    weights: Weights, models: ModelsConfig, make: Callable[[Any], Any], *, filename: str = "config.json"
+) -> Residency:
+    """A depth model in memory, ready to answer.
+
+    Args:
+        weights: which.
+        models: how they are held.
+        make: loads them in a torch number type.
+        filename: file that every such model has.
+
+    Raises:
+        ConfigError: weights that are not here and may not be fetched, or a device or number type that cannot be had.
+        DependencyError: a package is missing.
+        BackendError: the weights do not load or do not fit into memory.
+    """
+    weights.expect_here(filename)
+    residency = Residency(plan_depth(weights, models, filename=filename), name=weights.name, remedy=_REMEDY)
+    with weights.loading():
+        residency.load(make).eval()
+    return residency
+
+
+def plan_depth(weights: Weights, models: ModelsConfig, *, filename: str = "config.json") -> ResidencyPlan:
+    """How a depth model is held: whole, and in full precision unless the configuration says otherwise.
+
+    Half precision would round depth in steps of up to 0.4 %, which a wall shows. A size that cannot be read counts as
+    one that fits.
+
+    Raises:
+        ConfigError: the configuration asks for what this machine cannot do.
+        BackendError: the weights do not fit into main memory.
+    """
+    size, machine = _size_of(weights, filename), this_machine()
+    wanted = replace(models, dtype="float32" if models.dtype == "auto" else models.dtype, offload="auto")
+    if size is None:
+        unknown = WeightsSize(parameters=0, largest_part=0)
+        plan = plan_residency(unknown, machine, wanted, working_bytes=0)
+        return replace(plan, why=f"weights of unknown size on {plan.device} in {plan.dtype}")
+    plan = plan_residency(size, machine, wanted, working_bytes=WORKING_BYTES)
+    if plan.offload == "none":
+        return plan
+    # No part of a depth model can leave the GPU, so one that does not fit it stays off it unless told otherwise.
+    wanted = replace(wanted, device="cpu") if wanted.device == "auto" else replace(wanted, offload="none")
+    return plan_residency(size, machine, wanted, working_bytes=WORKING_BYTES)
+
+
+def _size_of(weights: Weights, filename: str) -> WeightsSize | None:
+    """Size of a depth model as far as its files are here and say it; what is wrong with them, loading will tell."""
+    place = weights.cached(filename) if weights.path is None else weights.path
+    if place is None:
+        return None
+    if place.is_dir():
+        place = place / filename
+    try:
+        # Beside a configuration stand the files that hold the model.
+        return model_size(place.parent if place.name == "config.json" else place)
+    except WorldgenError:
+        return None
 
 
 @contextmanager
@@ -85,13 +146,9 @@ def running(model: str) -> Iterator[None]:
     except WorldgenError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        if isinstance(error, MemoryError) or "memory" in reason.lower():
-            raise BackendError(
-                f"depth model {model} ran out of memory; lower geometry.working_long_side_px, choose a smaller model "
-                "or pass --set models.device=cpu"
-            ) from error
-        raise BackendError(f"depth model {model} failed ({type(error).__name__}: {reason})") from error
+        if is_out_of_memory(error):
+            raise BackendError(f"depth model {model} ran out of memory; {_REMEDY}") from error
+        raise BackendError(f"depth model {model} failed ({reason_of(error)})") from error
 
 
 def resized(values: np.ndarray, hw: tuple[int, int]) -> np.ndarray:

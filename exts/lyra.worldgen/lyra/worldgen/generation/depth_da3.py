@@ -9,6 +9,7 @@ preset gives depth up to a factor, the monocular one (no camera head) up to fact
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from ..core.camera import PinholeCamera
 from ..core.config import ModelsConfig, WorldConfig
 from ..core.errors import DependencyError
 from ..core.views import SPACE_DEPTH, SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, device_and_dtype, make_result, resized, running
-from .foreign_weights import WeightsSource
+from .depth import depth_weights, load_model, make_result, resized, running
+from .weights import Weights
 
 CANONICAL_FOCAL_PX = 300.0
 METRIC_PRESET = "da3metric"
@@ -30,7 +31,7 @@ class DepthAnything3Depth:
 
     name = "depth-anything-3"
 
-    def __init__(self, weights: WeightsSource, models: ModelsConfig) -> None:
+    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
         self._weights, self._models = weights, models
         self._loaded: Any = None
 
@@ -41,7 +42,7 @@ class DepthAnything3Depth:
 
     @property
     def model(self) -> str:
-        return self._weights.model
+        return self._weights.name
 
     @property
     def weights_licence(self) -> str:
@@ -83,12 +84,8 @@ class DepthAnything3Depth:
                 raise DependencyError(
                     f"depth_anything_3 is needed here but cannot be imported ({error}); install it with: {INSTALL}"
                 ) from error
-            weights.expect_here()
-            where = weights.name if weights.path is None else str(weights.path)
-            device, _ = device_and_dtype(self._models)
-            try:
-                model = api.DepthAnything3.from_pretrained(where, local_files_only=weights.local_files_only)
-                self._loaded = model.to(device).eval()
-            except Exception as error:
-                raise weights.load_error(error) from error
+            made, options = api.DepthAnything3.from_pretrained, {"local_files_only": weights.local_files_only}
+            # It is loaded in full precision and computes in less where it sees fit.
+            models = replace(self._models, dtype="float32")
+            self._loaded = load_model(weights, models, lambda dtype: made(weights.source, **options)).model
         return self._loaded

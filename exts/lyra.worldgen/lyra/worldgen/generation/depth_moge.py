@@ -7,6 +7,7 @@ mask of what is no sky. Depth is metric when the model has a scale head (MoGe-2)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from ..core.config import ModelsConfig, WorldConfig
 from ..core.errors import DependencyError
 from ..core.optional import require
 from ..core.views import SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, device_and_dtype, make_result, resized, running
-from .foreign_weights import WeightsSource
+from .depth import depth_weights, load_model, make_result, resized, running
+from .residency import Residency
+from .weights import Weights
 
 CHECKPOINT = "model.pt"
 INSTALL = "pip install git+https://github.com/microsoft/MoGe.git"
@@ -28,9 +30,9 @@ class MogeDepth:
 
     name = "moge"
 
-    def __init__(self, weights: WeightsSource, models: ModelsConfig) -> None:
+    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
         self._weights, self._models = weights, models
-        self._loaded: Any = None
+        self._loaded: Residency | None = None
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> MogeDepth:
@@ -39,7 +41,7 @@ class MogeDepth:
 
     @property
     def model(self) -> str:
-        return self._weights.model
+        return self._weights.name
 
     @property
     def weights_licence(self) -> str:
@@ -47,10 +49,10 @@ class MogeDepth:
 
     def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
         """See `DepthEstimator`."""
-        model = self._load()
+        residency = self._load()
+        model, device = residency.model, residency.plan.device
         torch = require("torch", extra="models")
         height, width = rgb_u8.shape[:2]
-        device, _ = device_and_dtype(self._models)
         fov_deg = None if camera is None else float(np.degrees(camera.hfov_rad))
         with running(self.model):
             picture = torch.tensor(rgb_u8 / 255.0, dtype=torch.float32, device=device).permute(2, 0, 1)
@@ -63,7 +65,7 @@ class MogeDepth:
         space = SPACE_METRIC if hasattr(model, "scale_head") else SPACE_SCALE
         return make_result(self.model, resized(depth, (height, width)), space=space, valid=mask, K_px=K_px)
 
-    def _load(self) -> Any:
+    def _load(self) -> Residency:
         if self._loaded is None:
             weights = self._weights
             try:
@@ -74,16 +76,15 @@ class MogeDepth:
                 raise DependencyError(
                     f"moge is needed here but cannot be imported ({error}); install it with: {INSTALL}"
                 ) from error
-            weights.expect_here(CHECKPOINT)
-            where = weights.name if weights.path is None else str(weights.path)
+            where = weights.source
             if weights.path is not None and weights.path.is_dir():
                 where = str(weights.path / CHECKPOINT)
             options = {} if weights.path is not None else {"local_files_only": weights.local_files_only}
-            device, _ = device_and_dtype(self._models)
-            try:
-                self._loaded = _first_that_fits(modules, where, options).to(device).eval()
-            except Exception as error:
-                raise weights.load_error(error) from error
+            # It is loaded in full precision and computes in less where it sees fit.
+            models = replace(self._models, dtype="float32")
+            self._loaded = load_model(
+                weights, models, lambda dtype: _first_that_fits(modules, where, options), filename=CHECKPOINT
+            )
         return self._loaded
 
 

@@ -25,11 +25,10 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.config import ModelsConfig, WorldConfig
-from ..core.errors import DependencyError
 from ..core.optional import require
 from ..core.views import SPACE_DISPARITY, SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, device_and_dtype, make_result, resized, running
-from .foreign_weights import WeightsSource
+from .depth import depth_weights, load_model, make_result, resized, running
+from .weights import Weights
 
 
 class TransformersDepth:
@@ -37,7 +36,7 @@ class TransformersDepth:
 
     name = "transformers"
 
-    def __init__(self, weights: WeightsSource, models: ModelsConfig) -> None:
+    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
         self._weights, self._models = weights, models
         self._loaded: tuple[Any, Any] | None = None
 
@@ -48,7 +47,7 @@ class TransformersDepth:
 
     @property
     def model(self) -> str:
-        return self._weights.model
+        return self._weights.name
 
     @property
     def weights_licence(self) -> str:
@@ -65,23 +64,16 @@ class TransformersDepth:
         if self._loaded is None:
             transformers = require("transformers", extra="models")
             weights = self._weights
-            weights.expect_here()
-            device, dtype = device_and_dtype(self._models)
-            where = weights.name if weights.path is None else str(weights.path)
+            weights.expect_here("config.json")
             options = {"local_files_only": weights.local_files_only, "trust_remote_code": False}
-            try:
-                with _without_bars(transformers):
-                    processor = transformers.AutoImageProcessor.from_pretrained(where, **options)
-                    model = transformers.AutoModelForDepthEstimation.from_pretrained(where, dtype=dtype, **options)
-                model = model.to(device).eval()
-            except ImportError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise DependencyError(
-                    f"depth model {weights.name} needs a package that is missing: {reason}"
-                ) from error
-            except Exception as error:
-                raise weights.load_error(error) from error
-            self._loaded = processor, model
+
+            def make(dtype: Any) -> Any:
+                return transformers.AutoModelForDepthEstimation.from_pretrained(weights.source, dtype=dtype, **options)
+
+            with _without_bars(transformers):
+                with weights.loading():
+                    processor = transformers.AutoImageProcessor.from_pretrained(weights.source, **options)
+                self._loaded = processor, load_model(weights, self._models, make).model
         return self._loaded
 
 

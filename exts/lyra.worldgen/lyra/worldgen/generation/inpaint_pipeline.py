@@ -20,18 +20,11 @@ from typing import Any
 import numpy as np
 
 from ..core.config import InpaintConfig, ModelsConfig
-from ..core.errors import BackendError, ConfigError, DependencyError, InputError, WorldgenError
+from ..core.errors import BackendError, ConfigError, InputError, WorldgenError
 from ..core.optional import require
 from .residency import Residency, plan_residency, this_machine
-from .weights import (
-    Weights,
-    absent_parts,
-    expect_whole_pipeline,
-    find_weights,
-    pipeline_index,
-    pipeline_size,
-    pipeline_variant,
-)
+from .weights import Weights, find_weights, reason_of
+from .weights_files import absent_parts, expect_whole_pipeline, pipeline_index, pipeline_size, pipeline_variant
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +34,7 @@ _EXTRA = "models"
 
 
 def find_pipeline(config: ModelsConfig) -> Weights:
-    """The inpainting weights that `models.painter` names, whole and on this machine; nothing is loaded.
+    """The inpainting weights that `models.painter` names; `path` is their folder, which is whole. Nothing is loaded.
 
     Raises:
         ConfigError: `models.painter` is empty, or a model that is not here may not be fetched.
@@ -49,9 +42,9 @@ def find_pipeline(config: ModelsConfig) -> Weights:
         BackendError: fetching failed.
     """
     weights = find_weights(
-        "models.painter", config.painter, index_name="model_index.json", download=config.download, fetch=_fetch
-    )
-    expect_whole_pipeline(weights.folder)
+        config.painter, key="models.painter", flag="--painter-model", download=config.download
+    ).in_folder("model_index.json", fetch=_fetch)
+    expect_whole_pipeline(Path(weights.source))
     return weights
 
 
@@ -68,7 +61,8 @@ def plan_pipeline(config: ModelsConfig) -> str:
         if not (config.download and config.painter.strip()):
             raise
         return f"weights {config.painter} will be fetched"
-    return f"weights {weights.name}: {plan_residency(pipeline_size(weights.folder), this_machine(), config).why}"
+    plan = plan_residency(pipeline_size(Path(weights.source)), this_machine(), config)
+    return f"weights {weights.name}: {plan.why}"
 
 
 class InpaintPipeline:
@@ -90,16 +84,18 @@ class InpaintPipeline:
         self.weights = find_pipeline(config)
         self.asked = asked
         self._seen_prompts: set[str] = set()
-        size = pipeline_size(self.weights.folder)
-        self.residency = Residency(plan_residency(size, this_machine(), config), name=self.weights.name)
-        with _quiet(), _as_backend_error(f"the model '{self.weights.name}' does not load", self.weights.folder):
-            pipeline = self.residency.load(_loader(self.weights.folder))
+        folder = Path(self.weights.source)
+        self.residency = Residency(
+            plan_residency(pipeline_size(folder), this_machine(), config), name=self.weights.name
+        )
+        with _quiet(), self.weights.loading():
+            pipeline = self.residency.load(_loader(folder))
         try:
             self._takes = _arguments(type(pipeline))
             if not {"image", "mask_image"} <= self._takes or "control_image" in self._takes:
                 raise InputError(
                     f"models.painter is a {type(pipeline).__name__}, which does not complete pictures by itself; "
-                    f"choose an inpainting or fill model: {self.weights.folder}"
+                    f"choose an inpainting or fill model: {folder}"
                 )
             self.multiple_px = _multiple_px(pipeline)
             self.side_px = _native_side_px(pipeline, self.multiple_px)
@@ -143,11 +139,24 @@ class InpaintPipeline:
             **self._guidance(pipeline),
         }
         arguments = {name: value for name, value in offered.items() if name in self._takes}
-        with _quiet(), _as_backend_error(f"the model '{self.weights.name}' failed", self.weights.folder):
+        with _quiet(), self._running():
             self._note_long_prompt(pipeline, prompt)
             with self.residency.explained("while it painted"):
                 result = pipeline(**arguments)
         return self._checked(result, (h, w))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Give errors of foreign code one class and the words that help."""
+        try:
+            yield
+        except WorldgenError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"the model '{self.weights.name}' failed ({reason_of(error)}); copy or fetch the weights again, or run "
+                f"again with -v for the whole message: {self.weights.source}"
+            ) from error
 
     def _note_long_prompt(self, pipeline: Any, prompt: str) -> None:
         """Say once that the end of a prompt is not read, which the libraries say at every call or never."""
@@ -294,30 +303,6 @@ def _native_side_px(pipeline: Any, multiple_px: int) -> int:
         if isinstance(side, int) and side > 0:
             return max(multiple_px, side * _cell_px(pipeline) // multiple_px * multiple_px)
     return max(multiple_px, FALLBACK_SIDE_PX // multiple_px * multiple_px)
-
-
-@contextmanager
-def _as_backend_error(what: str, folder: Path) -> Iterator[None]:
-    """Give errors of foreign code one class and the words that help."""
-    try:
-        yield
-    except WorldgenError:
-        raise
-    except ImportError as error:
-        raise DependencyError(
-            f"{what}: a package is missing ({_short(error)}); install it, or: pip install 'lyra-worldgen[{_EXTRA}]': "
-            f"{folder}"
-        ) from error
-    except Exception as error:
-        raise BackendError(
-            f"{what} ({_short(error)}); copy or fetch the weights again, or run again with -v for the whole message: "
-            f"{folder}"
-        ) from error
-
-
-def _short(error: BaseException) -> str:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line}"[:300].rstrip(": ")
 
 
 @contextmanager

@@ -38,6 +38,10 @@ class RingPanorama:
     """[C] azimuth inside the photo whose content this column shows; identity inside the photo."""
     mirrored: np.ndarray
     """[C] bool: the column is part of a mirrored copy."""
+    boundary_m: np.ndarray | None = None
+    """[C] distance of the wall that each column was painted for; None where copied columns keep their distance."""
+    stretch: np.ndarray | None = None
+    """[C] with `boundary_m`: what stands before the wall is laid this many times farther away than it was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)

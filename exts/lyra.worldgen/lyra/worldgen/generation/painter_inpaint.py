@@ -38,7 +38,7 @@ class InpaintPainter:
         _expect_steps(inpaint)
         self._pipeline = InpaintPipeline(models, inpaint)
         self.model = self._pipeline.weights.name
-        self.weights_licence = self._pipeline.weights.licence
+        self.weights_licence = self._pipeline.weights.licence()
         cell = self._pipeline.multiple_px
         self._side_px = max(cell, inpaint.tile_px // cell * cell) if inpaint.tile_px else self._pipeline.side_px
 

@@ -23,7 +23,9 @@ from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .equirect import elevation_map, level_strip
 from .painter import PaintHint, RingPanorama
 from .patch_diffusion import ANY_CODE, Source, Target, complete
-from .ring_collage import lay_out, plan_columns
+from .ring_collage import lay_out
+from .ring_course import plan_course
+from .room_closing import close_room
 
 OBJECT_MARGIN_PX = 3
 """Background this close to an object may be tinted by it and is not copied."""
@@ -101,14 +103,19 @@ class PatchPainter:
         progress.step("ring", 0, 3)
         strip = level_strip(photo.rgb_u8, geometry.labels, geometry.camera, geometry.T_world_cam, rows_max=self.rows)
         first, end = strip.sector
-        column, mirrored = plan_columns(
+        indoors = geometry.layout.ceiling_m is not None and self.mode == "full"
+        room = None
+        if indoors:
+            room = close_room(geometry.layout, strip.azimuth_rad, strip.sector, geometry.manhattan_yaw_rad)
+        course = plan_course(
             strip,
             seed=_derived(seed, 0),
             boundary_m=boundary_at(geometry.layout, strip.azimuth_rad[first:end]),
+            room=room,
             mirror_only=self.mode == "mirror",
         )
         progress.step("ring", 1, 3)
-        collage = lay_out(strip, column, mirrored, seamless=self.mode == "full")
+        collage = lay_out(strip, course, seamless=self.mode == "full")
         progress.step("ring", 2, 3)
         rgb = collage.rgb
         if self.mode == "full":
@@ -137,8 +144,10 @@ class PatchPainter:
             from_photo=strip.from_photo,
             elevation_rad=strip.elevation_rad,
             azimuth_rad=strip.azimuth_rad,
-            source_azimuth_rad=strip.azimuth_rad[collage.column],
+            source_azimuth_rad=np.interp(collage.column, np.arange(len(strip.azimuth_rad)), strip.azimuth_rad),
             mirrored=collage.mirrored,
+            boundary_m=course.boundary_m,
+            stretch=None if course.boundary_m is None else collage.stretch,
         )
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:

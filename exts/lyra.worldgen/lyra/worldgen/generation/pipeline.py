@@ -30,7 +30,7 @@ from .depth_judge import DepthJudge, Judgement
 from .explore_planner import plan_world
 from .painter import Painter, PaintHint
 from .paths import Surrounding, explore_options, plan_leg
-from .planes import MIN_SOURCE_PX, PlaneTexture, common_material, plane_cells
+from .planes import PlaneTexture, continue_plane, faded_into, plane_cells, planes_to_paint
 from .proxy import build_proxy, clear_start, full_turn
 from .rooms import build_rooms_proxy
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
@@ -257,41 +257,35 @@ class WorldPipeline:
         """Complete floor and ceiling around the vertical axis in their own planes."""
         if scene.ring is None:
             return
-        h = scene.layout.camera_height_m
-        lowest, highest = float(scene.ring.elevation_rad[-1]), float(scene.ring.elevation_rad[0])
-        jobs = [(Label.FLOOR, 0.0, lowest < -0.1, h / np.tan(max(-lowest, 0.1)))]
-        if scene.layout.ceiling_m is not None:
-            rise = scene.layout.ceiling_m - h
-            jobs.append((Label.CEILING, scene.layout.ceiling_m, highest > 0.1, rise / np.tan(max(highest, 0.1))))
-        for label, z_m, seen, blind_m in jobs:
-            if not seen:
-                continue
-            cells, cell_m = plane_cells(min(1.6 * blind_m + 0.4, 6.0), z_m)
+        eye = np.array([0.0, 0.0, scene.layout.camera_height_m])
+        ring_px_per_rad = len(scene.ring.azimuth_rad) / (2 * np.pi)
+        for plane in planes_to_paint(scene.layout, scene.ring.elevation_rad):
+            cells, cell_m = plane_cells(plane.reach_m, plane.z_m)
             points = cells.reshape(-1, 3)
-            rgb, from_photo = cache.recall(points, [0])
-            ring_rgb, from_ring = scene.recall_ring(points)
-            known = from_photo | from_ring
-            rgb[~from_photo] = ring_rgb[~from_photo]
-            if from_photo.sum() < MIN_SOURCE_PX or known.all():
-                continue
             shape = cells.shape[:2]
-            picture = np.clip(rgb + 0.5, 0, 255).astype(np.uint8).reshape(*shape, 3)
-            # Only the blind disc is filled here; what an object hides stays for the views that look behind it.
-            blind = (np.linalg.norm(points[:, :2], axis=1) < 1.05 * blind_m) & ~known
-            wanted = (known | blind).reshape(shape)
-            painted = self._checked_paint(
-                PaintHint(
-                    rgb_u8=picture[None],
-                    known=(known | ~blind).reshape(1, *shape),
-                    labels=np.full((1, *shape), label, np.uint8),
-                    source_rgb_u8=picture,
-                    source_ok=common_material(picture, from_photo.reshape(shape)),
-                    source_labels=np.full(shape, label, np.uint8),
-                    prompt=self.cfg.prompt,
-                ),
-                seed=_derived(seed, int(label)),
-            )[0]
-            scene.planes[label] = PlaneTexture(z_m=z_m, cell_m=cell_m, rgb_u8=painted, known=wanted)
+            rgb, from_photo = (a.reshape(*shape, *a.shape[1:]) for a in cache.recall(points, [0]))
+            ring_rgb, from_ring = (a.reshape(*shape, *a.shape[1:]) for a in scene.recall_ring(points))
+            distance_m = np.linalg.norm(cells[..., :2], axis=-1)
+            continued = continue_plane(
+                np.where(from_photo[..., None], rgb, ring_rgb),
+                from_photo,
+                from_ring,
+                plane.wanted(cells, scene.layout),
+                np.square(np.linalg.norm(cells - eye, axis=-1)) / (abs(plane.z_m - eye[2]) * ring_px_per_rad),
+                cell_m,
+                plain=plane.label == Label.CEILING,
+                seed=_derived(seed, int(plane.label)),
+            )
+            if continued is None:
+                continue
+            laid = faded_into(continued[0], ring_rgb, from_ring & continued[1], distance_m, plane.reach_m)
+            laid = np.where(from_photo[..., None], rgb, laid)
+            scene.planes[plane.label] = PlaneTexture(
+                z_m=plane.z_m,
+                cell_m=cell_m,
+                rgb_u8=np.clip(laid + 0.5, 0, 255).astype(np.uint8),
+                known=plane.wanted(cells, scene.layout) | from_photo,
+            )
 
     def paint_chunk(
         self,

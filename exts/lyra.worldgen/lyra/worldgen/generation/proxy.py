@@ -55,6 +55,7 @@ def full_turn(layout: PolarLayout, ring: RingPanorama | None, *, bins: int = 288
     step = 2 * np.pi / bins
     azimuth = -np.pi + (np.arange(bins) + 0.5) * step
     inside = (azimuth >= layout.azimuth_rad[0] - step) & (azimuth <= layout.azimuth_rad[-1] + step)
+    column = np.zeros(bins, int)
     if ring is None:
         source, _ = mirror_map(layout, azimuth)
     else:
@@ -80,6 +81,10 @@ def full_turn(layout: PolarLayout, ring: RingPanorama | None, *, bins: int = 288
     smooth = np.abs(np.log(layout.boundary_m[high] / layout.boundary_m[low])) < 0.1
     inverse = (1 - fraction) / layout.boundary_m[low] + fraction / layout.boundary_m[high]
     boundary = np.where(smooth, 1 / inverse, layout.boundary_m[nearest])
+    scale = np.ones(bins)
+    if ring is not None and ring.boundary_m is not None and ring.stretch is not None:
+        boundary = np.where(inside, boundary, _wall_at(ring.azimuth_rad, ring.boundary_m, azimuth))
+        scale = np.where(inside, 1.0, ring.stretch[column])
 
     # Objects: every target bin takes the stixels of its source bin.
     order = np.argsort(layout.object_bin, kind="stable")
@@ -94,12 +99,18 @@ def full_turn(layout: PolarLayout, ring: RingPanorama | None, *, bins: int = 288
         boundary_top_m=layout.boundary_top_m[nearest],
         boundary_label=layout.boundary_label[nearest],
         object_bin=target.astype(np.int32),
-        object_near_m=layout.object_near_m[index],
-        object_far_m=layout.object_far_m[index],
+        object_near_m=layout.object_near_m[index] * scale[target],
+        object_far_m=layout.object_far_m[index] * scale[target],
         object_top_m=layout.object_top_m[index],
         ceiling_m=layout.ceiling_m,
         camera_height_m=layout.camera_height_m,
     )
+
+
+def _wall_at(ring_azimuth_rad: np.ndarray, boundary_m: np.ndarray, azimuth_rad: np.ndarray) -> np.ndarray:
+    """[N] distance of the wall at other azimuths; inverse distance is linear along a straight wall."""
+    ascending = ring_azimuth_rad[::-1]
+    return 1 / np.interp(azimuth_rad, ascending, 1 / boundary_m[::-1], period=2 * np.pi)
 
 
 def simplify_closed(points: np.ndarray, keep: np.ndarray, tolerance: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..core.config import ModelsConfig
 from ..core.errors import BackendError, ConfigError, WorldgenError
 from ..core.machine import free_memory_bytes
 from ..core.optional import require
-from .weights import WeightsSize
+from .weights_files import WeightsSize
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
 GPU_WORKING_BYTES = 3 * GIB
 """What a pipeline computes with, beside its weights: a picture of about a megapixel through its decoder."""
 CPU_WORKING_BYTES = 2 * GIB
+PIPELINE_REMEDY = "lower inpaint.tile_px, set models.offload=layers on a GPU, or choose smaller weights"
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
@@ -56,8 +57,16 @@ class ResidencyPlan:
     """One line for the log."""
 
 
-def plan_residency(size: WeightsSize, machine: MachineMemory, config: ModelsConfig) -> ResidencyPlan:
+def plan_residency(
+    size: WeightsSize, machine: MachineMemory, config: ModelsConfig, *, working_bytes: int | None = None
+) -> ResidencyPlan:
     """The fastest way to hold the weights that fits; what the configuration fixes is not second-guessed.
+
+    Args:
+        size: of the weights.
+        machine: what it may use.
+        config: what is fixed.
+        working_bytes: what the model computes with, beside its weights; as much as a pipeline when None.
 
     Raises:
         ConfigError: the configuration asks for what this machine or device cannot do.
@@ -66,7 +75,8 @@ def plan_residency(size: WeightsSize, machine: MachineMemory, config: ModelsConf
     if config.device == "cuda" and not machine.gpu_bytes:
         raise ConfigError("models.device is 'cuda' but torch sees no CUDA device; choose auto or cpu")
     on_gpu = config.device != "cpu" and machine.gpu_bytes > 0
-    if on_gpu and (plan := _plan_gpu(size, machine, config)) is not None:
+    gpu_working = GPU_WORKING_BYTES if working_bytes is None else working_bytes
+    if on_gpu and (plan := _plan_gpu(size, machine, config, gpu_working)) is not None:
         return plan
     if config.dtype == "float16":
         raise ConfigError(
@@ -74,9 +84,10 @@ def plan_residency(size: WeightsSize, machine: MachineMemory, config: ModelsConf
         )
     dtype = "float32" if config.dtype == "auto" else config.dtype
     need = size.parameters * BYTES_PER_NUMBER[dtype]
-    if machine.ram_bytes is not None and need + CPU_WORKING_BYTES > machine.ram_bytes:
+    working = CPU_WORKING_BYTES if working_bytes is None else working_bytes
+    if machine.ram_bytes is not None and need + working > machine.ram_bytes:
         raise BackendError(
-            f"the weights take {_gib(need)} in {dtype} and {_gib(CPU_WORKING_BYTES)} to work with, but only "
+            f"the weights take {_gib(need)} in {dtype} and {_gib(working)} to work with, but only "
             f"{_gib(machine.ram_bytes)} of main memory are free; choose smaller weights, a machine with more memory"
             + (", or models.dtype=bfloat16" if dtype == "float32" else "")
         )
@@ -86,7 +97,9 @@ def plan_residency(size: WeightsSize, machine: MachineMemory, config: ModelsConf
     )
 
 
-def _plan_gpu(size: WeightsSize, machine: MachineMemory, config: ModelsConfig) -> ResidencyPlan | None:
+def _plan_gpu(
+    size: WeightsSize, machine: MachineMemory, config: ModelsConfig, working_bytes: int
+) -> ResidencyPlan | None:
     """A plan on the GPU; None when nothing fits and the configuration leaves the choice open."""
     dtype = config.dtype
     if dtype == "auto":
@@ -94,9 +107,9 @@ def _plan_gpu(size: WeightsSize, machine: MachineMemory, config: ModelsConfig) -
     width = BYTES_PER_NUMBER[dtype]
     total = size.parameters * width
     needs = {
-        "none": total + GPU_WORKING_BYTES,
-        "model": size.largest_part * width + GPU_WORKING_BYTES,
-        "layers": GPU_WORKING_BYTES,
+        "none": total + working_bytes,
+        "model": size.largest_part * width + working_bytes,
+        "layers": working_bytes,
     }
     words = {"none": "all of it on the GPU", "model": "one part at a time on the GPU", "layers": "layer by layer"}
     in_ram = machine.ram_bytes is None or total <= machine.ram_bytes
@@ -142,10 +155,16 @@ def this_machine() -> MachineMemory:
 
 
 class Residency:
-    """One model in memory."""
+    """One model in memory.
 
-    def __init__(self, plan: ResidencyPlan, *, name: str) -> None:
-        self.plan, self.name = plan, name
+    Args:
+        plan: how it is held.
+        name: for messages.
+        remedy: what helps when memory runs out, for messages.
+    """
+
+    def __init__(self, plan: ResidencyPlan, *, name: str, remedy: str = PIPELINE_REMEDY) -> None:
+        self.plan, self.name, self.remedy = plan, name, remedy
         self.model: Any = None
 
     def load(self, make: Callable[[Any], Any]) -> Any:
@@ -188,8 +207,8 @@ class Residency:
                 raise
             self.free()
             raise BackendError(
-                f"the model '{self.name}' ran out of memory {when} ({self.plan.why}); close other programs, lower "
-                "inpaint.tile_px, set models.offload=layers on a GPU, or choose smaller weights"
+                f"the model '{self.name}' ran out of memory {when} ({self.plan.why}); close other programs, "
+                f"{self.remedy}"
             ) from error
 
     def free(self) -> None:

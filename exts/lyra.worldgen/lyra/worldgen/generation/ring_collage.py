@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core.mesh import Label
 from .equirect import Strip
-from .slab_layout import SlabWalk, slab_walk
+from .ring_course import Course
+from .strip_reader import StripReader
 
-LAYOUT_ROWS = 48
 OVERLAP_DEG = 5.0
 """Half the width of the overlap in which a seam may run."""
 BAND_MIN_DEG, BAND_MAX_DEG, BAND_PER_DISAGREEMENT_DEG = 0.5, 3.5, 14.0
@@ -41,201 +41,106 @@ class Collage:
     hole: np.ndarray
     """[R, C] bool: to be painted; never a pixel of the photo."""
     source_row: np.ndarray
-    """[R, C] row whose kind of content a pixel continues: its own, or the photo's nearest above or below."""
+    """[R, C] row of the photo whose kind of content a pixel shows or, beyond the photo's reach, continues."""
     column: np.ndarray
-    """[C] strip column that each ring column copies; identity inside the photo's sector."""
+    """[C] float: strip column that each ring column copies; identity inside the photo's sector."""
     mirrored: np.ndarray
     """[C] bool."""
-    joints: np.ndarray
-    """[J] first ring column of each new slab, on an uncut ring."""
+    stretch: np.ndarray
+    """[C] how many times farther away a column is laid than it was taken from."""
 
 
-def plan_columns(
-    strip: Strip,
-    *,
-    seed: int,
-    boundary_m: np.ndarray | None = None,
-    mirror_only: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Strip column [C] and mirrored flag [C] of every ring column.
+def lay_out(strip: Strip, course: Course, *, seamless: bool = True) -> Collage:
+    """Copy the runs, cut the seams and mark what has to be painted.
 
     Args:
         strip: the photo, levelled.
-        seed: varies the walk.
-        boundary_m: [w] distance of the boundary behind each column of the sector [m].
-        mirror_only: fold the photo back and forth instead of looking for a walk.
-    """
-    first, end = strip.sector
-    count = len(strip.azimuth_rad)
-    width, length = end - first, count - (end - first)
-    column, mirrored = np.arange(count), np.zeros(count, bool)
-    if length == 0:
-        return column, mirrored
-    outside = (end + np.arange(length)) % count
-    if mirror_only:
-        # Both edges continue as their own mirror image; the two chains meet opposite the photo.
-        right, left = _folded(np.arange(length), width), _folded(np.arange(length)[::-1], width)
-        near_right = np.arange(length) < length // 2
-        column[outside] = first + np.where(near_right, width - 1 - right[0], left[0])
-        mirrored[outside] = np.where(near_right, right[1], left[1])
-        return column, mirrored
-    walk = _walk(strip, length, seed=seed, boundary_m=boundary_m)
-    column[outside], mirrored[outside] = first + walk.column, walk.mirrored
-    return column, mirrored
-
-
-def lay_out(strip: Strip, column: np.ndarray, mirrored: np.ndarray, *, seamless: bool = True) -> Collage:
-    """Copy the columns, cut the seams and mark what has to be painted.
-
-    Args:
-        strip: the photo, levelled.
-        column, mirrored: from `plan_columns`.
+        course: from `plan_course`.
         seamless: False leaves straight joints and marks only what the photo cannot fill.
     """
     first, end = strip.sector
-    count = len(column)
-    filled, filled_labels, source_row = _extended(strip)
-    real = strip.from_photo
-    rgb, labels = filled[:, column].copy(), filled_labels[:, column].copy()
-    valid, looks_like = real[:, column].copy(), source_row[:, column].copy()
-    column, mirrored = column.copy(), mirrored.copy()
-    joints = find_joints(column, mirrored, first, end)
-    band = np.zeros(valid.shape, bool)
-    if seamless:
-        for k, joint in enumerate(joints):
-            before = int(joint - joints[k - 1]) % count or count
-            after = int(joints[(k + 1) % len(joints)] - joint) % count or count
-            _cut_joint(
-                strip, (filled, filled_labels, real), rgb, labels, valid, band, column, mirrored, int(joint),
-                (before, after),
-            )  # fmt: skip
-    own_row = np.broadcast_to(np.arange(len(rgb))[:, None], valid.shape)
-    looks_like = np.where(strip.from_photo | valid, own_row, looks_like)
-    rgb = np.where(strip.from_photo[..., None], strip.rgb, rgb)
-    labels = np.where(strip.from_photo, strip.labels, labels)
-    hole = (band | ~valid) & ~strip.from_photo
-    return Collage(
-        rgb=rgb.astype(np.float32),
-        labels=labels.astype(np.uint8),
-        hole=hole,
-        source_row=looks_like,
+    count, length = len(strip.azimuth_rad), len(course.along)
+    source = StripReader.of(strip)
+    column, mirrored, stretch = np.arange(count, dtype=float), np.zeros(count, bool), np.ones(count)
+    edges = np.append(course.begin, length)
+    for run in range(len(course.begin)):
+        where = (end + np.arange(edges[run], edges[run + 1])) % count
+        column[where], mirrored[where], stretch[where] = course.shown(run, where)
+    rgb, labels, valid, looks_like = source.at(column, stretch)
+    draft = _Draft(
+        rgb=rgb,
+        labels=labels,
+        valid=valid,
+        looks_like=looks_like,
+        band=np.zeros(valid.shape, bool),
         column=column,
         mirrored=mirrored,
-        joints=joints,
+    )
+    if seamless and length:
+        # Run -1 is the photo itself, on both sides of the turn.
+        runs = [-1, *range(len(course.begin)), -1]
+        lengths = [end - first, *np.diff(edges).tolist(), end - first]
+        for k, begin in enumerate(edges):
+            joint = int(end + begin) % count
+            _cut_joint(strip, source, course, draft, joint, (runs[k], runs[k + 1]), (lengths[k], lengths[k + 1]))
+    own_row = np.broadcast_to(np.arange(len(rgb))[:, None], valid.shape)
+    inside = (np.arange(count) >= first) & (np.arange(count) < end)
+    return Collage(
+        rgb=np.where(strip.from_photo[..., None], strip.rgb, draft.rgb).astype(np.float32),
+        labels=np.where(strip.from_photo, strip.labels, draft.labels).astype(np.uint8),
+        hole=(draft.band | ~draft.valid) & ~strip.from_photo,
+        source_row=np.where(strip.from_photo, own_row, draft.looks_like),
+        column=draft.column,
+        mirrored=draft.mirrored,
+        stretch=np.where(inside, 1.0, course.stretch(np.arange(count), draft.column)),
     )
 
 
-def find_joints(column: np.ndarray, mirrored: np.ndarray, first: int, end: int) -> np.ndarray:
-    """[J] ring columns where a slab begins, sorted; the photo's own sector is one slab."""
-    count = len(column)
-    index = np.arange(count)
-    slab = np.where((index >= first) & (index < end), -1, 0)
-    jump = np.abs(np.diff(np.concatenate([column[-1:], column]))) > 1
-    jump |= mirrored != np.roll(mirrored, 1)
-    jump |= slab != np.roll(slab, 1)
-    # Walking backwards out of the photo's edge shows the edge column twice; that is no jump worth cutting.
-    return np.flatnonzero(jump)
+@dataclass(kw_only=True)
+class _Draft:
+    """The ring while its joints are being cut; fields as in `Collage`."""
 
-
-def _folded(offset: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the edge inside the photo, and whether that fold runs backwards."""
-    phase = offset % (2 * width)
-    return np.where(phase < width, phase, 2 * width - 1 - phase), phase < width
-
-
-def _walk(strip: Strip, length: int, *, seed: int, boundary_m: np.ndarray | None) -> SlabWalk:
-    """Plan on a coarse copy of the strip, then bring the walk to full resolution."""
-    import cv2
-
-    first, end = strip.sector
-    width = end - first
-    filled = _extended(strip)[0]
-    scale = min(1.0, LAYOUT_ROWS / len(filled))
-    coarse_w = max(4, round(width * scale))
-    coarse_l = max(1, round(length * scale))
-    coarse = cv2.resize(
-        filled[:, first:end] / 255, (coarse_w, max(4, round(len(filled) * scale))), interpolation=cv2.INTER_AREA
-    )
-    at = ((np.arange(coarse_w) + 0.5) * width / coarse_w).astype(int)
-    objects = (strip.labels[:, first:end] == Label.OBJECT).mean(0)
-    column_deg = float(np.degrees(strip.step_rad)) * width / coarse_w
-    walk = slab_walk(
-        coarse,
-        coarse_l,
-        column_deg=column_deg,
-        seed=seed,
-        boundary_m=None if boundary_m is None else boundary_m[at],
-        object_share=cv2.blur(objects[None].astype(np.float32), (max(1, width // 40) * 2 + 1, 1))[0][at],
-    )
-    return _refined(walk, length, width, coarse_w)
-
-
-def _refined(walk: SlabWalk, length: int, width: int, coarse_w: int) -> SlabWalk:
-    """Full-resolution columns: every run of the coarse walk becomes a run of consecutive columns."""
-    coarse_l = len(walk.column)
-    step = np.where(walk.mirrored, -1, 1)
-    starts = np.flatnonzero(
-        np.concatenate([[True], (np.diff(walk.column) != step[1:]) | (walk.mirrored[1:] != walk.mirrored[:-1])])
-    )
-    edges = np.round(np.append(starts, coarse_l) * length / coarse_l).astype(int)
-    column, mirrored = np.zeros(length, np.int64), np.zeros(length, bool)
-    for k, start in enumerate(starts):
-        a, b = edges[k], edges[k + 1]
-        backwards = bool(walk.mirrored[start])
-        centre = (walk.column[start] + (1.0 if backwards else 0.0)) * width / coarse_w
-        begin = round(centre) - (1 if backwards else 0)
-        run = begin + np.arange(b - a) * (-1 if backwards else 1)
-        # Rounding may push a run past the photo's edge by a pixel or two: shift the whole run back.
-        run -= max(0, int(run.max(initial=0)) - (width - 1))
-        run -= min(0, int(run.min(initial=0)))
-        column[a:b], mirrored[a:b] = np.clip(run, 0, width - 1), backwards
-    return SlabWalk(column=column, mirrored=mirrored)
-
-
-def _extended(strip: Strip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Strip colours, labels and elevation row [R, C] with each column's gaps filled from its nearest photo pixel.
-
-    What lies above or below the photo's edge continues what is seen there: sky over sky, floor under floor. The row
-    says where a filled pixel was taken from.
-    """
-    real = strip.from_photo
-    rows, count = real.shape
-    row = np.arange(rows)[:, None]
-    first, end = strip.sector
-    seen = real.any(0)
-    top = np.where(seen, real.argmax(0), 0)
-    bottom = np.where(seen, rows - 1 - real[::-1].argmax(0), rows - 1)
-    source_row = np.clip(row, top[None], bottom[None])
-    column = np.clip(np.arange(count), first, end - 1)
-    column = np.where(seen, np.arange(count), column)
-    source_row = source_row[:, column]
-    return strip.rgb[source_row, column[None]], strip.labels[source_row, column[None]], source_row
+    rgb: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray
+    """[R, C] bool: shows a pixel of the photo."""
+    looks_like: np.ndarray
+    band: np.ndarray
+    """[R, C] bool: along a seam."""
+    column: np.ndarray
+    mirrored: np.ndarray
 
 
 def _cut_joint(
     strip: Strip,
-    source: tuple[np.ndarray, np.ndarray, np.ndarray],
-    rgb: np.ndarray,
-    labels: np.ndarray,
-    valid: np.ndarray,
-    band: np.ndarray,
-    column: np.ndarray,
-    mirrored: np.ndarray,
+    source: StripReader,
+    course: Course,
+    draft: _Draft,
     joint: int,
+    runs: tuple[int, int],
     room: tuple[int, int],
 ) -> None:
-    """Cut one joint in place: seam, evened-out colours, band; the column map follows the seam at the floor line."""
+    """Cut one joint in place: seam, evened-out colours, band; the column map follows the seam at the floor line.
+
+    Args:
+        strip, source, course: what is laid out.
+        draft: is changed.
+        joint: ring column where the right run begins.
+        runs: left and right run, -1 for the photo itself.
+        room: their lengths [px].
+    """
     import cv2
 
-    filled, filled_labels, real = source
+    rgb, count, rows = draft.rgb, len(draft.column), len(draft.rgb)
     first, end = strip.sector
-    count, rows = len(column), len(rgb)
     per_deg = np.radians(1.0) / strip.step_rad
     half = int(OVERLAP_DEG * per_deg)
     reach = (min(half, room[0] // 3), min(half, room[1] // 3))
     # The photo's own sector cannot give up columns; its ragged edge takes some more.
-    fixed_left, fixed_right = first <= (joint - 1) % count < end, first <= joint % count < end
-    ragged = _ragged_edge(real, joint, 1 if fixed_left else -1) if fixed_left or fixed_right else np.zeros(rows, int)
+    fixed_left, fixed_right = runs[0] < 0, runs[1] < 0
+    ragged = np.zeros(rows, int)
+    if fixed_left or fixed_right:
+        ragged = _ragged_edge(source.real, joint, 1 if fixed_left else -1)
     beside = int(ragged.max() + EDGE_DEG * per_deg)
     if fixed_left:
         reach = (0, min(half + beside, room[1] // 2))
@@ -245,19 +150,10 @@ def _cut_joint(
     if span < 2:
         return
     where = (joint - reach[0] + np.arange(span)) % count
-    offset = np.arange(span) - reach[0]
-    left_at = _continued(column[(joint - 1) % count], mirrored[(joint - 1) % count], offset + 1, first, end)
-    right_at = _continued(column[joint % count], mirrored[joint % count], offset, first, end)
-    left, right = filled[:, left_at[0]], filled[:, right_at[0]]
-    left_labels, right_labels = filled_labels[:, left_at[0]], filled_labels[:, right_at[0]]
-    left_real, right_real = real[:, left_at[0]], real[:, right_at[0]]
     row = np.arange(rows)
-    if fixed_left:
-        own = _mirrored_about(where, (end - 1 + ragged)[:, None], first, end, 1)
-        left, left_labels, left_real = (a[row[:, None], own] for a in (filled, filled_labels, real))
-    elif fixed_right:
-        own = _mirrored_about(where, (first - ragged)[:, None], first, end, -1)
-        right, right_labels, right_real = (a[row[:, None], own] for a in (filled, filled_labels, real))
+    # Beyond its ragged edge the photo goes on as its own mirror image for a little while.
+    left, left_labels, left_real, left_row = source.at(*_side(course, runs[0], where, ragged[:, None], 1)[::2])
+    right, right_labels, right_real, right_row = source.at(*_side(course, runs[1], where, ragged[:, None], -1)[::2])
 
     # Light first: the mean difference per row, smoothed along the rows, as far as it is small enough to be light.
     difference = ((right - left) / 255).mean(1)
@@ -293,8 +189,12 @@ def _cut_joint(
     free = ~strip.from_photo[:, where]
     pick = np.where(from_right[..., None], right, left)
     rgb[:, where] = np.where(free[..., None], pick, rgb[:, where])
-    labels[:, where] = np.where(free, np.where(from_right, right_labels, left_labels), labels[:, where])
-    valid[:, where] = np.where(free, np.where(from_right, right_real, left_real), valid[:, where])
+    for whole, a, b in (
+        (draft.labels, left_labels, right_labels),
+        (draft.valid, left_real, right_real),
+        (draft.looks_like, left_row, right_row),
+    ):
+        whole[:, where] = np.where(free, np.where(from_right, b, a), whole[:, where])
 
     at_seam = np.clip(seam, 0, span - 1)
     gap = np.sqrt(np.square((right - left) / 255).mean(-1))
@@ -305,7 +205,7 @@ def _cut_joint(
     around = np.arange(-int(BAND_MAX_DEG * per_deg) - 1, int(BAND_MAX_DEG * per_deg) + 2)
     for d in around:
         hit = np.abs(d + 0.5) <= width
-        band[row[hit], (centre[hit] + d) % count] = True
+        draft.band[row[hit], (centre[hit] + d) % count] = True
 
     # Geometry is copied per column, so the map changes over where the seam crosses the floor line, else the middle.
     floor = (left_labels == Label.FLOOR) & (right_labels == Label.FLOOR)
@@ -313,16 +213,25 @@ def _cut_joint(
     rows_near = slice(max(0, int(top) - int(2 * per_deg)), min(rows, int(top) + int(2 * per_deg) + 1))
     switch = int(np.median(seam[rows_near]))
     chosen = np.arange(span) >= switch
-    edge = int(np.median(ragged[rows_near]))
-    if fixed_left:
-        own = _mirrored_about(where, np.array(end - 1 + edge), first, end, 1)
-        left_at = own, own != where
-    elif fixed_right:
-        own = _mirrored_about(where, np.array(first - edge), first, end, -1)
-        right_at = own, own != where
+    edge = np.array([int(np.median(ragged[rows_near]))])
+    left_at, right_at = (_side(course, run, where, edge, sign) for run, sign in zip(runs, (1, -1), strict=True))
     inside = (where >= first) & (where < end)
-    column[where] = np.where(inside, where, np.where(chosen, right_at[0], left_at[0]))
-    mirrored[where] = np.where(inside, False, np.where(chosen, right_at[1], left_at[1]))
+    draft.column[where] = np.where(inside, where, np.where(chosen, right_at[0], left_at[0]))
+    draft.mirrored[where] = ~inside & np.where(chosen, right_at[1], left_at[1])
+
+
+def _side(
+    course: Course, run: int, where: np.ndarray, ragged: np.ndarray, direction: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strip column, mirrored flag and stretch [N] of one side of a joint; [R, N] for the photo, whose edge is ragged.
+
+    `direction` is 1 for the left side and -1 for the right one; the photo reaches `ragged` columns beyond its sector.
+    """
+    if run >= 0:
+        return course.shown(run, where)
+    first, end = course.sector
+    own = _mirrored_about(where, end - 1 + ragged if direction > 0 else first - ragged, first, end, direction)
+    return own.astype(float), own != where, course.stretch(where, own)
 
 
 def _ragged_edge(real: np.ndarray, joint: int, direction: int) -> np.ndarray:
@@ -361,15 +270,6 @@ def _even_at_seam(
     left = left + 255 * (1 - share) * (to_left**2)[..., None] * step[:, None]
     right = right - 255 * share * (to_right**2)[..., None] * step[:, None]
     return left, right
-
-
-def _continued(column: int, mirrored: bool, offset: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns that a walk passes `offset` steps on; at the photo's edge it turns round."""
-    position = column + offset * (-1 if mirrored else 1) - first
-    width = end - first
-    phase = position % (2 * width)
-    turned = phase >= width
-    return first + np.where(turned, 2 * width - 1 - phase, phase), turned != mirrored
 
 
 def least_cost_seam(cost: np.ndarray, *, slant_cost: float = 0.002) -> np.ndarray:

@@ -141,18 +141,17 @@ class Scene:
     def recall_prepared(
         self, points_world: np.ndarray, labels: np.ndarray, wanted: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What the painter prepared for points [N] where `wanted`: pairs of colours and indices, ring first."""
+        """What the painter prepared for points [N] where `wanted`: pairs of colours and indices, planes first."""
         answers = []
         left = np.flatnonzero(wanted)
-        colour, ok = self.recall_ring(points_world[left])
-        answers.append((colour[ok], left[ok]))
-        left = left[~ok]
         for label, plane in self.planes.items():
             for vantage in self._vantages:
                 on_plane = left[labels[left] == label]
                 colour, ok = plane.lookup(transform_points(vantage.T_ring_world, points_world[on_plane]))
                 answers.append((colour[ok], on_plane[ok]))
                 left = np.setdiff1d(left, on_plane[ok], assume_unique=True)
+        colour, ok = self.recall_ring(points_world[left])
+        answers.append((colour[ok], left[ok]))
         return answers
 
     def _vantage(self, index: int, T_world_room: np.ndarray, mirrored: bool) -> _Vantage:
@@ -174,18 +173,24 @@ class Scene:
 
 
 _RING_ARRAYS = ("rgb_u8", "from_photo", "elevation_rad", "azimuth_rad", "source_azimuth_rad", "mirrored")
+_RING_OPTIONAL = ("boundary_m", "stretch")
 
 
 def ring_to_arrays(ring: RingPanorama | None) -> dict[str, np.ndarray]:
     """Plain arrays that `ring_from_arrays` turns back; none for no ring."""
-    return {} if ring is None else {f"ring_{name}": np.asarray(getattr(ring, name)) for name in _RING_ARRAYS}
+    if ring is None:
+        return {}
+    values = {name: getattr(ring, name) for name in (*_RING_ARRAYS, *_RING_OPTIONAL)}
+    return {f"ring_{name}": np.asarray(value) for name, value in values.items() if value is not None}
 
 
 def ring_from_arrays(arrays: dict[str, np.ndarray]) -> RingPanorama | None:
     """The ring that `ring_to_arrays` took apart."""
     if "ring_rgb_u8" not in arrays:
         return None
-    return RingPanorama(**{name: arrays[f"ring_{name}"] for name in _RING_ARRAYS})
+    return RingPanorama(
+        **{name: arrays[f"ring_{name}"] for name in (*_RING_ARRAYS, *_RING_OPTIONAL) if f"ring_{name}" in arrays}
+    )
 
 
 def planes_to_arrays(planes: dict[int, PlaneTexture]) -> dict[str, np.ndarray]:

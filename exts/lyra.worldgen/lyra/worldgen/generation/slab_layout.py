@@ -50,6 +50,8 @@ def slab_walk(
     seed: int,
     boundary_m: np.ndarray | None = None,
     object_share: np.ndarray | None = None,
+    place_cost: np.ndarray | None = None,
+    jump_scale: np.ndarray | None = None,
     min_run_deg: float = 26.0,
     window_deg: float = 6.0,
 ) -> SlabWalk:
@@ -62,6 +64,8 @@ def slab_walk(
         seed: varies the jumps.
         boundary_m: [w] distance of the boundary behind each column [m].
         object_share: [w] share 0..1 of rows that show standing objects.
+        place_cost: [length, w] cost of showing a column at a place of the ring.
+        jump_scale: [length] factor on the cost of jumping there: below 1 where a jump shows less.
         min_run_deg: shortest run between two jumps [deg]; runs are shorter only if the photo itself is.
         window_deg: width of what is compared at a jump [deg].
     """
@@ -92,7 +96,17 @@ def slab_walk(
     while len(states) < length:
         spread = REPEAT_WEIGHT * _blurred(_weariness(np.concatenate(shown), w, column_deg), 0.5 * window)
         last = int(states[-1]) if len(states) else w - 1
-        plan = _cheapest_walk(jump, np.tile(stay + spread, 2), length - len(states), min_run, rng, start=last)
+        at = len(states)
+        plan = _cheapest_walk(
+            jump,
+            np.tile(stay + spread, 2),
+            length - at,
+            min_run,
+            rng,
+            start=last,
+            place=None if place_cost is None else np.tile(place_cost[at:], (1, 2)),
+            jump_scale=np.ones(length - at) if jump_scale is None else jump_scale[at:],
+        )
         following = _next_state(w)
         jumps = np.flatnonzero(plan[1:] != following[plan[:-1]]) + 1
         keep = int(jumps[0]) if len(jumps) else len(plan)
@@ -149,7 +163,15 @@ def _next_state(w: int) -> np.ndarray:
 
 
 def _cheapest_walk(
-    jump: np.ndarray, stay: np.ndarray, length: int, min_run: int, rng: np.random.Generator, *, start: int
+    jump: np.ndarray,
+    stay: np.ndarray,
+    length: int,
+    min_run: int,
+    rng: np.random.Generator,
+    *,
+    start: int,
+    place: np.ndarray | None,
+    jump_scale: np.ndarray,
 ) -> np.ndarray:
     """[length] states of the cheapest walk that follows state `start` and ends before the photo's first column.
 
@@ -172,11 +194,11 @@ def _cheapest_walk(
         better = longer < new[targets, -1]
         new[targets[better], -1] = longer[better]
         origin[targets[better], -1] = movers[better] * min_run + min_run - 1
-        landing = cost[:, -1:] + jump * (1 + JITTER * rng.random((n, n), dtype=np.float32))
+        landing = cost[:, -1:] + np.float32(jump_scale[t]) * jump * (1 + JITTER * rng.random((n, n), dtype=np.float32))
         best = landing.argmin(0)
         new[:, 0] = landing[best, np.arange(n)]
         origin[:, 0] = best * min_run + min_run - 1
-        cost = new + stay[:, None].astype(np.float32)
+        cost = new + (stay if place is None else stay + place[t])[:, None].astype(np.float32)
     # The photo's first column follows; a last run that is much too short is discouraged, not forbidden.
     final = cost + jump[:, :1] + np.where(np.arange(min_run) < min_run // 2, 0.5, 0.0)[None]
     at = int(final.argmin())

@@ -99,7 +99,7 @@ def forward_warp(
 
     Args:
         images: [V, H, W, C] float.
-        depths_z: [V, H, W]; NaN and values <= 0 mark missing pixels.
+        depths_z: [V, H, W]; values <= 0 mark missing pixels; NaN counts as far, as in the reference.
         ws2c: [V, 4, 4] world to camera. Ks: [V, 3, 3].
         target_w2c: [4, 4]. target_K: [3, 3].
         reliable_only: leave out source pixels on depth edges.

@@ -36,7 +36,7 @@ def warp_views(
 
     Args:
         images: [V, C, H, W] float32 on any device; everything else on the same.
-        depths_z: [V, H, W]; NaN and values <= 0 mark missing pixels.
+        depths_z: [V, H, W]; values <= 0 mark missing pixels; NaN counts as far, as in the reference.
         ws2c: [V, 4, 4]. Ks: [V, 3, 3], pixel centres at integers.
         targets_w2c: [T, 4, 4]. targets_K: [T, 3, 3].
         reliable_only: leave out source pixels on depth edges.
