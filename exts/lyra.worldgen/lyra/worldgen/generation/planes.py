@@ -286,4 +286,4 @@ def even_light(rgb: np.ndarray, alike: np.ndarray, scale_px: float) -> np.ndarra
         share = np.clip(blurred[..., 3:] / 0.25, 0, 1)
         out = out + share * (blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4) - out)
         widest //= 2
-    return cv2.resize(out, (w, h), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(np.asarray(out, np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
