@@ -7,7 +7,7 @@ import pytest
 
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.generation.painter import RingPanorama
-from lyra.worldgen.generation.planes import PlaneTexture, common_material, plane_cells
+from lyra.worldgen.generation.planes import PlaneTexture, common_material, continue_plane, plane_cells
 from lyra.worldgen.generation.scene import Scene
 from rooms import analytic_room
 
@@ -69,3 +69,56 @@ def test_common_material_leaves_out_what_is_no_floor() -> None:
     keep = common_material(rgb, np.ones((120, 120), bool))
     assert not keep[72:98, 22:58].any()
     assert keep[8:60, 8:112].mean() > 0.9
+
+
+def seen_floor(side: int, cell_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tiled floor that darkens towards its middle [S, S, 3], what a camera there sees of it, and its tiles alone."""
+    y, x = (np.mgrid[:side, :side] - side / 2) * cell_m
+    tile = ((np.floor(x / 0.4) + np.floor(y / 0.4)) % 2) * 40.0
+    grain = np.random.default_rng(0).normal(0, 3, (side, side))
+    light = 12 * np.abs(x)
+    floor = (110 + tile + grain + light)[..., None] * np.ones(3)
+    return floor, (np.abs(np.arctan2(y, x)) < 0.7) & (np.hypot(x, y) > 0.6), tile
+
+
+def test_floor_goes_on_in_phase_under_its_light() -> None:
+    """Behind the camera the tiles lie where they would, and the light is neither copied nor lost."""
+    side, cell_m = 240, 0.025
+    floor, from_photo, tile = seen_floor(side, cell_m)
+    from_ring = ~from_photo & (np.hypot(*(np.mgrid[:side, :side] - side / 2)) > 60)
+    rgb = np.where(from_photo[..., None], floor, 0)
+    # The ring's copy has another pattern but the right light.
+    rgb[from_ring] = (floor - tile[..., None])[from_ring] + 20
+    continued = continue_plane(
+        rgb.astype(np.float32), from_photo, from_ring, np.ones_like(from_photo), np.full((side, side), cell_m), cell_m,
+        plain=False, seed=0,
+    )  # fmt: skip
+    assert continued is not None
+    out = continued[0].mean(-1)
+    behind = np.zeros_like(from_photo)
+    behind[40:200, 20:100] = True
+    detail, want = out - _smooth(out), tile - _smooth(tile)
+    assert np.corrcoef(detail[behind], want[behind])[0, 1] > 0.85
+    assert np.abs(_smooth(out) - _smooth(floor.mean(-1)))[behind].mean() < 6
+
+
+def _smooth(grey: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(grey, (0, 0), 16)
+
+
+def test_a_rail_on_the_floor_is_not_copied() -> None:
+    """A red rail along one side of the floor is a thing on it; the tiles are not."""
+    side, cell_m = 240, 0.025
+    floor, from_photo, _ = seen_floor(side, cell_m)
+    rail = np.zeros_like(from_photo)
+    rail[60:70, 150:] = True
+    floor[rail & from_photo] = [150, 30, 30]
+    continued = continue_plane(
+        floor.astype(np.float32), from_photo, np.zeros_like(from_photo), np.ones_like(from_photo),
+        np.full((side, side), cell_m), cell_m, plain=False, seed=0,
+    )  # fmt: skip
+    assert continued is not None
+    reddish = continued[0][..., 0] - continued[0][..., 1] > 60
+    assert not reddish[:, :100].any()

@@ -54,8 +54,13 @@ def elevation_map(camera: PinholeCamera, T_world_cam: np.ndarray) -> np.ndarray:
 def project_directions(
     camera: PinholeCamera, T_world_cam: np.ndarray, elevation_rad: np.ndarray, azimuth_rad: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photo pixels [R, C, 2] of a grid of directions and whether they fall inside the photo [R, C]."""
-    el, az = np.meshgrid(elevation_rad, azimuth_rad, indexing="ij")
+    """Photo pixels [R, C, 2] of directions and whether they fall inside the photo [R, C].
+
+    Elevation and azimuth are the rows and columns of a grid, or one each for every pixel.
+    """
+    el, az = elevation_rad, azimuth_rad
+    if el.ndim == 1:
+        el, az = np.meshgrid(elevation_rad, azimuth_rad, indexing="ij")
     rays_world = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], -1)
     rays_cam = rays_world @ T_world_cam[:3, :3]
     # Rays nearly at right angles to the optical axis project to infinity; no real photo reaches them.

@@ -34,6 +34,7 @@ from .planes import PlaneTexture, continue_plane, faded_into, plane_cells, plane
 from .proxy import build_proxy, clear_start, full_turn
 from .rooms import build_rooms_proxy
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
+from .sky import paint_sky
 from .warp import forward_warp, reference_K
 
 RETRIEVED_VIEWS = 32
@@ -233,7 +234,7 @@ class WorldPipeline:
             scene = Scene(layout, build_rooms_proxy(plan), ring, plan)
         cache.add(self.seed_view(photo, geometry, scene))
         if arrays is None:
-            self.paint_planes(geometry, scene, cache, seed=seed)
+            self.paint_planes(photo, geometry, scene, cache, seed=seed)
             store.save_arrays(PREPARED, PREPARED, {**ring_to_arrays(ring), **planes_to_arrays(scene.planes)})
         else:
             scene.planes = planes_from_arrays(arrays)
@@ -253,10 +254,16 @@ class WorldPipeline:
             labels=around.labels,
         )
 
-    def paint_planes(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache, *, seed: int) -> None:
-        """Complete floor and ceiling around the vertical axis in their own planes."""
+    def paint_planes(
+        self, photo: Photo, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache, *, seed: int
+    ) -> None:
+        """Continue floor and ceiling in their own planes, and the sky around the zenith."""
         if scene.ring is None:
             return
+        if scene.layout.ceiling_m is None:
+            sky = paint_sky(photo, geometry, scene.ring, seed=_derived(seed, int(Label.SKY)))
+            if sky is not None:
+                scene.planes[int(Label.SKY)] = sky
         eye = np.array([0.0, 0.0, scene.layout.camera_height_m])
         ring_px_per_rad = len(scene.ring.azimuth_rad) / (2 * np.pi)
         for plane in planes_to_paint(scene.layout, scene.ring.elevation_rad):

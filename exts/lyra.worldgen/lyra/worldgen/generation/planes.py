@@ -37,6 +37,8 @@ COLOUR_BIN = (20.0, 7.0, 7.0)
 PATCH_M = 0.7
 MET_SHARE = 0.5
 """A colour that is met in fewer of the patches of a plane than this is not the material's own but a thing on it."""
+STRANGE, STRANGE_MET_SHARE = 3.0, 0.8
+"""A colour that many median distances from the mean has to be met in more of the patches."""
 PLAIN = 2.5
 """A cell within this many median distances of the mean colour is plain."""
 RIM_PX = 5
@@ -184,8 +186,10 @@ def continue_plane(
     known = from_photo | from_ring
     picture = np.clip(np.where(known[..., None], rgb, 0) + 0.5, 0, 255).astype(np.uint8)
     material = common_material(picture, from_photo)
+    if not material.any():
+        return None
     alike = material | (common_material(picture, known, material) & from_ring)
-    smooth = _light(rgb, alike, LIGHT_SCALE_M / cell_m)
+    smooth = even_light(rgb, alike, LIGHT_SCALE_M / cell_m)
     mean = smooth[material].mean(0)
     flat = np.where(known[..., None], rgb - smooth + mean, mean)
     limit = max(SHARP_CELLS * cell_m, float(np.quantile(footprint_m[material], SHARP_SHARE)))
@@ -208,9 +212,13 @@ def continue_plane(
     )
     if laid is None:
         return None
-    signed, truth = (a.astype(np.float32) / 127.5 - 1 for a in (laid, flat))
-    laid = 127.5 * (spread_mismatch(signed, truth, material, ~material, wrap=False, reach_px=TONE_M / cell_m) + 1)
-    return laid + smooth - mean, alike
+    return matched_tone(laid, flat, material, TONE_M / cell_m) + smooth - mean, alike
+
+
+def matched_tone(laid: np.ndarray, truth: np.ndarray, known: np.ndarray, reach_px: float) -> np.ndarray:
+    """`truth` where known, else `laid` with the difference of tone along the border carried `reach_px` outwards."""
+    signed, wanted = (a.astype(np.float32) / 127.5 - 1 for a in (laid, truth))
+    return 127.5 * (spread_mismatch(signed, wanted, known, ~known, wrap=False, reach_px=reach_px) + 1)
 
 
 def _standing_out(flat: np.ndarray, material: np.ndarray) -> np.ndarray:
@@ -246,7 +254,9 @@ def _rare(flat: np.ndarray, material: np.ndarray, patch_px: int) -> np.ndarray:
         near = ndimage.convolve1d(near, np.ones(3), axis=axis, mode="constant")
     met = (near.reshape(len(patches), -1)[whole] > 0.02).mean(0)
     rare = np.zeros(material.shape, np.uint8)
-    rare[y, x] = met[own] < MET_SHARE
+    away = np.linalg.norm(smooth[y, x] - smooth[y, x].mean(0), axis=-1)
+    strange = away > STRANGE * np.median(away)
+    rare[y, x] = met[own] < np.where(strange, STRANGE_MET_SHARE, MET_SHARE)
     rare = cv2.morphologyEx(rare, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     return cv2.dilate(rare, np.ones((7, 7), np.uint8)) > 0
 
@@ -257,7 +267,7 @@ def faded_into(inner: np.ndarray, outer: np.ndarray, outer_ok: np.ndarray, dista
     return inner + (share * share * (3 - 2 * share))[..., None] * (outer - inner)
 
 
-def _light(rgb: np.ndarray, alike: np.ndarray, scale_px: float) -> np.ndarray:
+def even_light(rgb: np.ndarray, alike: np.ndarray, scale_px: float) -> np.ndarray:
     """[S, S, 3] float32 blur of the cells that are `alike`, carried into everything else from ever wider around."""
     import cv2
 
@@ -276,4 +286,4 @@ def _light(rgb: np.ndarray, alike: np.ndarray, scale_px: float) -> np.ndarray:
         share = np.clip(blurred[..., 3:] / 0.25, 0, 1)
         out = out + share * (blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4) - out)
         widest //= 2
-    return cv2.resize(out, (w, h), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(np.asarray(out, np.float32), (w, h), interpolation=cv2.INTER_CUBIC)

@@ -19,6 +19,8 @@ REUSE_COST = 0.06
 """Cost of a source place per earlier use, in units of the texture's variance."""
 BLUR_COST = 0.5
 """Cost of a source place that is blurred over one pixel more, in the same units."""
+STRANGE_COST = 0.4
+"""Cost of a source place per variance that it differs from the usual colour: what stands out is seen to repeat."""
 MIN_PLACES = 40
 """With fewer places to take a piece from, pieces are made smaller."""
 SMALLEST_PX = 12
@@ -50,6 +52,7 @@ def quilt(
     blur_px: np.ndarray | None = None,
     lattice: Lattice | None = None,
     piece_px: int = PIECE_PX,
+    least_px: int = SMALLEST_PX,
 ) -> np.ndarray | None:
     """Fill `wanted` pixels with pieces of the picture itself.
 
@@ -62,12 +65,13 @@ def quilt(
         blur_px: [H, W] over how many pixels the source is blurred; sharp places are preferred.
         lattice: pieces keep its phase wherever the source shows that phase.
         piece_px: side of a piece; halved where no whole one is found.
+        least_px: smallest side.
 
     Returns:
         [H, W, 3] float32, or None when not even the smallest piece fits into the source.
     """
-    canvas = _Canvas(rgb, filled, wanted, blur_px, source_ok)
-    sizes = [piece_px >> k for k in range(8) if piece_px >> k >= SMALLEST_PX]
+    canvas = _Canvas(rgb, filled, wanted, blur_px, source_ok, pad=piece_px)
+    sizes = [piece_px >> k for k in range(8) if piece_px >> k >= least_px]
     if lattice is not None:
         shifts = _lattice_shifts(lattice, max(rgb.shape[:2]))
         for size in sizes:
@@ -90,13 +94,15 @@ class _Canvas:
         wanted: np.ndarray,
         blur_px: np.ndarray | None,
         source_ok: np.ndarray,
+        *,
+        pad: int,
     ) -> None:
         import cv2
 
         self.source = rgb.astype(np.float32)
         self.shape = filled.shape
         # Room around the picture, so that pieces may stick out.
-        self.pad = PIECE_PX
+        self.pad = pad
         self.picture = np.pad(self.source, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)))
         self.frozen = np.pad(filled, self.pad)
         self.done = self.frozen.copy()
@@ -104,9 +110,11 @@ class _Canvas:
         self.offsets = np.zeros((*self.done.shape, 2), np.int32)
         self.half = cv2.resize(self.source, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         self.variance = float(rgb[source_ok].var(0).mean()) + 1e-6 if source_ok.any() else 1.0
-        self.blur_cost = None
+        middle = rgb[source_ok].mean(0) if source_ok.any() else 0.0
+        strange = np.square(self.source - middle).mean(-1).astype(np.float32)
+        self.place_cost = STRANGE_COST * cv2.blur(strange, (PIECE_PX, PIECE_PX))
         if blur_px is not None:
-            self.blur_cost = (BLUR_COST * self.variance * np.maximum(blur_px - 1, 0)).astype(np.float32)
+            self.place_cost += (BLUR_COST * self.variance * np.maximum(blur_px - 1, 0)).astype(np.float32)
         self.used = np.zeros((self.shape[0] // SMALLEST_PX + 2, self.shape[1] // SMALLEST_PX + 2), np.float32)
 
     def result(self) -> np.ndarray:
@@ -148,8 +156,7 @@ class _Canvas:
             middle = tried + size // 2
             cell = middle[:, 0] // SMALLEST_PX, middle[:, 1] // SMALLEST_PX
             cost = cost + REUSE_COST * self.variance * self.used[cell]
-            if self.blur_cost is not None:
-                cost = cost + self.blur_cost[middle[:, 0], middle[:, 1]]
+            cost = cost + self.place_cost[middle[:, 0], middle[:, 1]]
             best = int(cost.argmin())
             near = np.s_[max(0, cell[0][best] - 1) : cell[0][best] + 2, max(0, cell[1][best] - 1) : cell[1][best] + 2]
             self.used[near] += 1

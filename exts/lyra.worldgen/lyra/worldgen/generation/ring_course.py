@@ -26,7 +26,7 @@ BLUR_WEIGHT, STRETCH_WEIGHT = 0.06, 0.04
 """Cost per step and octave (e-fold) of laying content nearer, where it blurs, or farther, where its top is missing."""
 WALL_RUN_DEG = 38.0
 """Shortest run along a wall, as azimuth of the photo."""
-MOST_BLUR = 0.45
+MOST_BLUR = 0.4
 """Mean e-folds of magnification up to which the photo's walls are laid on the room's."""
 EVEN_WALL_DEG = 7.0
 CORNER_WEIGHT = 0.15

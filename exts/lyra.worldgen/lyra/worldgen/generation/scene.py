@@ -14,6 +14,7 @@ from ..core.views import PolarLayout
 from .painter import RingPanorama
 from .planes import PlaneTexture
 from .rooms import RoomPlan, free_space_of_rooms
+from .sky import SkyTexture
 from .trajectory import CLEARANCE_M, FreeSpace, free_space
 
 RANGE_TOLERANCE = 0.02
@@ -62,7 +63,7 @@ class Scene:
         self.layout, self.mesh, self.ring, self.plan = layout, mesh, ring, plan
         self.raycaster = Raycaster(mesh)
         self.space: FreeSpace = free_space(layout) if plan is None else free_space_of_rooms(plan)
-        self.planes: dict[int, PlaneTexture] = {}
+        self.planes: dict[int, PlaneTexture | SkyTexture] = {}
         self._eye = np.array([0.0, 0.0, layout.camera_height_m])
         rooms = [(np.eye(4), False)] if plan is None else [(r.T_world_room, r.mirrored) for r in plan.rooms]
         self._vantages = [self._vantage(index, T, mirrored) for index, (T, mirrored) in enumerate(rooms)]
@@ -193,19 +194,27 @@ def ring_from_arrays(arrays: dict[str, np.ndarray]) -> RingPanorama | None:
     )
 
 
-def planes_to_arrays(planes: dict[int, PlaneTexture]) -> dict[str, np.ndarray]:
+def planes_to_arrays(planes: dict[int, PlaneTexture | SkyTexture]) -> dict[str, np.ndarray]:
     """Plain arrays that `planes_from_arrays` turns back."""
     arrays = {}
     for label, plane in planes.items():
         name = Label(label).name.lower()
         arrays[f"{name}_rgb_u8"], arrays[f"{name}_known"] = plane.rgb_u8, plane.known
-        arrays[f"{name}_size_m"] = np.array([plane.z_m, plane.cell_m])
+        if isinstance(plane, SkyTexture):
+            arrays[f"{name}_size"] = np.array([plane.eye_m, plane.rad_per_cell])
+        else:
+            arrays[f"{name}_size_m"] = np.array([plane.z_m, plane.cell_m])
     return arrays
 
 
-def planes_from_arrays(arrays: dict[str, np.ndarray]) -> dict[int, PlaneTexture]:
-    """The plane textures that `planes_to_arrays` took apart."""
-    planes = {}
+def planes_from_arrays(arrays: dict[str, np.ndarray]) -> dict[int, PlaneTexture | SkyTexture]:
+    """The textures that `planes_to_arrays` took apart."""
+    planes: dict[int, PlaneTexture | SkyTexture] = {}
+    if "sky_rgb_u8" in arrays:
+        eye_m, rad_per_cell = arrays["sky_size"].tolist()
+        planes[int(Label.SKY)] = SkyTexture(
+            eye_m=eye_m, rad_per_cell=rad_per_cell, rgb_u8=arrays["sky_rgb_u8"], known=arrays["sky_known"]
+        )
     for label in (Label.FLOOR, Label.CEILING):
         name = label.name.lower()
         if f"{name}_rgb_u8" in arrays:

@@ -14,6 +14,8 @@ import numpy as np
 LANDMARK_WEIGHT = 0.065
 REPEAT_WEIGHT = 0.02
 """Cost per column for each time it was shown before."""
+LANDMARK_REPEAT = 12.0
+"""What occurs once in the photo tires this many times faster than what occurs everywhere."""
 REPEAT_EVER_SHARE, REPEAT_RECENT_DEG = 0.5, 90.0
 JUMP_COST = 0.15
 NEAR_SAME_COST = 1.5
@@ -80,7 +82,8 @@ def slab_walk(
     window = int(np.clip(round(window_deg / column_deg), 2, max(2, w // 3)))
     min_run = int(np.clip(round(min_run_deg / column_deg), 2, max(2, min(w - 2, int(0.45 * w), length // 2))))
     jump = _jump_costs(strip, window)
-    stay = LANDMARK_WEIGHT * uniqueness(strip, window)
+    unique = uniqueness(strip, window)
+    stay = LANDMARK_WEIGHT * unique
     if boundary_m is not None:
         log_m = np.log(np.clip(boundary_m, 0.2, 1e3))
         difference = np.minimum(np.abs(log_m[:, None] - log_m[None]), 2.0)
@@ -95,6 +98,7 @@ def slab_walk(
     states = np.zeros(0, np.int64)
     while len(states) < length:
         spread = REPEAT_WEIGHT * _blurred(_weariness(np.concatenate(shown), w, column_deg), 0.5 * window)
+        spread = spread * (1 + LANDMARK_REPEAT * unique)
         last = int(states[-1]) if len(states) else w - 1
         at = len(states)
         plan = _cheapest_walk(
