@@ -11,6 +11,9 @@ unknown. Figures are over unknown pixels only:
     low_frequency              mean colour error after a 12 px blur
     gradient                   mean gradient relative to the photo's; 1 is as sharp as the photo
     seam                       step across the hole's rim relative to steps just beside it; 1 is unnoticeable
+    repetition                 of a ring: mean over 12-degree windows outside the photo of the best correlation with any
+                               other window, mirrored ones too, after taking light out; 1 is wallpaper
+    planes_cpu_s               floor, ceiling and sky around the camera
     cpu_s                      process time; the ring's whole turn for the ring methods, after compilation
 
 One JSON object goes to stdout.
@@ -35,16 +38,20 @@ import cv2  # noqa: TID253 - a tool, not a module of the package
 import numpy as np
 
 from lyra.worldgen.core.camera import PinholeCamera
-from lyra.worldgen.core.config import GeometryConfig
+from lyra.worldgen.core.config import GenerationConfig, GeometryConfig
 from lyra.worldgen.core.frames import camera_pose, rotate_vectors
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.views import Photo, PhotoGeometry, PolarLayout
 from lyra.worldgen.generation import patch_diffusion
+from lyra.worldgen.generation.cache import SpatialCache
 from lyra.worldgen.generation.equirect import level_strip
 from lyra.worldgen.generation.geometry import estimate_geometry
 from lyra.worldgen.generation.painter import PaintHint, RingPanorama
 from lyra.worldgen.generation.painter_patch import PatchPainter
 from lyra.worldgen.generation.photo import load_photo
+from lyra.worldgen.generation.pipeline import WorldPipeline
+from lyra.worldgen.generation.proxy import build_proxy, clear_start, full_turn
+from lyra.worldgen.generation.scene import Scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CROP = PinholeCamera.from_hfov(256, 144, np.pi / 2)
@@ -171,16 +178,59 @@ def bench_photo(path: Path, seed: int, pictures: Path | None) -> dict[str, float
     if pictures:
         cv2.imwrite(str(pictures / f"ring_{path.stem}.png"), ring.rgb_u8[..., ::-1])
         cv2.imwrite(str(pictures / f"frame_{path.stem}.png"), frame[..., ::-1])
+    planes_s = bench_planes(photo, geometry, ring, seed, pictures, path.stem)
     return {
         "rows": ring.rgb_u8.shape[0],
         "columns": ring.rgb_u8.shape[1],
         "gradient": round(_gradient(ring.rgb_u8, painted) / _gradient(ring.rgb_u8[:, first:end]), 3),
         "seam": round(_seam(ring.rgb_u8, painted), 3),
+        "repetition": round(repetition(ring), 3),
         "closing_step": round(float(closing / np.abs(np.diff(ring.rgb_u8.astype(float), axis=1)).mean()), 3),
         "ring_cpu_s": round(ring_s, 2),
+        "planes_cpu_s": round(planes_s, 2),
         "frame_20_percent_cpu_s": round(frame_s, 2),
         "frame_half_percent_cpu_s": round(specks_s, 2),
     }
+
+
+def bench_planes(
+    photo: Photo, geometry: PhotoGeometry, ring: RingPanorama, seed: int, pictures: Path | None, name: str
+) -> float:
+    """Process time of floor, ceiling and sky; their pictures, and what is seen straight from above."""
+    layout = clear_start(full_turn(clear_start(geometry.layout), ring))
+    scene = Scene(layout, build_proxy(layout), ring)
+    cache = SpatialCache()
+    pipeline = WorldPipeline(painter=PatchPainter(), cfg=GenerationConfig())
+    cache.add(pipeline.seed_view(photo, geometry, scene))
+    start = time.process_time()
+    pipeline.paint_planes(photo, geometry, scene, cache, seed=seed)
+    spent = time.process_time() - start
+    if pictures:
+        for label, plane in scene.planes.items():
+            picture = np.where(plane.known[..., None], plane.rgb_u8, 0)
+            cv2.imwrite(str(pictures / f"{Label(label).name.lower()}_{name}.png"), picture[..., ::-1])
+    return spent
+
+
+def repetition(ring: RingPanorama, *, window_rad: float = float(np.radians(12)), rows: int = 96) -> float:
+    """See the module's description; floor and upper rows, which have planes of their own, are left out."""
+    grey = cv2.cvtColor(ring.rgb_u8, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    columns = round(grey.shape[1] * rows / len(grey))
+    grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA)
+    elevation = np.linspace(ring.elevation_rad[0], ring.elevation_rad[-1], rows)
+    grey = grey[(elevation > np.radians(-12)) & (elevation < np.radians(20))]
+    grey -= cv2.GaussianBlur(grey, (0, 0), rows / 12)
+    width = round(window_rad / (2 * np.pi) * columns)
+    around = np.concatenate([grey, grey], 1)
+    windows = np.stack([around[:, c : c + width] for c in range(columns)])
+    both = [w.reshape(columns, -1) for w in (windows, windows[:, :, ::-1])]
+    both = [w - w.mean(1, keepdims=True) for w in both]
+    both = [w / (np.linalg.norm(w, axis=1, keepdims=True) + 1e-6) for w in both]
+    seen = cv2.resize(ring.from_photo.mean(0)[None].astype(np.float32), (columns, 1))[0] > 0.5
+    painted = np.flatnonzero(~seen)
+    gap = np.abs((painted[:, None] - np.arange(columns)[None] + columns // 2) % columns - columns // 2)
+    alike = np.maximum(both[0][painted] @ both[0].T, both[0][painted] @ both[1].T)
+    return float(np.where(gap > width, alike, -1).max(1).mean()) if len(painted) else 0.0
 
 
 def figures(view: np.ndarray, hole: np.ndarray, photo: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -23,6 +23,7 @@ from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .equirect import elevation_map, level_strip
 from .painter import PaintHint, RingPanorama
 from .patch_diffusion import ANY_CODE, Source, Target, complete
+from .planes import RIM_SHARE, planes_to_paint
 from .ring_collage import lay_out
 from .ring_course import plan_course
 from .room_closing import close_room
@@ -118,6 +119,7 @@ class PatchPainter:
         collage = lay_out(strip, course, seamless=self.mode == "full")
         progress.step("ring", 2, 3)
         rgb = collage.rgb
+        hole = collage.hole & ~on_planes(collage.labels, strip.elevation_rad, geometry.layout)
         if self.mode == "full":
             elevation = strip.elevation_rad.astype(np.float32)
             own = np.broadcast_to(elevation[:, None], collage.hole.shape)
@@ -130,7 +132,7 @@ class PatchPainter:
             target = Target(
                 rgb=_signed(rgb),
                 known=~collage.hole,
-                hole=collage.hole,
+                hole=hole,
                 prior=elevation[collage.source_row],
                 code=_codes(collage.labels),
                 guided=True,
@@ -249,6 +251,21 @@ class PatchPainter:
                 del self._sources[next(iter(self._sources))]
             self._sources[fx, objects] = _scaled_photo(self._prepared, hint.camera, objects=objects)
         return self._sources[fx, objects]
+
+
+def on_planes(labels: np.ndarray, elevation_rad: np.ndarray, layout: PolarLayout) -> np.ndarray:
+    """[R, C] bool: floor so near that it is going to be continued in its own plane; the ring need not be painted there.
+
+    Args:
+        labels: [R, C] uint8.
+        elevation_rad: [R] of the rows.
+        layout: the photo's sector.
+    """
+    near = np.zeros(labels.shape, bool)
+    for plane in planes_to_paint(layout, elevation_rad):
+        if plane.label == Label.FLOOR:
+            near |= (elevation_rad < -np.arctan2(layout.camera_height_m, (1 - RIM_SHARE) * plane.reach_m))[:, None]
+    return near & (labels == Label.FLOOR)
 
 
 def boundary_at(layout: PolarLayout, azimuth_rad: np.ndarray) -> np.ndarray:

@@ -229,6 +229,11 @@ def find_lattice(rgb: np.ndarray, known: np.ndarray, *, largest_px: float) -> La
     """
     from scipy import ndimage
 
+    if not known.any():
+        return None
+    rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
+    seen = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    rgb, known = rgb[seen], known[seen]
     correlation, overlap = _self_correlation(rgb.astype(np.float64), known)
     h, w = correlation.shape
     cy, cx = h // 2, w // 2
