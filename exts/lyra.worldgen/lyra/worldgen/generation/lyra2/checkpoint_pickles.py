@@ -123,7 +123,7 @@ class _Unpickler(pickle._Unpickler):
             return _Call(OrderedDict)
         if full == ("torch._utils", "_rebuild_tensor_v2"):
             return _Call(_rebuild_tensor)
-        if full in {("torch._utils", "_rebuild_parameter"), ("torch._tensor", "_rebuild_from_type_v2")}:
+        if full == ("torch._utils", "_rebuild_parameter"):
             return _Call(_rebuild_parameter)
         if module == "torch" and name in _STORAGES:
             return _DtypeName(_STORAGES[name])
