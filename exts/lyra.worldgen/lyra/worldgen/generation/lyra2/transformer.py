@@ -159,11 +159,7 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
         again = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             inputs = (x, modulation, rays, maps, valid.to(x.dtype), cos, sin, text, image)
-            x = (
-                checkpoint(block, *inputs)
-                if self.gradient_checkpointing and torch.is_grad_enabled()
-                else block(*inputs)
-            )
+            x = checkpoint(block, *inputs) if again else block(*inputs)
         new = grids[-1]
         out = self.head(x[:, -new.tokens :], time)
         return unfold(out[0].float(), new.size, self.latent_channels)[None]
