@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..context_layout import ContextLayout
-from .token_grid import PATCH, token_count, token_grids
+from .token_grid import MAP_CHANNELS, PATCH, SLICE_TOKENS, token_count, token_grids
 
 RELEASED_TEXT_TOKENS = 512
 RELEASED_IMAGE_TOKENS = 257
-MAP_CHANNELS = 256
-"""Folded x, y, slot and depth of one remembered view."""
-SLICE_TOKENS = 8192
-"""Tokens that one slice of the sequence holds, where each token is treated for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +75,14 @@ def parameter_count(config: Mapping[str, Any]) -> int:
     projection = 2 * image + (image * image + image) + (image * d + d) + 2 * d
     out = config["latent_channels"] * PATCH**2
     return embeddings + conditions + projection + config["layers"] * layer_parameters(config) + 2 * d + out * d + out
+
+
+def parameter_bytes(config: Mapping[str, Any], *, item_bytes: int = 2) -> int:
+    """Bytes of the parameters as they are loaded: modulation, norms and the timestep's part are always float32."""
+    d = config["width"]
+    time = config["time_width"] * d + d + 7 * (d * d + d)
+    wide = time + config["layers"] * 13 * d + 2 * d
+    return item_bytes * (parameter_count(config) - wide) + 4 * wide
 
 
 def new_parameter_count(config: Mapping[str, Any]) -> int:
@@ -162,19 +166,14 @@ def pass_memory(
         + tokens * (_ray_width(config) * item_bytes + maps * buffer_bytes)
         + 2 * tokens * (d // config["heads"] // 2) * 4
     )
-    # While queries are asked: waves in the activations' type, and of one octave angle and sine in float32.
-    asking = slice_tokens * (_wave_width(config) * item_bytes + (config["octaves"] + 1) * maps * 4)
-    asking += slice_tokens * 3 * d * item_bytes
-    # While a slice is answered: hidden values before and after their bend, norms and sums in float32.
-    answering = slice_tokens * (2 * f * item_bytes + 3 * d * 4)
-    parted = tokens > SLICE_TOKENS
-    worst = max(
-        (3 * sequence if parted else 0) + asking,
-        (4 if parted else 3) * sequence,
-        4 * sequence,
-        (2 * sequence if parted else sequence) + answering,
-        (3 * sequence if parted else 0),
+    # Waves beside an angle and its sine in float32; queries, keys and values beside a rotation's float32 halves.
+    asking = slice_tokens * max(
+        d * item_bytes + _wave_width(config) * item_bytes + 2 * maps * 4, 5 * d * item_bytes + 4 * d * 4
     )
+    # Hidden values before and after their bend; norms and sums in float32.
+    answering = slice_tokens * max(2 * f * item_bytes + 3 * d * item_bytes, 3 * d * item_bytes + 3 * d * 4)
+    parts = 1 if tokens > SLICE_TOKENS else 0
+    worst = max(3 * parts * sequence + asking, 4 * sequence, (1 + parts) * sequence + answering)
     return PassMemory(inputs=inputs, kept=kept, layer_peak=worst)
 
 

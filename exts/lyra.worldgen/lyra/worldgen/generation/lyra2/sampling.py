@@ -146,14 +146,9 @@ def sample_distilled(
 
 
 def _check(noise: torch.Tensor, history: torch.Tensor) -> None:
-    if (
-        noise.ndim != 5
-        or history.ndim != 5
-        or (noise.shape[:2] + noise.shape[3:]) != (history.shape[:2] + history.shape[3:])
-    ):
-        raise InputError(
-            f"noise has shape {tuple(noise.shape)} and history {tuple(history.shape)}; expected [1, C, any, h, w] of both"
-        )
+    got, past = tuple(noise.shape), tuple(history.shape)
+    if len(got) != 5 or got[:2] + got[3:] != past[:2] + past[3:]:
+        raise InputError(f"noise has shape {got} and history {past}; expected [1, C, any, h, w] of both")
 
 
 def _finite(x: torch.Tensor) -> torch.Tensor:
