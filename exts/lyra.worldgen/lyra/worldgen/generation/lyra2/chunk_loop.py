@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class ChunkLoop:
 
     def __init__(self, layout: ContextLayout, vae: StreamingVae) -> None:
         self.layout, self.vae = layout, vae
+        self.caches_rest_on_cpu = False
+        """Whether what the VAE remembers leaves its device between two calls."""
 
     def begin(self, frame: np.ndarray, K_px: np.ndarray) -> FilmState:
         """A film that begins with a frame [3, H, W] in -1..1, which stands for the time before it as well."""
@@ -62,6 +64,7 @@ class ChunkLoop:
         torch = require("torch", extra="models")
         with torch.no_grad():
             _, decoder = self.vae.decode(torch.from_numpy(latents)[None], None)
+        decoder = self._resting(decoder)
         return FilmState(
             latents=latents,
             window_w2c=np.tile(np.eye(4), (frames, 1, 1)),
@@ -113,8 +116,10 @@ class ChunkLoop:
         """
         torch = require("torch", extra="models")
         with torch.no_grad():
-            video, cache = self.vae.decode(torch.from_numpy(np.ascontiguousarray(new_latents))[None], state.decoder)
-        return video[0].float().cpu().numpy(), cache
+            video, cache = self.vae.decode(
+                torch.from_numpy(np.ascontiguousarray(new_latents))[None], state.decoder.to(self.vae.vae.device)
+            )
+        return video[0].float().cpu().numpy(), self._resting(cache)
 
     def advance(
         self, state: FilmState, frames: np.ndarray, decoder: VaeCache, *, new_w2c: np.ndarray, new_K: np.ndarray
@@ -139,11 +144,17 @@ class ChunkLoop:
             decoder=decoder,
         )
 
-    def _encode(self, video: np.ndarray, cache: Any) -> tuple[np.ndarray, VaeCache]:
+    def _encode(self, video: np.ndarray, cache: VaeCache | None) -> tuple[np.ndarray, VaeCache]:
         torch = require("torch", extra="models")
         with torch.no_grad():
-            latents, cache = self.vae.encode(torch.from_numpy(np.ascontiguousarray(video, np.float32))[None], cache)
-        return latents[0].float().cpu().numpy(), cache
+            latents, cache = self.vae.encode(
+                torch.from_numpy(np.ascontiguousarray(video, np.float32))[None],
+                None if cache is None else cache.to(self.vae.vae.device),
+            )
+        return latents[0].float().cpu().numpy(), self._resting(cache)
+
+    def _resting(self, cache: VaeCache) -> VaeCache:
+        return cache.to("cpu") if self.caches_rest_on_cpu else cache
 
 
 def _newest(before: np.ndarray, new: np.ndarray, count: int) -> np.ndarray:

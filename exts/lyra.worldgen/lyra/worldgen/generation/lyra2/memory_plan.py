@@ -182,8 +182,9 @@ def _estimate(
         compute *= QUANTIZED_SLOWER.get(holding.quantize, 1.0)
         passes = count * (2 if guided else 1)
         seconds[name] = compute + moved * (passes if holding.offload == "layers" else 1) / card.pcie_bytes_per_s
-    held_in_ram = readers + (weights + vae if holding.offload != "none" else 0)
-    ram = 0 if holding.text_on_gpu else held_in_ram
+    # What is offloaded stays in main memory; what is quantised passes through it whole.
+    passing = parameter_count(network) * item if holding.offload != "none" or holding.quantize != "none" else 0
+    ram = 0 if holding.text_on_gpu else readers + passing
     peak += OVERHEAD_BYTES
     return Estimate(
         holding=holding,
