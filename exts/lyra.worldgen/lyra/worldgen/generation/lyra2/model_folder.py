@@ -259,19 +259,24 @@ def weights_file(place: Path) -> Path:
     raise InputError(f"the part '{place.name}' has no safetensors weights; convert the released files again: {place}")
 
 
+_REMEDY = "convert the released files again"
+
+
 def expect_shapes(file: Checkpoint, expected: Shapes, *, optional: Collection[str] = ()) -> None:
     """Raise `InputError` that names the first tensor that is missing, unknown, of another shape or of another type."""
     for name, shape in expected.items():
         info = file.tensors.get(name)
         if info is None and name not in optional:
-            raise bad(name, "is missing", file.path)
+            raise bad(name, "is missing", file.path, _REMEDY)
         if info is not None and info.shape != shape:
-            raise bad(name, f"has shape {info.shape}, expected {shape}", file.path)
+            raise bad(name, f"has shape {info.shape}, expected {shape}", file.path, _REMEDY)
         if info is not None and info.dtype not in FLOATS:
-            raise bad(name, f"has the number type {info.dtype}, expected one of {', '.join(FLOATS)}", file.path)
+            raise bad(
+                name, f"has the number type {info.dtype}, expected one of {', '.join(FLOATS)}", file.path, _REMEDY
+            )
     for name in file.tensors:
         if name not in expected:
-            raise bad(name, "is no parameter of this network", file.path)
+            raise bad(name, "is no parameter of this network", file.path, _REMEDY)
 
 
 def _present(folder: Path, part: str) -> bool:
