@@ -274,3 +274,28 @@ def test_layers_may_be_stored_smaller(inputs):
     with torch.no_grad():
         got, want = model(**inputs), recorded_model()(**inputs)
     assert (got - want).norm() < 0.1 * want.norm()
+
+
+def test_every_weight_is_used_where_it_lives(model, inputs):
+    """Accelerate's hooks bring each module's own weights only while that module runs."""
+    accelerate = pytest.importorskip("accelerate")
+    offloaded = recorded_model()
+    accelerate.cpu_offload(offloaded, execution_device=torch.device("cpu"))
+    assert all(x.is_meta for x in offloaded.parameters())
+    with torch.no_grad():
+        assert torch.equal(offloaded(**inputs), model(**inputs))
+
+
+def test_autocast_keeps_the_timestep_in_float32(model, inputs):
+    """As training runs it: float32 weights, products in bfloat16."""
+    seen = []
+    hook = model.time_projection.register_forward_hook(lambda module, args, out: seen.append(out))
+    try:
+        with torch.no_grad():
+            want = model(**inputs)
+            with torch.autocast("cpu", torch.bfloat16):
+                got = model(**inputs)
+    finally:
+        hook.remove()
+    assert got.dtype == torch.float32 and torch.equal(*seen)
+    assert 0 < (got - want).norm() < 0.02 * want.norm()

@@ -143,8 +143,8 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
         Args:
             latents: [1, C, T, h, w] clean context, then the noisy new ones.
             cond: [1, mask + C + rays, T, h, w] mask, condition and rays.
-            buffer: [1, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and float16 or less
-                blurs the coordinates by more than a pixel.
+            buffer: [1, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and bfloat16 would
+                blur the coordinates by more than a pixel.
             buffer_valid: [T] bool: positions whose correspondence means something; history never has any.
             timestep: [1] between 0 and 1000.
             text: [1, L, text_width]. image: [1, P, image_width].
