@@ -26,6 +26,7 @@ class ChunkPainterFake:
     def __init__(self, frames: int = 8, width_px: int = 64, height_px: int = 32, *, keep_known: bool = True) -> None:
         self.film = FilmFormat(frames=frames, width_px=width_px, height_px=height_px, retrieved_views=3)
         self.keep_known = keep_known
+        self.info = {"frames": frames}
         self.hints: list[ChunkHint] = []
         self.begun: list[np.ndarray] = []
         self.redrafted = 0

@@ -170,6 +170,8 @@ class ChunkPainter(Protocol):
     film: FilmFormat
     keep_known: bool
     """Whether pixels that the world remembers replace what the model painted there."""
+    info: Mapping[str, Any]
+    """JSON values for the world's provenance."""
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> ChunkPainter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,14 @@ class Lyra2Painter:
             height_px=asked.height_px,
             retrieved_views=len(layout.spatial_positions),
         )
+        sampling = ("sampler", "steps", "guidance", "shift") if asked.sampler == "unipc" else ("sampler",)
+        self.info = {
+            **{name: getattr(asked, name) for name in (*sampling, "keep_known", "quantize")},
+            "size_px": [asked.width_px, asked.height_px],
+            "layout": folder.config("transformer")["layout"],
+            "adapters": dict(chosen_adapters(asked)),
+            "sources": _sources(folder),
+        }
         plan, text_device = plan_networks(folder, config.models, asked, this_machine())
         plan = replace(plan, why=plan_line(plan, text_device))
         self._residency = Residency(plan, name=self.model, remedy=REMEDY)
@@ -172,6 +181,13 @@ def layout_of(folder: Lyra2Folder) -> ContextLayout:
             f"the network's configuration names no layout; convert the released files again: {folder.path}"
         )
     return ContextLayout.parse(text)
+
+
+def _sources(folder: Lyra2Folder) -> dict[str, Any]:
+    """Released file, size and hash of every converted part, as the conversion recorded them."""
+    parts = folder.index.get("parts")
+    described = parts.items() if isinstance(parts, dict) else ()
+    return {str(name): part.get("sources") for name, part in described if isinstance(part, dict)}
 
 
 def check_settings(config: WorldConfig) -> str:
