@@ -28,7 +28,7 @@ from .painter import ChunkHint, Draft, FilmFormat, RingPanorama, Shot
 from .paths import expect_film
 from .residency import Residency, this_machine
 from .warp import reference_K
-from .weights import find_weights
+from .weights import find_weights, quiet_libraries
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Lyra2Painter:
         plan = replace(plan, why=plan_line(plan, text_device))
         self._residency = Residency(plan, name=self.model, remedy=REMEDY)
         self._captioner = Captioner(asked.caption_model, device=text_device) if asked.caption_model else None
-        with folder.weights.loading():
+        with quiet_libraries(), folder.weights.loading():
             self._residency.load(lambda dtype: Lyra2Networks(folder, asked, dtype, plan=plan, text_device=text_device))
 
     @classmethod
