@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk
+from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk, compiled_warp
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.lyra2.chunk_loop import ChunkLoop, FilmState
 from tiny_lyra2 import TINY_LAYOUT, golden_vae
@@ -90,6 +90,7 @@ def test_the_state_keeps_its_size_and_loses_nothing(loop, films):
         K_px=np.concatenate([np.tile(K, (length, 1, 1)), *(c["new_K"] for c in cameras)]),
         retrieved=shown,
         encode=lambda video: loop.vae.encode(torch.from_numpy(np.ascontiguousarray(video))[None])[0][0].numpy(),
+        warp=compiled_warp,
     )
     for name in ("latents", "cond", "mask", "buffer", "buffer_valid", "warped_last"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))

@@ -9,12 +9,16 @@ import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.errors import InputError
+from ..core.optional import require
 from .context_layout import FRAMES_PER_LATENT, ContextLayout
 from .correspondence import HOLE, canonical_maps, coordinate_latents, fold_pixels, ray_latents, ray_map, scale_depth
 from .warp import forward_warp_many
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """[3, T, H, W] in -1..1 to latents [16, 1 + (T - 1) / 4, h, w], from scratch."""
+Warp = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""One picture [C, H, W] with depth [H, W], w2c [4, 4] and K [3, 3] into cameras [T, 4, 4], [T, 3, 3] that share one
+call: pictures [T, H, W, C] with holes -1, and depths [T, H, W] with holes 0."""
 WARPED_TOGETHER = 16
 """Targets that share one call of the warp, as in the released configuration."""
 
@@ -63,6 +67,7 @@ def assemble_chunk(
     K_px: np.ndarray,
     retrieved: Sequence[RetrievedView],
     encode: Encode,
+    warp: Warp | None = None,
 ) -> ChunkInputs:
     """Put the context of one chunk together.
 
@@ -75,6 +80,7 @@ def assemble_chunk(
         K_px: [3, 3] shared by all, or [as many as window_w2c, 3, 3].
         retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
         encode: the video encoder.
+        warp: how pictures are warped; by the reference when None, which is slow.
 
     Raises:
         InputError: shapes disagree.
@@ -103,7 +109,8 @@ def assemble_chunk(
     for position, latent in zip(layout.spatial_positions, spatial, strict=True):
         context[:, position] = latent[:, 0]
 
-    warped, _ = _warp(last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
+    warp = reference_warp if warp is None else warp
+    warped, _ = _warped(warp, last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
     tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
     if tail.shape[1] != layout.new_latents:
         raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
@@ -124,7 +131,7 @@ def assemble_chunk(
     T_last_cam = last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c)
     intrinsics = position_K[:, [0, 1, 0, 1], [0, 1, 2, 2]]
     rays = ray_latents(ray_map(intrinsics, T_last_cam, frames_h, frames_w))
-    buffer, valid = _buffer(layout, views, last_K, new_w2c, new_K, (frames_h, frames_w))
+    buffer, valid = _buffer(layout, views, last_K, new_w2c, new_K, (frames_h, frames_w), warp)
     return ChunkInputs(
         latents=context,
         cond=np.concatenate([cond, rays]).astype(np.float32),
@@ -139,7 +146,45 @@ def _K_of(view: RetrievedView, shared: np.ndarray) -> np.ndarray:
     return shared if view.K_px is None else view.K_px
 
 
-def _warp(
+def reference_warp(
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Warp` by `warp.forward_warp_many`."""
+    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
+    pictures, _, depths = forward_warp_many(*view, targets_w2c, targets_K)
+    return pictures, depths
+
+
+def compiled_warp(
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Warp` by `warp_torch.warp_views` on the processor, where it gives the same bits every time.
+
+    Raises:
+        DependencyError: torch or numba is missing.
+    """
+    from . import warp_torch
+
+    torch = require("torch", extra="gen")
+    arrays = (image[None], depth_z[None], w2c[None], K_px[None], targets_w2c, targets_K)
+    pictures, _, depths = warp_torch.warp_views(
+        *(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays)
+    )
+    return np.moveaxis(pictures.numpy(), 1, -1), depths.numpy()
+
+
+def _warped(
+    warp: Warp,
     image: np.ndarray,
     depth_z: np.ndarray,
     w2c: np.ndarray,
@@ -149,10 +194,9 @@ def _warp(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One picture [C, H, W] into some cameras: pictures [C, T, H, W] in -1..1 (holes -1) and depths [T, H, W]."""
     images, depths = [], []
-    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
     for first in range(0, len(targets_w2c), WARPED_TOGETHER):
         together = slice(first, first + WARPED_TOGETHER)
-        picture, _, depth = forward_warp_many(*view, targets_w2c[together], targets_K[together])
+        picture, depth = warp(image, depth_z, w2c, K_px, targets_w2c[together], targets_K[together])
         images.append(np.clip(picture, -1, 1))
         depths.append(depth)
     return np.moveaxis(np.concatenate(images), -1, 0).astype(np.float32), np.concatenate(depths).astype(np.float32)
@@ -165,6 +209,7 @@ def _buffer(
     new_w2c: np.ndarray,
     new_K: np.ndarray,
     hw: tuple[int, int],
+    warp: Warp,
 ) -> tuple[np.ndarray, np.ndarray]:
     slots = len(layout.spatial_positions)
     maps = canonical_maps(slots, *hw)
@@ -182,7 +227,7 @@ def _buffer(
     warped = []
     # Best first: the last view sits in the last slot.
     for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
-        warped.append(_warp(maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
+        warped.append(_warped(warp, maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
     depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
     for k in range(slots):
         if k < len(warped):

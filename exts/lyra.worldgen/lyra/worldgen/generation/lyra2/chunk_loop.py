@@ -16,7 +16,7 @@ import numpy as np
 
 from ...core.arrays import expect_shape
 from ...core.optional import require
-from ..chunk_inputs import ChunkInputs, RetrievedView, assemble_chunk
+from ..chunk_inputs import ChunkInputs, RetrievedView, assemble_chunk, compiled_warp
 from ..context_layout import FRAMES_PER_LATENT, ContextLayout
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class ChunkLoop:
             K_px=np.concatenate([state.window_K, new_K]),
             retrieved=retrieved,
             encode=lambda video: self._encode(video, None)[0],
+            warp=compiled_warp,
         )
 
     def decode(self, state: FilmState, new_latents: np.ndarray) -> tuple[np.ndarray, VaeCache]:
