@@ -252,7 +252,8 @@ def _explore(context: StageContext) -> None:
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
     painter = PAINTERS.load(config.generation.painter).from_config(config)
     foreign = hasattr(painter, "model")
-    judge = depth_judge(config)
+    # Films are not judged: painting one again takes as long as painting it.
+    judge = None if isinstance(painter, ChunkPainter) else depth_judge(config)
     try:
         views = explore(
             context.photo,
