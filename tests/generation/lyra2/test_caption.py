@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.core.errors import BackendError, ConfigError, InputError
+from lyra.worldgen.generation.lyra2 import caption
 from lyra.worldgen.generation.lyra2.caption import Captioner
 
 pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
@@ -42,6 +43,72 @@ def plain(tmp_path_factory) -> Path:
     size = {"height": 32, "width": 32}
     BlipProcessor(BlipImageProcessor(size=size), tokenizer).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory) -> Path:
+    """A model that was taught conversations, with pictures in them."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("llava")
+    names = ["<pad>", "<s>", "</s>", "<unk>", "<image>", *LETTERS]
+    tokens = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
+    tokens.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokens, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    template = (
+        "{% for message in messages %}{% for part in message['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**{**sizes, "num_hidden_layers": 2}, image_size=32, patch_size=16),
+        text_config=LlamaConfig(
+            **sizes, num_key_value_heads=2, vocab_size=len(names), max_position_embeddings=1024, pad_token_id=0,
+            bos_token_id=1, eos_token_id=2,
+        ),
+        image_token_index=4,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+    picture = {"size": {"height": 32, "width": 32}, "crop_size": {"height": 32, "width": 32}}
+    LlavaProcessor(
+        image_processor=CLIPImageProcessor(**picture),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_is_asked(talking):
+    """It is shown both frames and asked in words; only its answer comes back."""
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    captioner = Captioner(str(talking), device="cpu")
+    text = captioner.caption(FRAMES)
+    assert text and text == captioner.caption(FRAMES)
+    assert "<image>" not in text and "Describe" not in text
+    processor = AutoProcessor.from_pretrained(talking)
+    inputs = caption._inputs(processor, [Image.fromarray(frame) for frame in FRAMES])
+    assert len(inputs["pixel_values"]) == 2
+    assert int((inputs["input_ids"] == 4).sum()) == 2 * 4, "both pictures stand in the text, four patches each"
 
 
 def test_a_model_that_only_looks(plain):
