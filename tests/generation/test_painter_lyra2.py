@@ -149,6 +149,16 @@ def test_layers_one_after_the_other(painter, begun, tiny):
         assert first_latents(other, begun) == first_latents(painter, begun)
 
 
+def test_half_the_memory_on_the_cpu(painter, begun, tiny):
+    """bfloat16 paints on the CPU too, much the same latents; float16 is refused there."""
+    half = painter_of(tiny, models__dtype="bfloat16")
+    film = half.begin(ROOM.photo().rgb_u8[8:40, 8:56].astype(np.float32), CAMERA, ROOM.T_world_cam)
+    want, got = (np.frombuffer(first_latents(p, f), np.float32) for p, f in ((painter, begun), (half, film)))
+    assert not np.array_equal(want, got) and np.corrcoef(want, got)[0, 1] > 0.9
+    with pytest.raises(ConfigError, match="float16"):
+        check_settings(config(tiny, models__dtype="float16"))
+
+
 @pytest.mark.parametrize(
     ("value", "error", "words"),
     [
