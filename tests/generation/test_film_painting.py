@@ -132,6 +132,19 @@ def test_a_killed_film_is_taken_up(survived: int, keep_known: bool, caplog) -> N
     assert not caplog.records
 
 
+def test_only_as_many_chunks_are_drafted_again_as_the_painter_looks_back(caplog) -> None:
+    """Older chunks are remembered from their views alone, and the film goes on the same."""
+    legs = (*LEGS, Leg(path="out-and-back:distance=1"))
+    want = run(ChunkPainterFake(lookback_chunks=1), legs=legs)
+    store = MortalStore(limit=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(ChunkPainterFake(lookback_chunks=1), store=store, legs=legs)
+    store.limit = 99
+    painter = ChunkPainterFake(lookback_chunks=1)
+    assert_same(want, run(painter, store=store, legs=legs))
+    assert painter.redrafted == 1 + 1 and not caplog.records
+
+
 def test_nothing_is_taken_up_when_nothing_is_left_to_paint() -> None:
     """A finished film costs nothing."""
     store = MemoryChunkStore()

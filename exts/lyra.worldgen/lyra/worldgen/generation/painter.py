@@ -121,6 +121,8 @@ class FilmFormat:
     height_px: int
     retrieved_views: int
     """Most remembered views that it can be shown for a chunk."""
+    lookback_chunks: int | None = None
+    """So many of the newest chunks, and the first frame, decide the painter's memory of a film; all when None."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,10 @@ class Lyra2Painter:
         self._residency = Residency(plan, name=self.model, remedy=REMEDY)
         self._captioner = Captioner(asked.caption_model, device=text_device) if asked.caption_model else None
         with quiet_libraries(), folder.weights.loading():
-            self._residency.load(lambda dtype: Lyra2Networks(folder, asked, dtype, plan=plan, text_device=text_device))
+            networks = self._residency.load(
+                lambda dtype: Lyra2Networks(folder, asked, dtype, plan=plan, text_device=text_device)
+            )
+        self.film = replace(self.film, lookback_chunks=networks.loop.lookback_chunks)
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Lyra2Painter:
