@@ -125,6 +125,7 @@ def first_latents(painter: Lyra2Painter, begun: Any, *, prompt: str = "a quiet r
     return draft.kept[LATENTS].tobytes()
 
 
+@pytest.mark.slow
 def test_what_is_asked_reaches_the_network(painter, begun, tiny):
     """Prompt, seed, guidance, shift, sampler and adapters each lead to another film."""
     films = [
@@ -139,6 +140,7 @@ def test_what_is_asked_reaches_the_network(painter, begun, tiny):
     assert len(set(films)) == len(films)
 
 
+@pytest.mark.slow
 def test_layers_one_after_the_other(painter, begun, tiny):
     """A network whose layers are fetched one by one, and one that comes and goes with the VAE, paint the same film."""
     moving, coming = painter_of(tiny), painter_of(tiny)
@@ -149,6 +151,7 @@ def test_layers_one_after_the_other(painter, begun, tiny):
         assert first_latents(other, begun) == first_latents(painter, begun)
 
 
+@pytest.mark.slow
 def test_half_the_memory_on_the_cpu(painter, begun, tiny):
     """bfloat16 paints on the CPU too, much the same latents; float16 is refused there."""
     half = painter_of(tiny, models__dtype="bfloat16")
@@ -261,6 +264,7 @@ def break_network(folder: Path) -> None:
     save_file(tensors, path, {"format": "pt"})
 
 
+@pytest.mark.slow
 def test_a_failed_world_goes_on_with_good_weights(copy, tiny, photos, tmp_path):
     """NaN from the network costs the stage, not the folder: with good weights the same command finishes it."""
     out, settings = tmp_path / "world", config(copy, **SMALL)
@@ -281,6 +285,7 @@ def test_a_failed_world_goes_on_with_good_weights(copy, tiny, photos, tmp_path):
     assert record.weights_licence in (out / "NOTICE.txt").read_text()
 
 
+@pytest.mark.slow
 def test_extended_and_undone_without_a_trace(tiny, photos, tmp_path):
     """A world that was extended and undone is what it was, to the byte; it may also be moved in between."""
     out = tmp_path / "world"

@@ -11,7 +11,7 @@ from lyra.worldgen.core.errors import BackendError, ConfigError, InputError
 from lyra.worldgen.generation.lyra2 import caption
 from lyra.worldgen.generation.lyra2.caption import Captioner
 
-pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
 FRAMES = [np.full((32, 48, 3), 40 * k, np.uint8) for k in (1, 5)]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

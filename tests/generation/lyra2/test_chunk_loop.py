@@ -115,6 +115,7 @@ def test_another_number_of_frames_is_refused(loop, films):
         loop.advance(films[0], frames_of(0)[:, :8], films[0].decoder, **cameras_of(0))
 
 
+@pytest.mark.slow
 def test_what_is_older_than_the_lookback_leaves_no_trace(loop):
     """A film that begins anew with its newest chunks is the whole film to the bit; with fewer chunks it is not."""
     still = np.full((3, 16, 16), 0.25, np.float32)
