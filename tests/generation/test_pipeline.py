@@ -103,6 +103,22 @@ def test_killed_after_any_chunk_it_resumes_to_the_same_world(survived: int) -> N
         assert len(painter.hints) < len(want.views) - 9
 
 
+@pytest.mark.slow
+def test_a_killed_robot_goes_on_where_it_was_going() -> None:
+    """Places that were chosen before the kill are chosen again with what was known then, and so is the area to see."""
+    room = analytic_room(width_px=64, height_px=48)
+    cfg = dataclasses.replace(CFG, path="explore:places=5", view_long_side_px=64)
+    store = MortalStore(limit=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(room, cfg=cfg, store=store)
+    store.limit = 99
+    got, want = run(room, cfg=cfg, store=store), run(room, cfg=cfg)
+    assert len(got.views) == len(want.views)
+    for x, y in zip(want.views, got.views, strict=True):
+        np.testing.assert_array_equal(x.T_world_cam, y.T_world_cam)
+        np.testing.assert_array_equal(x.rgb_u8, y.rgb_u8)
+
+
 @pytest.mark.parametrize("path", ["turn", "forward", "loop", "auto"])
 def test_cameras_stay_out_of_geometry(path: str) -> None:
     """No pose of a view or of the film lies inside or behind anything."""

@@ -71,6 +71,8 @@ class Surrounding:
     """Arrays of a trajectory file by its hash."""
     views: Callable[[], Sequence[RgbdView]]
     """Everything that is remembered at the time of asking."""
+    views_before: Callable[[int], int]
+    """How many of them were there when a chunk of the leg's path was planned."""
     film: FilmFormat | None = None
     """Of a painter that paints whole chunks; then every path becomes a film of that format."""
 
@@ -213,6 +215,7 @@ def _explorer(leg: Leg, around: Surrounding) -> ExplorePlanner:
         around.scene,
         options,
         around.views,
+        around.views_before,
         camera=PinholeCamera.from_hfov(width, width * 3 // 4, WIDE_HFOV_RAD),
         begin_xy_m=around.T_world_begin[:2, 3],
         prompt=leg.prompt,

@@ -134,8 +134,10 @@ class WorldPipeline:
         index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
         around: Surrounding | None = None
+        begins: dict[int, int] = {}
         for number, leg in enumerate(legs):
             if around is None or leg.first == 0:
+                begins = {}
                 around = Surrounding(
                     geometry=geometry,
                     scene=scene,
@@ -144,12 +146,14 @@ class WorldPipeline:
                     is_first=index == 0,
                     load_file=lambda name: store.load_arrays(f"path-{name}", name),
                     views=lambda: cache.views,
+                    views_before=lambda k, begins=begins: begins.get(k, len(cache)),
                     film=self.painter.film if isinstance(self.painter, ChunkPainter) else None,
                 )
             planner: Planner | None = None
             plan: ChunkPlan | None = None
             for k in range(leg.first, 2**31 if leg.end is None else leg.end):
                 key = sha256_json([key, {**leg_to_json(leg), "chunks": None}, k])
+                begins[k] = len(cache)
                 chunk = store.load_chunk(index, key)
                 if chunk is not None:
                     for view in chunk.views:
