@@ -245,7 +245,7 @@ def _understand(context: StageContext) -> None:
 
 def _explore(context: StageContext) -> None:
     from ..core.store import load_geometry, save_explored
-    from ..generation.painter import PAINTERS, ChunkPainter
+    from ..generation.painter import PAINTERS, paints_films
     from ..generation.pipeline import explore
 
     notes, config = context.notes, context.config
@@ -253,7 +253,7 @@ def _explore(context: StageContext) -> None:
     painter = PAINTERS.load(config.generation.painter).from_config(config)
     foreign = hasattr(painter, "model")
     # Films are not judged: painting one again takes as long as painting it.
-    judge = None if isinstance(painter, ChunkPainter) else depth_judge(config)
+    judge = None if paints_films(painter) else depth_judge(config)
     try:
         views = explore(
             context.photo,
@@ -287,7 +287,7 @@ def _explore(context: StageContext) -> None:
         "chunks": chunks,  # one undo point each
         "path_m": round(_length_m(views.Ts_world_path), 3),
         "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
-        **({"painter": painter.info} if isinstance(painter, ChunkPainter) else {}),
+        **({"painter": painter.info} if paints_films(painter) else {}),
     }
 
 

@@ -164,7 +164,8 @@ class Draft:
 class ChunkPainter(Protocol):
     """A generative model that paints a film chunk by chunk.
 
-    Its memory of the film is a value that it is given and returns, so that a film can be taken up at any chunk.
+    Its memory of the film is a value that it is given and returns, so that a film can be taken up at any chunk. Like
+    any painter of foreign weights it may have `model` and `free()`.
     """
 
     name: str
@@ -207,3 +208,8 @@ class ChunkPainter(Protocol):
     def accept(self, memory: Any, shot: Shot, draft: Draft, frames: np.ndarray) -> Any:
         """The memory after a chunk whose frames became [T, H, W, 3] float32 0..255."""
         ...
+
+
+def paints_films(painter: object) -> bool:
+    """Whether a painter is a `ChunkPainter`."""
+    return isinstance(painter, ChunkPainter)

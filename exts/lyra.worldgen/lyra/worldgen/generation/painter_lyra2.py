@@ -70,7 +70,7 @@ class Lyra2Painter:
             retrieved_views=len(layout.spatial_positions),
         )
         sampling = ("sampler", "steps", "guidance", "shift") if asked.sampler == "unipc" else ("sampler",)
-        self.info = {
+        self.info: Mapping[str, Any] = {
             **{name: getattr(asked, name) for name in (*sampling, "keep_known", "quantize")},
             "size_px": [asked.width_px, asked.height_px],
             "layout": folder.config("transformer")["layout"],
