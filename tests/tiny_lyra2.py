@@ -67,6 +67,20 @@ def recorded_inputs(case: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def golden_vae() -> Any:
+    """The recorded tiny video VAE."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    from lyra.worldgen.generation.lyra2 import checkpoint_keys as keys
+
+    release = {name: torch.from_numpy(value) for name, value in load_golden("vae_tiny_weights")[0].items()}
+    config = keys.vae_config({key: tuple(tensor.shape) for key, tensor in release.items()})
+    vae = AutoencoderKLWan(**config)
+    vae.load_state_dict(keys.to_ours(keys.vae_names(config), release))
+    return vae.eval().requires_grad_(False)
+
+
 def write_tiny_folder(path: Path, seed: int = 0) -> Path:
     """A converted folder of a tiny Lyra 2.0 with random weights, every part written by its own library.
 
