@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.errors import InputError
-from ..core.optional import require
 from .context_layout import FRAMES_PER_LATENT, ContextLayout
 from .correspondence import HOLE, canonical_maps, coordinate_latents, fold_pixels, ray_latents, ray_map, scale_depth
 from .warp import forward_warp_many
@@ -36,6 +35,24 @@ class RetrievedView:
     """[4, 4]."""
     K_px: np.ndarray | None = None
     """[3, 3]; None where all cameras of the chunk share theirs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkCameras:
+    """Where everything in a chunk was seen from, and is going to be."""
+
+    last_w2c: np.ndarray
+    """[4, 4] of the last history frame."""
+    last_K: np.ndarray
+    """[3, 3] of it."""
+    new_w2c: np.ndarray
+    """[new frames, 4, 4]."""
+    new_K: np.ndarray
+    """[new frames, 3, 3]."""
+    Ts_last_cam: np.ndarray
+    """[T, 4, 4] pose of every latent's camera relative to the last history camera."""
+    intrinsics: np.ndarray
+    """[T, 4] fx, fy, cx, cy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,51 +104,30 @@ def assemble_chunk(
         ConfigError: there is less history than the layout needs.
     """
     c, frames_h, frames_w = first_frame.shape
-    length = history_latents.shape[1]
-    history_frames = 1 + FRAMES_PER_LATENT * (length - 1)
     expect_shape("last_frame", last_frame, (c, frames_h, frames_w))
     expect_shape("last_depth_z", last_depth_z, (frames_h, frames_w))
-    expect_shape("window_w2c", window_w2c, (history_frames + layout.new_frames, 4, 4))
-    Ks = np.tile(K_px, (len(window_w2c), 1, 1)) if K_px.ndim == 2 else K_px
-    expect_shape("K_px", Ks, (len(window_w2c), 3, 3))
-    slots = len(layout.spatial_positions)
-    unique = {view.frame_id: view for view in retrieved}
-    views = list(unique.values())[-slots:] if slots else []
-    last_w2c, new_w2c = window_w2c[history_frames - 1], window_w2c[history_frames:]
-    last_K, new_K = Ks[history_frames - 1], Ks[history_frames:]
-    temporal = layout.history_for(length)
+    views = distinct_views(layout, retrieved)
+    cameras = chunk_cameras(layout, views, window_w2c, K_px, history_latents=history_latents.shape[1])
 
-    empty = slots - len(views)
-    pictures = [first_frame] * empty + [view.rgb for view in views]
+    pictures = [first_frame] * (len(layout.spatial_positions) - len(views)) + [view.rgb for view in views]
     spatial = [encode(picture[:, None]) for picture in pictures]
     context = np.zeros((len(history_latents), layout.total_latents, *history_latents.shape[2:]), np.float32)
-    context[:, layout.temporal_positions] = history_latents[:, temporal]
+    context[:, layout.temporal_positions] = history_latents[:, layout.history_for(history_latents.shape[1])]
     for position, latent in zip(layout.spatial_positions, spatial, strict=True):
         context[:, position] = latent[:, 0]
 
     warp = reference_warp if warp is None else warp
-    warped, _ = _warped(warp, last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
+    warped, _ = _warped(
+        warp, last_frame, last_depth_z, cameras.last_w2c, cameras.last_K, cameras.new_w2c, cameras.new_K
+    )
     tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
     if tail.shape[1] != layout.new_latents:
         raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
     cond = context.copy()
     cond[:, layout.context_latents :] = tail
 
-    position_w2c, position_K = np.zeros((layout.total_latents, 4, 4)), np.zeros((layout.total_latents, 3, 3))
-    seen_from = [(window_w2c[0], Ks[0])] * empty + [(view.w2c, _K_of(view, last_K)) for view in views]
-    for of_position, of_frame, of_view in (
-        (position_w2c, window_w2c, [w2c for w2c, _ in seen_from]),
-        (position_K, Ks, [K for _, K in seen_from]),
-    ):
-        last_of_latent = of_frame[::FRAMES_PER_LATENT]
-        of_position[layout.temporal_positions] = last_of_latent[temporal]
-        of_position[layout.context_latents :] = last_of_latent[length:]
-        for position, value in zip(layout.spatial_positions, of_view, strict=True):
-            of_position[position] = value
-    T_last_cam = last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c)
-    intrinsics = position_K[:, [0, 1, 0, 1], [0, 1, 2, 2]]
-    rays = ray_latents(ray_map(intrinsics, T_last_cam, frames_h, frames_w))
-    buffer, valid = _buffer(layout, views, last_K, new_w2c, new_K, (frames_h, frames_w), warp)
+    rays = ray_latents(ray_map(cameras.intrinsics, cameras.Ts_last_cam, frames_h, frames_w))
+    buffer, valid = _buffer(layout, views, cameras, (frames_h, frames_w), warp)
     return ChunkInputs(
         latents=context,
         cond=np.concatenate([cond, rays]).astype(np.float32),
@@ -139,6 +135,54 @@ def assemble_chunk(
         buffer=buffer,
         buffer_valid=valid,
         warped_last=warped,
+    )
+
+
+def distinct_views(layout: ContextLayout, retrieved: Sequence[RetrievedView]) -> list[RetrievedView]:
+    """The picks that get a slot, best last: each frame once, and the best of them where there are too many."""
+    slots = len(layout.spatial_positions)
+    return list({view.frame_id: view for view in retrieved}.values())[-slots:] if slots else []
+
+
+def chunk_cameras(
+    layout: ContextLayout,
+    views: Sequence[RetrievedView],
+    window_w2c: np.ndarray,
+    K_px: np.ndarray,
+    *,
+    history_latents: int,
+) -> ChunkCameras:
+    """The cameras behind every latent of a chunk; arguments as for `assemble_chunk`.
+
+    Raises:
+        InputError: shapes disagree.
+        ConfigError: there is less history than the layout needs.
+    """
+    history_frames = 1 + FRAMES_PER_LATENT * (history_latents - 1)
+    expect_shape("window_w2c", window_w2c, (history_frames + layout.new_frames, 4, 4))
+    Ks = np.tile(K_px, (len(window_w2c), 1, 1)) if K_px.ndim == 2 else K_px
+    expect_shape("K_px", Ks, (len(window_w2c), 3, 3))
+    temporal = layout.history_for(history_latents)
+    last_w2c, last_K = window_w2c[history_frames - 1], Ks[history_frames - 1]
+    empty = len(layout.spatial_positions) - len(views)
+    seen_from = [(window_w2c[0], Ks[0])] * empty + [(view.w2c, _K_of(view, last_K)) for view in views]
+    position_w2c, position_K = np.zeros((layout.total_latents, 4, 4)), np.zeros((layout.total_latents, 3, 3))
+    for of_position, of_frame, of_view in (
+        (position_w2c, window_w2c, [w2c for w2c, _ in seen_from]),
+        (position_K, Ks, [K for _, K in seen_from]),
+    ):
+        last_of_latent = of_frame[::FRAMES_PER_LATENT]
+        of_position[layout.temporal_positions] = last_of_latent[temporal]
+        of_position[layout.context_latents :] = last_of_latent[history_latents:]
+        for position, value in zip(layout.spatial_positions, of_view, strict=True):
+            of_position[position] = value
+    return ChunkCameras(
+        last_w2c=last_w2c,
+        last_K=last_K,
+        new_w2c=window_w2c[history_frames:],
+        new_K=Ks[history_frames:],
+        Ts_last_cam=last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c),
+        intrinsics=position_K[:, [0, 1, 0, 1], [0, 1, 2, 2]],
     )
 
 
@@ -158,29 +202,6 @@ def reference_warp(
     view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
     pictures, _, depths = forward_warp_many(*view, targets_w2c, targets_K)
     return pictures, depths
-
-
-def compiled_warp(
-    image: np.ndarray,
-    depth_z: np.ndarray,
-    w2c: np.ndarray,
-    K_px: np.ndarray,
-    targets_w2c: np.ndarray,
-    targets_K: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """`Warp` by `warp_torch.warp_views` on the processor, where it gives the same bits every time.
-
-    Raises:
-        DependencyError: torch or numba is missing.
-    """
-    from . import warp_torch
-
-    torch = require("torch", extra="gen")
-    arrays = (image[None], depth_z[None], w2c[None], K_px[None], targets_w2c, targets_K)
-    pictures, _, depths = warp_torch.warp_views(
-        *(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays)
-    )
-    return np.moveaxis(pictures.numpy(), 1, -1), depths.numpy()
 
 
 def _warped(
@@ -205,9 +226,7 @@ def _warped(
 def _buffer(
     layout: ContextLayout,
     views: list[RetrievedView],
-    shared_K: np.ndarray,
-    new_w2c: np.ndarray,
-    new_K: np.ndarray,
+    cameras: ChunkCameras,
     hw: tuple[int, int],
     warp: Warp,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +246,8 @@ def _buffer(
     warped = []
     # Best first: the last view sits in the last slot.
     for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
-        warped.append(_warped(warp, maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
+        K = _K_of(view, cameras.last_K)
+        warped.append(_warped(warp, maps[slot], view.depth_z, view.w2c, K, cameras.new_w2c, cameras.new_K))
     depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
     for k in range(slots):
         if k < len(warped):

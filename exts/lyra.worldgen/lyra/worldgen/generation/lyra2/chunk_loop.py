@@ -16,10 +16,13 @@ import numpy as np
 
 from ...core.arrays import expect_shape
 from ...core.optional import require
-from ..chunk_inputs import ChunkInputs, RetrievedView, assemble_chunk, compiled_warp
+from ..chunk_inputs import RetrievedView
 from ..context_layout import FRAMES_PER_LATENT, ContextLayout
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..chunk_inputs_torch import ChunkTensors
     from .vae_stream import StreamingVae, VaeCache
 
 
@@ -112,8 +115,8 @@ class ChunkLoop:
         new_w2c: np.ndarray,
         new_K: np.ndarray,
         retrieved: Sequence[RetrievedView],
-    ) -> ChunkInputs:
-        """What the network is given for the next chunk.
+    ) -> ChunkTensors:
+        """What the network is given for the next chunk, put together where the VAE is.
 
         Args:
             state: the film so far.
@@ -125,18 +128,28 @@ class ChunkLoop:
             InputError: shapes disagree.
         """
         expect_shape("new_w2c", new_w2c, (self.layout.new_frames, 4, 4))
-        return assemble_chunk(
-            self.layout,
-            first_frame=state.first_frame,
-            last_frame=state.last_frame,
-            last_depth_z=last_depth_z,
-            history_latents=state.latents,
-            window_w2c=np.concatenate([state.window_w2c, new_w2c]),
-            K_px=np.concatenate([state.window_K, new_K]),
-            retrieved=retrieved,
-            encode=lambda video: self._encode(video, None)[0],
-            warp=compiled_warp,
-        )
+        from ..chunk_inputs_torch import assemble_chunk
+
+        torch = require("torch", extra="models")
+
+        def there(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.vae.vae.device)
+
+        def encode(video: torch.Tensor) -> torch.Tensor:
+            return self.vae.encode(video[None], None)[0][0].float()
+
+        with torch.no_grad():
+            return assemble_chunk(
+                self.layout,
+                first_frame=there(state.first_frame),
+                last_frame=there(state.last_frame),
+                last_depth_z=there(last_depth_z),
+                history_latents=there(state.latents),
+                window_w2c=np.concatenate([state.window_w2c, new_w2c]),
+                K_px=np.concatenate([state.window_K, new_K]),
+                retrieved=retrieved,
+                encode=encode,
+            )
 
     def decode(self, state: FilmState, new_latents: np.ndarray) -> tuple[np.ndarray, VaeCache]:
         """Frames [3, new frames, H, W] of the sampled latents [16, new, h, w], not clipped, and the decoder after them.

@@ -10,7 +10,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from ...core.config import Lyra2Config, ModelsConfig
 from ...core.errors import ConfigError
 from ...core.optional import require
 from ...core.progress import Progress
-from ..chunk_inputs import ChunkInputs
 from ..context_layout import ContextLayout
 from ..residency import BYTES_PER_NUMBER, MachineMemory, ResidencyPlan, plan_residency
 from ..weights import quiet_libraries
@@ -28,6 +27,9 @@ from .cost import pass_memory
 from .memory_plan import PINNED, QUANTIZED_BYTES, vae_caches
 from .model_folder import Lyra2Folder
 from .sampling import chunk_noise, conditioned, sample_distilled, sample_unipc, seeded_draws
+
+if TYPE_CHECKING:
+    from ..chunk_inputs_torch import ChunkTensors
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +170,7 @@ class Lyra2Networks:
 
     def sample(
         self,
-        inputs: ChunkInputs,
+        inputs: ChunkTensors,
         *,
         prompt: str,
         last_frame: np.ndarray,
@@ -216,18 +218,13 @@ class Lyra2Networks:
                 )
         return latents[0].float().cpu().numpy()
 
-    def _on_device(self, inputs: ChunkInputs) -> dict[str, Any]:
+    def _on_device(self, inputs: ChunkTensors) -> dict[str, Any]:
         """What every pass is given, and the history before the new latents."""
-        torch = self._torch
-
-        def brought(array: np.ndarray) -> Any:
-            return torch.from_numpy(np.ascontiguousarray(array))[None].to(self._device)
-
         return {
-            "cond": brought(np.concatenate([inputs.mask, inputs.cond])),
-            "buffer": brought(inputs.buffer),
-            "buffer_valid": torch.from_numpy(inputs.buffer_valid).to(self._device),
-            "history": brought(inputs.latents[:, : self.layout.context_latents]),
+            "cond": self._torch.cat([inputs.mask, inputs.cond])[None].to(self._device),
+            "buffer": inputs.buffer[None].to(self._device),
+            "buffer_valid": inputs.buffer_valid.to(self._device),
+            "history": inputs.latents[None, :, : self.layout.context_latents].to(self._device),
         }
 
     @contextmanager
