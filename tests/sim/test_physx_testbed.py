@@ -64,8 +64,8 @@ def test_result_round_trip(tmp_path_factory, distances, flags):
         drop_force_n=np.zeros(1),
         shot_end_m=empty,
         shot_lowest_m=np.zeros(0),
-        shot_highest_m=np.zeros(0),
-        shot_exit_z_m=np.array([1.5, np.inf]),
+        shot_lo_m=empty,
+        shot_hi_m=empty,
         drives=(drive,),
         versions={"ovphysx": "0.7"},
         timings_s={"open": 0.1},
@@ -73,10 +73,9 @@ def test_result_round_trip(tmp_path_factory, distances, flags):
     ).save(path)
     again = PhysxResult.load(path)
     np.testing.assert_allclose(again.rays["a"], distances, atol=1e-6)
-    np.testing.assert_array_equal(again.shot_exit_z_m, [1.5, np.inf])
     np.testing.assert_array_equal(again.spheres["s"], flags)
     assert again.drives[0].reached and again.drives[0].trace_xy_m.shape == (2, 2)
-    assert again.shot_end_m.shape == (0, 3) and again.counts["steps"] == 3
+    assert again.shot_lo_m.shape == (0, 3) and again.counts["steps"] == 3
 
 
 def test_robot_keeps_inside_its_footprint():

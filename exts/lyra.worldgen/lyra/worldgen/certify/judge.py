@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.raycast import Raycaster
 from ..sim.physx_job import GRAVITY_M_S2, PhysxResult
-from .plan import DROP_FROM_M, FENCE_MARGIN_M, PANORAMA_HW, SHOT_SPEEDS_M_S, Plan
+from .plan import DROP_FROM_M, PANORAMA_HW, SHOT_SPEEDS_M_S, Plan
 from .records import Line
 from .space import FreeSpace
 from .world_data import WorldData
@@ -191,21 +191,21 @@ def _shot_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
     shots = plan.job.shots
     if not shots:
         return [physics_line("shots.inside", None, "The map has no place to shoot from.")]
-    high = world.solid.bounds()[1][2]
-    left = np.isfinite(result.shot_exit_z_m)
-    # A ball that bounces over the walls of an open world says nothing about the walls.
-    over = left & (result.shot_exit_z_m > high - shots[0].radius_m) & world.outdoors
-    inside = ~left & (result.shot_lowest_m > plan.job.floor_z_m - 0.1)
-    inside &= world.outdoors | (result.shot_highest_m < high + FENCE_MARGIN_M)
-    inside |= over
+    lo, hi = world.solid.bounds()
+    margin = 0.3  # twice a ball and some of the depth that a solver may push it in
+    high = FAR_M if world.outdoors else hi[2] + margin
+    inside = (
+        (result.shot_lowest_m > plan.job.floor_z_m - 0.1)
+        & (result.shot_lo_m[:, :2] > lo[:2] - margin).all(1)
+        & (result.shot_hi_m[:, :2] < hi[:2] + margin).all(1)
+        & (result.shot_hi_m[:, 2] < high)
+    )
     speed = np.array([np.linalg.norm(s.velocity_m_s) for s in shots])
     escaped = ", ".join(
         f"{int((~inside & (np.abs(speed - v) < 0.5)).sum())} of {int((np.abs(speed - v) < 0.5).sum())} at {v:g} m/s"
         for v in SHOT_SPEEDS_M_S
     )
     detail = f"{len(shots)} balls of 3 cm radius with continuous collision detection; escaped: {escaped}."
-    if over.any():
-        detail += f" {int(over.sum())} bounced over the walls, which are {high:.1f} m high, and proves nothing."
     return [physics_line("shots.inside", _percent(inside), detail, "map")]
 
 

@@ -17,8 +17,6 @@ from .world_data import Episode, WorldData, read_path_poses
 PANORAMA_HW = (48, 96)
 """Rows and columns of the equal-area panorama of rays around the photo's camera."""
 SHOT_SPEEDS_M_S = (8.0, 20.0, 60.0)
-FENCE_MARGIN_M = 0.3
-"""Twice a ball and some of the depth that a solver may push it into a wall."""
 DRIVE_SPEED_M_S = 0.8
 """What a drive's time limit is reckoned with; the worker's robot goes no faster."""
 PROBE_Z_M = 0.35
@@ -102,15 +100,8 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
         ),
         robot=robot,
         floor_z_m=world.floor_z_m,
-        fence_xy_m=tuple(_fence(world).tolist()),
     )
     return Plan(job=job, drives=drives, floor_xy_m=floor_xy, splat_views=tuple(views), splat_scales=tuple(splat_scales))
-
-
-def _fence(world: WorldData) -> np.ndarray:
-    """[4] lowest x and y, highest x and y that a ball inside the world can have."""
-    lo, hi = world.solid.bounds()
-    return np.concatenate([lo[:2] - FENCE_MARGIN_M, hi[:2] + FENCE_MARGIN_M])
 
 
 def plan_drives(world: WorldData, space: FreeSpace, count: int, *, longest_m: float = 12.0) -> tuple[PlannedDrive, ...]:

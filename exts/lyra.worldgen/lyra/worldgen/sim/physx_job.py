@@ -83,8 +83,6 @@ class PhysxJob:
     """Simulated time for bodies to come to rest; forces are averaged over its last second."""
     floor_z_m: float = 0.0
     """Height that robots start on."""
-    fence_xy_m: tuple[float, float, float, float] | None = None
-    """Lowest x and y, highest x and y: where a ball leaves this rectangle its height is told."""
 
     def dump(self) -> str:
         """JSON text."""
@@ -104,7 +102,6 @@ class PhysxJob:
             "robot": asdict(self.robot),
             "settle_s": self.settle_s,
             "floor_z_m": self.floor_z_m,
-            "fence_xy_m": self.fence_xy_m,
         }
         return json.dumps(plain, allow_nan=False)
 
@@ -131,7 +128,6 @@ class PhysxJob:
             robot=RobotSize(**plain["robot"]),
             settle_s=plain["settle_s"],
             floor_z_m=plain["floor_z_m"],
-            fence_xy_m=None if plain["fence_xy_m"] is None else tuple(plain["fence_xy_m"]),
         )
 
 
@@ -173,10 +169,10 @@ class PhysxResult:
     """[S, 3]."""
     shot_lowest_m: np.ndarray
     """[S]."""
-    shot_highest_m: np.ndarray
-    """[S]."""
-    shot_exit_z_m: np.ndarray
-    """[S] height at which each ball first left the job's fence; inf where it never did."""
+    shot_lo_m: np.ndarray
+    """[S, 3] lowest coordinates that each ball ever had."""
+    shot_hi_m: np.ndarray
+    """[S, 3] highest."""
     drives: tuple[DriveResult, ...]
     versions: Mapping[str, str]
     timings_s: Mapping[str, float]
@@ -197,11 +193,10 @@ class PhysxResult:
         plain = json.loads(Path(path).read_text())
         if plain.pop("format", None) != JOB_FORMAT:
             raise InputError(f"result format differs from {JOB_FORMAT}; the worker is of another version: {path}")
-        for name in ("drop_end_m", "shot_end_m"):
+        for name in ("drop_end_m", "shot_end_m", "shot_lo_m", "shot_hi_m"):
             plain[name] = _points(plain[name])
-        for name in ("drop_lowest_m", "drop_fastest_m_s", "drop_force_n", "shot_lowest_m", "shot_highest_m"):
+        for name in ("drop_lowest_m", "drop_fastest_m_s", "drop_force_n", "shot_lowest_m"):
             plain[name] = np.array(plain[name], float)
-        plain["shot_exit_z_m"] = np.array([math.inf if v is None else v for v in plain["shot_exit_z_m"]], float)
         plain["rays"] = {k: np.array([math.inf if v is None else v for v in d]) for k, d in plain["rays"].items()}
         plain["spheres"] = {k: np.array(v, bool) for k, v in plain["spheres"].items()}
         plain["drives"] = tuple(

@@ -82,9 +82,8 @@ class _Bodies:
         self._drop_speed = np.zeros(d)
         self._forces: list[np.ndarray] = []
         self._drop_end = np.zeros((d, 3))
-        self._shot_lowest, self._shot_highest = np.full(s, math.inf), np.full(s, -math.inf)
-        self._shot_end = np.array([shot.position_m for shot in job.shots], float).reshape(-1, 3)
-        self._shot_exit_z = np.full(s, math.inf)
+        self._shot_lo, self._shot_hi = np.full((s, 3), math.inf), np.full((s, 3), -math.inf)
+        self._shot_end = np.zeros((s, 3))
         self._drives: tuple[DriveResult, ...] = ()
 
     def run(self, session: PhysxSession, progress: Callable[[int, int], None]) -> int:
@@ -108,12 +107,9 @@ class _Bodies:
                 if drop_force is not None and step > settle - 60:
                     self._forces.append(drop_force()[:, 2])
             if shot_pose is not None and (step <= settle or step % 6 == 0):
-                before, self._shot_end = self._shot_end, shot_pose.read()[:, :3]
-                if job.fence_xy_m is not None:
-                    exits = fence_crossings(before, self._shot_end, job.fence_xy_m)
-                    self._shot_exit_z = np.where(np.isinf(self._shot_exit_z), exits, self._shot_exit_z)
-                self._shot_lowest = np.minimum(self._shot_lowest, self._shot_end[:, 2])
-                self._shot_highest = np.maximum(self._shot_highest, self._shot_end[:, 2])
+                self._shot_end = shot_pose.read()[:, :3]
+                self._shot_lo = np.minimum(self._shot_lo, self._shot_end)
+                self._shot_hi = np.maximum(self._shot_hi, self._shot_end)
             if fleet is not None and step % CONTROL_EVERY == 0:
                 fleet.control(step * STEP_S)
             if step % 30 == 0:
@@ -133,24 +129,11 @@ class _Bodies:
             "drop_fastest_m_s": self._drop_speed,
             "drop_force_n": forces,
             "shot_end_m": self._shot_end,
-            "shot_lowest_m": self._shot_lowest,
-            "shot_highest_m": self._shot_highest,
-            "shot_exit_z_m": self._shot_exit_z,
+            "shot_lowest_m": self._shot_lo[:, 2],
+            "shot_lo_m": self._shot_lo,
+            "shot_hi_m": self._shot_hi,
             "drives": self._drives,
         }
-
-
-def fence_crossings(before: np.ndarray, after: np.ndarray, fence_xy_m: tuple[float, ...]) -> np.ndarray:
-    """[S] height at which straight ways from `before` to `after` [S, 3] leave a rectangle; inf where they do not."""
-    low, high = np.array(fence_xy_m[:2]), np.array(fence_xy_m[2:])
-    step = after[:, :2] - before[:, :2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(
-            step > 0, (high - before[:, :2]) / step, np.where(step < 0, (low - before[:, :2]) / step, 1.0)
-        )
-    share = np.clip(np.where(step == 0, 1, shares).min(1), 0, 1)
-    outside = ((after[:, :2] < low) | (after[:, :2] > high)).any(1)
-    return np.where(outside, before[:, 2] + share * (after[:, 2] - before[:, 2]), math.inf)
 
 
 class _Fleet:
