@@ -73,7 +73,7 @@ def extend_world(
                 path=named,
                 prompt=config.prompt if prompt is None else prompt,
                 captions=texts,
-                pose_scale=config.pose_scale if pose_scale is None else pose_scale,
+                pose_scale=_pose_scale(writer.manifest, named, pose_scale),
                 chunks=chunks,
                 seed=seed,
             )
@@ -155,6 +155,13 @@ def branch_world(
         writer.copy(source, shared)
         _set_journey(writer, legs)
         return go_on(writer, stages, progress=progress, until=until)
+
+
+def _pose_scale(manifest: Manifest, path: str, pose_scale: float | None) -> float:
+    """Factor on a new leg's translations; a trajectory file is in metres, exploring works in the memory's units."""
+    if pose_scale is None:
+        pose_scale = config_from_dict(manifest.config).generation.pose_scale
+    return pose_scale / manifest.metres_per_unit if "#" in path else pose_scale
 
 
 def leg_counts(manifest: Manifest) -> list[int]:

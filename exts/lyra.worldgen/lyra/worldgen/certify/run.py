@@ -137,7 +137,9 @@ def _size_lines(world: WorldData) -> list[Line]:
             title="How well the metres are known",
             measured=None if sigma is None else 100 * sigma,
             unit="% (one sigma)",
-            detail="The world does not say what its scale rests on." if scale is None else f"Source: {scale[0]}.",
+            detail="The world does not say what its scale rests on."
+            if scale is None
+            else f"1.00 m is 1.00 ± {scale[1]:.2f} m. Source: {scale[0].replace('_', ' ')}.",
         )
     )
     return lines
@@ -173,7 +175,9 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     scale = _scale(world)
     if scale is None or scale[1] > TRUSTED_SIGMA:
         known = "is not recorded" if scale is None else f"has an uncertainty of {100 * scale[1]:.0f} %"
-        warnings.append(f"The scale {known}; give a known camera height or distance before you trust sizes in metres.")
+        warnings.append(
+            f"The scale {known}; before you trust sizes in metres, say what is known about them: lyra-worldgen rescale --help."
+        )
     return warnings
 
 
@@ -192,6 +196,10 @@ def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome
     scale = _scale(world)
     if scale is not None:
         facts["scale"] = {"source": scale[0], "relative_sigma": round(scale[1], 4)}
+        stated = world.manifest.get("scale")
+        factor = stated.get("metres_per_unit") if isinstance(stated, dict) else None
+        if isinstance(factor, int | float) and factor != 1.0:
+            facts["scale"]["metres_per_unit"] = factor
     if outcome.result is not None:
         facts["collision_shapes"] = int(outcome.result.counts.get("collision_shapes", 0))
         facts["versions"] = dict(sorted(outcome.result.versions.items()))
