@@ -22,6 +22,7 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from lyra.worldgen.generation.photo import decode_photo
 from lyra.worldgen.generation.scale import ScaleEstimate, as_generated, camera_doubt, fuse, gather, scale_clues
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from scale_scenes import DOOR_WIDTH_M, Scene, make_scene
+from scale_scenes import Scene, make_scene
 
 CLICK_PX = 2.0
 KINDS = {
@@ -69,9 +70,8 @@ def told(scene: Scene, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
     for name in ("floor", "floor2"):
         ends = floor_ends(scene, rng)
         found[name] = ("measure", f"{clicked(ends)}={taped(float(np.linalg.norm(ends[1] - ends[0])))}")
-    x, y = scene.door_ends[0, :2]
-    across = np.array([[x, y, 1.2], [x, y - DOOR_WIDTH_M, 1.2]])
-    found["wall"] = ("measure", f"{clicked(across)}={taped(DOOR_WIDTH_M)}")
+    ends = wall_ends(scene, rng)
+    found["wall"] = ("measure", f"{clicked(ends)}={taped(float(np.linalg.norm(ends[1] - ends[0])))}")
     found["door"] = ("known", f"door:{clicked(scene.door_ends)}")
     found["person"] = ("known", f"person:{clicked(scene.person_ends)}")
     return found
@@ -79,13 +79,29 @@ def told(scene: Scene, rng: np.random.Generator) -> dict[str, tuple[str, str]]:
 
 def floor_ends(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """[2, 3] two places on the floor that the photo shows, half a metre to three metres apart."""
+    return two_seen(scene, rng, lambda ends: bool((np.abs(ends[:, 2]) < 1e-6).all()))
+
+
+def wall_ends(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """[2, 3] the same on one wall, below two metres."""
+    lo, hi = np.array(scene.room.lo_m[:2]), np.array(scene.room.hi_m[:2])
+
+    def one_wall(ends: np.ndarray) -> bool:
+        on = [np.abs(ends[:, :2] - side).max(0) < 1e-6 for side in (lo, hi)]
+        return bool(np.any(on) and (ends[:, 2] < 2.0).all())
+
+    return two_seen(scene, rng, one_wall)
+
+
+def two_seen(scene: Scene, rng: np.random.Generator, fits: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """[2, 3] places that the photo shows, that fit, and that lie half a metre to three metres apart."""
     eye = scene.room.T_world_cam[:3, 3]
     width, height = scene.photo.original_size_px
     rays = scene.room.camera.rays_cam() @ scene.room.T_world_cam[:3, :3].T
     while True:
         rows, cols = rng.integers(20, height - 20, 2), rng.integers(20, width - 20, 2)
         ends = eye + scene.depth_z_m[rows, cols, None] * rays[rows, cols]
-        if (np.abs(ends[:, 2]) < 1e-6).all() and 0.5 < np.linalg.norm(ends[1] - ends[0]) < 3.0:
+        if 0.5 < np.linalg.norm(ends[1] - ends[0]) < 3.0 and fits(ends):
             return ends
 
 

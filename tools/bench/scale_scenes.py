@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from rooms import AnalyticRoom
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose, invert_rigid, transform_points
 from lyra.worldgen.core.views import Photo
+from rooms import AnalyticRoom
 
 PHOTO_PX = (1280, 960)
 DOOR_WIDTH_M = 0.9

@@ -176,7 +176,7 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     if scale is None or scale[1] > TRUSTED_SIGMA:
         known = "is not recorded" if scale is None else f"has an uncertainty of {100 * scale[1]:.0f} %"
         warnings.append(
-            f"The scale {known}; before you trust sizes in metres, say what is known about them: lyra-worldgen rescale --help."
+            f"The scale {known}; tell what is known about it (lyra-worldgen rescale) before you trust sizes in metres."
         )
     return warnings
 

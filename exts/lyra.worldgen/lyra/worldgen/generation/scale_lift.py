@@ -11,7 +11,7 @@ contact with the floor and one line of sight give the point (Criminisi, Reid and
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ STEPS = np.array([math.radians(0.2), math.radians(0.2), 0.01])
 _LEAST_DEPRESSION = math.radians(0.6)
 _EDGE_RATIO = 1.12
 """Depths around a click that differ by more lie on two surfaces."""
+FAR = 100.0
+"""Depth that stands for none where surfaces are compared."""
 _NOWHERE = (Label.SKY, Label.BACKDROP)
 
 
@@ -84,9 +86,9 @@ class PhotoLift:
         near = np.where(solid, around, np.inf).min(1)
         own = np.where(solid[:, 4], around[:, 4], np.inf)
         take = np.where(own <= _EDGE_RATIO * near, own, near)
-        best = np.abs(np.where(solid, around, np.inf) - take[:, None]).argmin(1)
-        every = np.arange(len(uv_px))
-        return take, labels[rows[every, best], cols[every, best]], np.asarray(solid.any(1))
+        every, seen = np.arange(len(uv_px)), np.asarray(solid.any(1))
+        best = np.where(solid, np.abs(around - np.where(seen, take, 0.0)[:, None]), np.inf).argmin(1)
+        return take, labels[rows[every, best], cols[every, best]], seen
 
     def points(self, uv_px: np.ndarray, depth: np.ndarray, label: np.ndarray, off: np.ndarray) -> np.ndarray:
         """Points [N, 3] (right, forward, up; the floor at 0) of pixels on surfaces, for a camera that is off by [3]."""
@@ -128,7 +130,21 @@ class PhotoLift:
             a, b = self.points(ends, z, names, off)
             return float(np.linalg.norm(b - a))
 
-        return self._derived(ends_px, length, on_floor=bool((label == Label.FLOOR).all()))
+        lifted = self._derived(ends_px, length, on_floor=bool((label == Label.FLOOR).all()))
+        if lifted.on_floor:
+            return lifted
+        return replace(lifted, sigma=math.hypot(lifted.sigma, self._unevenness(ends_px, depth)))
+
+    def _unevenness(self, ends_px: np.ndarray, depth: np.ndarray) -> float:
+        """How far the surface between two pixels is from straight, as a log depth: what stands between is doubtful.
+
+        Along a straight line in space the inverse depth is linear in the picture.
+        """
+        share = np.linspace(0.0, 1.0, 33)[1:-1]
+        between, _, solid = self.surface(ends_px[0] + share[:, None] * (ends_px[1] - ends_px[0]))
+        straight = 1.0 / depth[0] + share * (1.0 / depth[1] - 1.0 / depth[0])
+        off = np.abs(np.log(np.where(solid, between, FAR) * straight))
+        return float(np.percentile(np.minimum(off, 1.0), 75))
 
     def upright(self, ends_px: np.ndarray) -> LiftedLength:
         """The height of something that stands on the floor, from its two ends [2, 2] at working size.
