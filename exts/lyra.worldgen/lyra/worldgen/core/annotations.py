@@ -71,7 +71,7 @@ def parse_annotations(key_path: str, text: str, *, known: bool) -> tuple[Annotat
         text: one or several, with `;` between them; may be empty.
         known: `NAME:x1,y1,x2,y2[=LENGTH]` instead of `x1,y1,x2,y2=LENGTH`.
     """
-    parts = [part.strip() for part in text.split(";") if part.strip()]
+    parts = [" ".join(part.split()) for part in text.split(";") if part.strip()]
     if len(parts) > MAX_ANNOTATIONS:
         raise ConfigError(f"{key_path} holds {len(parts)} annotations; expected at most {MAX_ANNOTATIONS}")
     return tuple((_known if known else _measure)(key_path, part) for part in parts)

@@ -399,13 +399,17 @@ def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "")
 
 @cache
 def field_docs(cls: type) -> dict[str, str]:
-    """Docstrings that follow the fields of a config dataclass, by field name; empty where the source is not shipped."""
+    """Docstrings that follow the fields of a config dataclass, inherited ones included, by field name.
+
+    Empty where the source is not shipped.
+    """
+    inherited = [field_docs(base) for base in cls.__bases__ if dataclasses.is_dataclass(base)]
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, SyntaxError):
         return {}
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    docs: dict[str, str] = {}
+    docs = {name: text for found in inherited for name, text in found.items()}
     for statement, following in itertools.pairwise(body):
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue

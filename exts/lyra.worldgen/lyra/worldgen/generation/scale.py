@@ -38,7 +38,7 @@ EXIF_DISTANCE_SIGMA = 0.25
 """Relative doubt of the subject distance in EXIF: a focusing scale, in steps, of something near the middle."""
 CONTRADICTION = 3.0
 """Evidence that differs by more standard deviations than this is wrong about something."""
-FLOOR_SIGMA, SURFACE_SIGMA, WHOLE_SIGMA = 0.015, 0.055, 0.02
+FLOOR_SIGMA, SURFACE_SIGMA, WHOLE_SIGMA = 0.008, 0.055, 0.02
 """Relative misplacement beyond the camera's doubt, in a photo that was understood with confidence 1: single points of
 the floor, points of what stands on it, the median distance of the whole picture. Divided by the confidence (the last by
 its root), because labels that are wrong put surfaces elsewhere."""
@@ -51,7 +51,7 @@ as often as a standard deviation should."""
 LEAST_PITCH_SIGMA_RAD = math.radians(0.3)
 LEAST_LOG_F_SIGMA = 0.01
 ROLL_SIGMA_RAD = math.radians(0.5)
-MOST_SIGMA = 0.6
+_LEAST_SIGMA, MOST_SIGMA = 0.005, 0.6
 _ROUNDS = 3
 _SETTLED = 2e-3
 _HEIGHTS_M = (0.02, 100.0)
@@ -281,37 +281,12 @@ def fuse(evidence: list[Evidence], geometry: PhotoGeometry, doubt: CameraDoubt) 
     """
     report = Report()
     typical = PhotoLift(geometry).typical()
-    used, least = list(evidence), 0.005
-    while len(used) > 1:
-        off = [_against_others(piece, used, doubt) for piece in used]
-        worst = int(np.argmax(np.abs(off)))
-        if abs(off[worst]) <= CONTRADICTION:
-            break
-        guess = next((piece for piece in used if piece.guess), None)
-        if guess is not None:
-            used.remove(guess)
-            if len(used) == 1 and not used[0].on_floor:
-                # Either people do not hold cameras so, or the surface stands elsewhere: one piece cannot tell.
-                least = 0.5 * abs(used[0].log_ratio - guess.log_ratio)
-                report.warn(
-                    "scale.alone",
-                    f"{used[0].says} lies on a wall or an object and puts the camera "
-                    f"{guess.units * math.exp(used[0].log_ratio):.2f} m above the floor; measure something on "
-                    "the floor, too",
-                )
-            else:
-                report.info("scale.guess", f"{guess.says} does not fit what was measured and is put aside")
-            continue
-        a, b = _worst_pair(used, doubt)
-        message = (
-            f"{a.says} and {b.says} contradict each other: they make a unit {math.exp(a.log_ratio):.3g} and "
-            f"{math.exp(b.log_ratio):.3g} m ({abs(off[worst]):.1f} sigma); check both and leave out the wrong one"
-        )
-        report.warn("scale.contradiction", message, evidence=[a.says, b.says])
-        if len(used) < 3:
-            least = 0.5 * abs(a.log_ratio - b.log_ratio)
-            break
-        used.pop(worst)
+    used, least = _agreeing([piece for piece in evidence if not piece.guess], doubt, report)
+    for guess in (piece for piece in evidence if piece.guess):
+        if used and abs(_against_others(guess, [*used, guess], doubt)) > CONTRADICTION:
+            least = max(least, _doubt_without(guess, used, report))
+        else:
+            used = [guess, *used]
     mean, variance = _posterior(used, typical, doubt)
     whole = WHOLE_SIGMA / math.sqrt(_confidence(geometry))
     sigma = math.hypot(math.sqrt(variance), whole)
@@ -327,6 +302,42 @@ def fuse(evidence: list[Evidence], geometry: PhotoGeometry, doubt: CameraDoubt) 
         evidence=tuple(told),
         report=report,
     )
+
+
+def _agreeing(pieces: list[Evidence], doubt: CameraDoubt, report: Report) -> tuple[list[Evidence], float]:
+    """The pieces that do not contradict the others, and the least doubt that what contradicts them leaves."""
+    used = list(pieces)
+    while len(used) > 1:
+        off = [abs(_against_others(piece, used, doubt)) for piece in used]
+        worst = int(np.argmax(off))
+        if off[worst] <= CONTRADICTION:
+            break
+        a, b = _worst_pair(used, doubt)
+        report.warn(
+            "scale.contradiction",
+            f"{a.says} and {b.says} contradict each other: they make a unit {math.exp(a.log_ratio):.3g} and "
+            f"{math.exp(b.log_ratio):.3g} m ({off[worst]:.1f} sigma); check both and leave out the wrong one",
+            evidence=[a.says, b.says],
+        )
+        if len(used) == 2:
+            return used, 0.5 * abs(a.log_ratio - b.log_ratio)
+        used.pop(worst)
+    return used, _LEAST_SIGMA
+
+
+def _doubt_without(guess: Evidence, used: list[Evidence], report: Report) -> float:
+    """Put a guess aside; returns the doubt that is left because nothing else confirms a lone length on a wall."""
+    if len(used) > 1 or used[0].on_floor:
+        report.info("scale.guess", f"{guess.says} does not fit what was measured and is put aside")
+        return 0.0
+    # Either people do not hold cameras so, or the surface stands elsewhere: one piece cannot tell.
+    puts_m = guess.units * math.exp(used[0].log_ratio)
+    report.warn(
+        "scale.alone",
+        f"{used[0].says} lies on a wall or an object and puts the camera {puts_m:.2f} m above the floor; measure "
+        "something on the floor, too",
+    )
+    return 0.5 * abs(used[0].log_ratio - guess.log_ratio)
 
 
 def _posterior(used: list[Evidence], typical: np.ndarray, doubt: CameraDoubt) -> tuple[float, float]:
