@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
 from ..core.store import load_mesh, load_splats
 from ..core.world import World
+from .journey import beginnings
 from .run import go_on, input_hashes, open_world, photo_of
 from .stages import Stage, StageContext, Stages, default_stages, reconstruct_again, scale_of
 
@@ -56,7 +57,10 @@ def rescale_world(
             scale_of(folder, photo, photo_bytes, new)  # refuses before anything is changed
             if _is_whole(writer.world, stages):
                 stages = _copying(writer.world, stages)
-            writer.amend(config=resolved_dict(new))
+            manifest = replace(writer.manifest, config=resolved_dict(new))
+            renamed = dict(zip(beginnings(writer.manifest), beginnings(manifest), strict=True))
+            parents = tuple(renamed.get(parent, parent) for parent in manifest.parents)
+            writer.amend(config=manifest.config, parents=parents)
         return go_on(writer, stages, progress=progress, until=until)
 
 
