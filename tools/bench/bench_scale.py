@@ -177,14 +177,14 @@ def main() -> int:
             rows[name].append((float(np.log(scale.metres_per_unit / truth)), scale.relative_sigma))
     honest = True
     result = {}
-    print(f"{'evidence':26} {'scenes':>6} {'error':>7} {'sigma':>7} {'in 2':>6} {'ratio':>6}")
+    print(f"{'evidence':26} {'scenes':>6} {'refused':>7} {'error':>7} {'sigma':>7} {'in 2':>6} {'ratio':>6}")
     for name, pairs in rows.items():
         error, sigma = np.abs(np.array(pairs)).T
         within, ratio = float((error <= 2 * sigma).mean()), float((error / sigma).mean())
         good = within >= 0.9 and 0.5 <= ratio <= 1.1
         honest &= good
         print(
-            f"{name:26} {len(pairs):6d} {np.median(error):7.1%} {np.median(sigma):7.1%} {within:6.0%} {ratio:6.2f}"
+            f"{name:26} {len(pairs):6d} {skipped[name]:7d} {np.median(error):7.1%} {np.median(sigma):7.1%} {within:6.0%} {ratio:6.2f}"
             f"{'' if good else '  NOT HONEST'}"
         )
         result[name] = {

@@ -69,6 +69,7 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         ("settings", ", ".join(f"{key}={_value(config, key)}" for key in changed) or "all default"),
         ("scale", "unknown" if scale is None else scale_text(scale)),
         *(("", evidence_text(piece)) for piece in (() if scale is None else scale.evidence)),
+        *(("", note) for note in scale_notes(manifest)),
         ("licence", f"{manifest.licence} (weights that took part)"),
         ("parents", ", ".join(manifest.parents) or "none"),
         ("explored", exploration(manifest)),
@@ -104,6 +105,15 @@ def scale_text(scale: Scale) -> str:
     """How far the metres may be off, what they rest on, and what became of the memory's units."""
     rescaled = "" if scale.metres_per_unit == 1.0 else f"; {scale.metres_per_unit:.4g} times as large as generated"
     return f"{scale.text}, from: {scale.source.replace('_', ' ')}{rescaled}"
+
+
+def scale_notes(manifest: Manifest) -> list[str]:
+    """What was found about the evidence: contradictions, and guesses that gave way. Of a rescaled world, the latest."""
+    for stage in ("reconstruct", "understand"):
+        record = manifest.stages.get(stage)
+        if record is not None and (stage == "understand" or "scale" in record.facts):
+            return [str(f.get("message")) for f in record.findings if str(f.get("code", "")).startswith("scale.")]
+    return []
 
 
 def evidence_text(piece: dict[str, Any]) -> str:
@@ -178,6 +188,7 @@ def world_summary(world: World) -> str:
     if world.manifest.scale is not None:
         scale = world.manifest.scale
         rows.append(("scale", scale_text(scale)))
+        rows += [("", note) for note in scale_notes(world.manifest)]
     if world.has("preview.png"):
         rows.append(("look", str(world.folder / "preview.png")))
     if world.has("certificate.html"):
