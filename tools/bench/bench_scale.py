@@ -11,6 +11,7 @@ true scale is the one at which the median distance of the picture is right. For 
     sigma    median of the stated sigma
     in 2     share of scenes with the truth within two stated sigma; at least 90 % is honest
     ratio    mean |error| / sigma; 0.5 to 1.1 is neither boasting nor hiding (0.80 for a Gaussian)
+    refused  scenes in which the evidence could not be used, with the reason on stderr
 
 The seeds from 1000 on served to choose the constants of `generation/scale.py`; results are only ever reported for
 others. Exit code 1 if a row is not honest.
@@ -184,8 +185,8 @@ def main() -> int:
         good = within >= 0.9 and 0.5 <= ratio <= 1.1
         honest &= good
         print(
-            f"{name:26} {len(pairs):6d} {skipped[name]:7d} {np.median(error):7.1%} {np.median(sigma):7.1%} {within:6.0%} {ratio:6.2f}"
-            f"{'' if good else '  NOT HONEST'}"
+            f"{name:26} {len(pairs):6d} {skipped[name]:7d} {np.median(error):7.1%} {np.median(sigma):7.1%} "
+            f"{within:6.0%} {ratio:6.2f}{'' if good else '  NOT HONEST'}"
         )
         result[name] = {
             "scenes": len(pairs),

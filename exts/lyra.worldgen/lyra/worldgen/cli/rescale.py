@@ -28,6 +28,8 @@ _FLAGS = (
     ("--factor-sigma", "rescale.factor_sigma", float, "RELATIVE"),
     ("--camera-height", "rescale.camera_height_m", float, "METRES"),
 )
+_POSITIVE = ("rescale.factor", "rescale.camera_height_m", "scale.tag_size_m", "scale.ceiling_height_m")
+"""Where 0 stands for nothing in a file, but makes no sense as a flag."""
 
 
 def add_parser(commands: Any) -> None:
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             "nothing says how large the world is; give --factor, --measure, --known, --camera-height or --tag-size"
         )
     for key, value in given.items():
-        if key.rpartition(".")[2] in ("factor", "camera_height_m", "tag_size_m", "ceiling_height_m") and not value > 0:
+        if key in _POSITIVE and value == 0:
             raise ConfigError(f"{key} is {value}; expected more than 0")
     overrides = {f"rescale.{key.rpartition('.')[2]}": value for key, value in given.items()}
     rescale = load_config(None, overrides).rescale
