@@ -24,6 +24,7 @@ from lyra.worldgen.build import (
     rescale_world,
     undo_world,
 )
+from lyra.worldgen.build import stages as build_stages
 from lyra.worldgen.build.stages import default_stages
 from lyra.worldgen.certify.world_data import read_path_poses, read_world
 from lyra.worldgen.core.chunks import Chunk
@@ -192,6 +193,22 @@ def test_a_run_that_dies_is_finished_to_the_same_bytes(folder, template, tmp_pat
     assert content(folder) == content(whole)
 
 
+def test_a_run_that_dies_while_it_scales_is_finished_too(folder, template, tmp_path, monkeypatch):
+    """What was being scaled is made again from the memory, to the same bytes."""
+    whole = Path(shutil.copytree(template, tmp_path / "whole"))
+    rescale(whole)
+
+    def stop(*arguments: object) -> None:
+        raise InputError("the test stops here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_stages, "_write_reconstructed", stop)
+        with pytest.raises(InputError, match="the test stops here"):
+            rescale(folder)
+    rescale(folder)
+    assert content(folder) == content(whole)
+
+
 def test_evidence_is_recorded(folder):
     """A measured camera height makes the factor; what it said stands in the manifest, with its doubt."""
     world = rescale(folder, RescaleConfig(camera_height_m=1.8))
@@ -221,6 +238,6 @@ def test_an_unfinished_world_is_refused(tmp_path, template):
     """Nothing to scale yet: the message says how to go on."""
     config = load_config(None, TINY)
     photo = template.parent / "room.png"
-    build_world(photo, tmp_path / "w", config, until="explore", stages=room_stages())
+    build_world(photo, tmp_path / "w", config, until="understand", stages=room_stages())
     with pytest.raises(InputError, match="finish it with"):
         rescale(tmp_path / "w")

@@ -95,6 +95,7 @@ def test_any_text_is_understood_or_refused(text):
         ({"rescale.factor": 1e6}, "rescale.factor is 1000000.0"),
         ({"rescale.factor": -1.0}, "rescale.factor is -1.0"),
         ({"rescale.factor": 2.0, "rescale.camera_height_m": 1.0}, "give one of the two"),
+        ({"rescale.camera_height_sigma": 0.1}, "without rescale.camera_height_m"),
         ({"rescale.measure": "x"}, "rescale.measure 'x' gives no length"),
     ],
 )

@@ -211,6 +211,32 @@ def test_nothing_said_changes_nothing(geometry):
     assert not ScaleConfig().says_something and not RescaleConfig().says_something
 
 
+@pytest.mark.parametrize("on_floor", [True, False])
+def test_a_tag_gives_the_scale(big_room, photo, photo_bytes, geometry, on_floor):
+    """Printed 24 cm wide on the floor or the far wall, found in the file at full size."""
+    cv2 = pytest.importorskip("cv2")
+    marker = cv2.aruco.generateImageMarker(cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_APRILTAG_36h11), 3, 160)
+    printed = np.pad(marker, 20, constant_values=255)
+    half = 0.5 * 0.24 * 200 / 160
+    square = half * np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], float)  # as the camera sees them, clockwise
+    if on_floor:
+        corners = np.column_stack([2.3 + square[:, 0], square[:, 1], np.zeros(4)])
+    else:
+        corners = np.column_stack([np.full(4, 5.0), square[:, 1], 1.2 + square[:, 0]])
+    uv, _ = big_room.camera.project(transform_points(invert_rigid(big_room.T_world_cam), corners))
+    rgb = np.array(Image.open(io.BytesIO(photo_bytes)))
+    paper = np.array([[0, 0], [200, 0], [200, 200], [0, 200]], np.float32)
+    H = cv2.getPerspectiveTransform(paper, (2.0 * uv).astype(np.float32))
+    shown = cv2.warpPerspective(printed, H, (960, 720), flags=cv2.INTER_AREA)
+    mask = cv2.warpPerspective(np.full_like(printed, 255), H, (960, 720)) > 127
+    rgb[mask] = shown[mask][:, None]
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG")
+    found = estimate(photo, file.getvalue(), geometry, **{"scale.tag_size_m": 0.24})
+    assert found.source == "camera_height, tag" and "tag 36h11 number 3" in found.evidence[1]["says"]
+    assert found.metres_per_unit == pytest.approx(1.5, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -34,20 +34,20 @@ def rescale_world(
     """Give a world another size. The same settings again change nothing; the defaults bring back the first size.
 
     Args:
-        folder: a world that has been reconstructed.
+        folder: a world whose exploration has finished.
         rescale: all that is known beyond what the world was generated with; replaces what an earlier call said.
         progress: told about milestones; may cancel.
         until: the last stage to run.
         stages: the real ones when None.
 
     Raises:
-        InputError: no world, one that is not reconstructed yet, or evidence that cannot be used; nothing is changed.
+        InputError: no world, one that is not explored yet, or evidence that cannot be used; nothing is changed.
     """
     stages = stages or default_stages()
     folder = Path(folder)
     with open_world(folder) as writer:
-        if _RECONSTRUCT not in writer.manifest.stages:
-            raise InputError(f"the world is not reconstructed yet; finish it with: lyra-worldgen finish: {folder}")
+        if "explore" not in writer.manifest.stages:
+            raise InputError(f"the world is not explored yet; finish it with: lyra-worldgen finish: {folder}")
         old = config_from_dict(writer.manifest.config)
         new = replace(old, rescale=rescale)
         if new != old:

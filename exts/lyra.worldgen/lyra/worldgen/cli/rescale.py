@@ -56,15 +56,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..core.errors import ConfigError
 
     given = field_values(args, (*_FLAGS, *SCALE_FLAGS))
-    if not given:
-        raise ConfigError(
-            "nothing says how large the world is; give --factor, --measure, --known, --camera-height or --tag-size"
-        )
     for key, value in given.items():
         if key in _POSITIVE and value == 0:
             raise ConfigError(f"{key} is {value}; expected more than 0")
     overrides = {f"rescale.{key.rpartition('.')[2]}": value for key, value in given.items()}
     rescale = load_config(None, overrides).rescale
+    if not (rescale.factor or rescale.says_something):
+        raise ConfigError(
+            "nothing says how large the world is; give --factor, --measure, --known, --camera-height or --tag-size"
+        )
     if rescale.factor == 1.0 and not rescale.factor_sigma:
         rescale = RescaleConfig()
     return report_world(rescale_world(Path(args.folder), rescale, progress=console.progress, until=args.until), console)

@@ -146,6 +146,8 @@ class RescaleConfig(ScaleConfig):
             self._between("camera_height_m", 0.02, 100.0)
         if self.factor:
             self._between("factor", 1e-3, 1e3)
+        if self.camera_height_sigma and not self.camera_height_m:
+            raise ConfigError("rescale.camera_height_sigma is given without rescale.camera_height_m; give both")
         if self.factor and self.says_something:
             raise ConfigError("rescale.factor and something measured are both given; give one of the two")
 

@@ -207,7 +207,12 @@ def metric_geometry(
         low, high = _HEIGHTS_M
         height = float(np.clip(geometry.layout.camera_height_m * scale.metres_per_unit, low, high))
         geometry = estimate(height)
-        scale = fuse(gather(geometry, clues, config), geometry, doubt)
+        try:
+            scale = fuse(gather(geometry, clues, config), geometry, doubt)
+        except InputError as error:
+            # At its true size a surface may lie beyond what is modelled; what it said before holds.
+            scale.report.info("scale.beyond", f"{error}; its scale was read before the world had its true size")
+            break
     return replace(geometry, relative_scale_sigma=scale.relative_sigma), replace(scale, metres_per_unit=1.0)
 
 
