@@ -36,6 +36,7 @@ def around(*, is_first: bool = True, arrays=None) -> Surrounding:
         is_first=is_first,
         load_file=lambda name: arrays,
         views=list,
+        views_before=lambda k: 0,
     )
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lyra.worldgen.core.chunks import MemoryChunkStore
 from lyra.worldgen.core.config import GenerationConfig
 from lyra.worldgen.core.errors import BackendError, InputError
 from lyra.worldgen.core.frames import camera_pose, transform_points
@@ -15,6 +14,7 @@ from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED
 from lyra.worldgen.generation.cache import SpatialCache
 from lyra.worldgen.generation.painter import PaintHint
 from lyra.worldgen.generation.pipeline import explore
+from mortal_store import MortalStore
 from rooms import AnalyticRoom, analytic_room
 
 
@@ -35,19 +35,6 @@ class MeanPainterFake:
         out = hint.rgb_u8.copy()
         out[~hint.known] = np.random.default_rng(seed).integers(0, 255, 3, dtype=np.uint8)
         return out
-
-
-class MortalStore(MemoryChunkStore):
-    """Refuses to save more than `limit` chunks, as a killed process would."""
-
-    def __init__(self, limit: int = 99) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def save_chunk(self, index, key, chunk):
-        if len(self.chunks) >= self.limit:
-            raise KeyboardInterrupt
-        super().save_chunk(index, key, chunk)
 
 
 CFG = GenerationConfig(view_long_side_px=96, path="auto")
@@ -114,6 +101,22 @@ def test_killed_after_any_chunk_it_resumes_to_the_same_world(survived: int) -> N
             np.testing.assert_array_equal(getattr(x, name), getattr(y, name))
     if survived:
         assert len(painter.hints) < len(want.views) - 9
+
+
+@pytest.mark.slow
+def test_a_killed_robot_goes_on_where_it_was_going() -> None:
+    """Places that were chosen before the kill are chosen again with what was known then, and so is the area to see."""
+    room = analytic_room(width_px=64, height_px=48)
+    cfg = dataclasses.replace(CFG, path="explore:places=5", view_long_side_px=64)
+    store = MortalStore(limit=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(room, cfg=cfg, store=store)
+    store.limit = 99
+    got, want = run(room, cfg=cfg, store=store), run(room, cfg=cfg)
+    assert len(got.views) == len(want.views)
+    for x, y in zip(want.views, got.views, strict=True):
+        np.testing.assert_array_equal(x.T_world_cam, y.T_world_cam)
+        np.testing.assert_array_equal(x.rgb_u8, y.rgb_u8)
 
 
 @pytest.mark.parametrize("path", ["turn", "forward", "loop", "auto"])

@@ -338,7 +338,10 @@ def input_hashes(
             "revision": stage.revision,
             "photo": photo_sha256,
             "seed": config.seed,
-            "config": {name: resolved[name] for name in (*stage.sections, *_said(stage, resolved))},
+            "config": {
+                name: resolved[name]
+                for name in (*stage.sections, *_of_painter(stage, config), *_said(stage, resolved))
+            },
             "previous": previous,
         }
         if stage.chunked and journey:
@@ -351,6 +354,10 @@ def _said(stage: Stage, resolved: dict[str, Any]) -> tuple[str, ...]:
     """Late sections of a stage that say something; those that say nothing leave its hash what it always was."""
     said = without_unsaid(resolved)
     return tuple(name for name in stage.late_sections if name in said)
+
+
+def _of_painter(stage: Stage, config: WorldConfig) -> tuple[str, ...]:
+    return tuple(name for name in stage.painter_sections if name == config.generation.painter)
 
 
 def _missing(manifest: Manifest, stages: Stages) -> tuple[Stage, ...]:

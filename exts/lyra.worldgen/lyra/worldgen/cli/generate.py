@@ -19,6 +19,7 @@ examples:
   lyra-worldgen generate kitchen.jpg --known door:412,80,415,610 --measure 120,700,480,705=0.9m
   lyra-worldgen generate kitchen.jpg --tag-size 0.16
   lyra-worldgen generate kitchen.jpg --painter inpaint --painter-model weights/sd-inpainting --prompt "a kitchen"
+  lyra-worldgen generate kitchen.jpg --painter lyra2 --painter-model weights/lyra2 --prompt "a quiet kitchen"
   lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
 
 Size: pixels count in the upright photo from its upper left corner; `docs/scale.md` says which evidence is worth what.

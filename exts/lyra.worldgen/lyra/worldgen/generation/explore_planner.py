@@ -106,6 +106,8 @@ class ExplorePlanner:
         scene: the proxy world.
         options: what was asked for.
         views: everything remembered so far, in order; grows while the exploration goes on.
+        views_before: how many of them were there when a chunk of this path was planned. What an earlier run planned is
+            planned again with what it knew.
         camera: of the painted views.
         begin_xy_m: where the robot stands.
         prompt: for painters that read text.
@@ -117,6 +119,7 @@ class ExplorePlanner:
         scene: Scene,
         options: ExploreOptions,
         views: Callable[[], Sequence[RgbdView]],
+        views_before: Callable[[int], int],
         *,
         camera: PinholeCamera,
         begin_xy_m: np.ndarray,
@@ -124,6 +127,7 @@ class ExplorePlanner:
         turn_first: bool,
     ) -> None:
         self._scene, self._options, self._views = scene, options, views
+        self._views_before = views_before
         self._camera, self._prompt = camera, prompt
         self._space = scene.robot_space(options.robot_radius_m)
         self._hits = np.zeros(self._space.clearance_m.shape, np.int32)
@@ -135,8 +139,9 @@ class ExplorePlanner:
         self._plans: dict[int, ChunkPlan | None] = {}
 
     def plan(self, index: int) -> ChunkPlan | None:
-        if index not in self._plans:
-            self._plans[index] = self._next(index)
+        for k in range(len(self._plans), index + 1):
+            self._count_new_views(self._views_before(k))
+            self._plans[k] = self._next(k)
         return self._plans[index]
 
     def frames_from(self, index: int) -> int:
@@ -148,7 +153,10 @@ class ExplorePlanner:
 
     def seen_m2(self) -> float:
         """Free floor that the remembered views show [m2]."""
-        self._count_new_views()
+        self._count_new_views(len(self._views()))
+        return self._counted_m2()
+
+    def _counted_m2(self) -> float:
         return seen_area_m2(self._space, seen_floor(self._space, self._hits))
 
     def _next(self, index: int) -> ChunkPlan | None:
@@ -158,7 +166,7 @@ class ExplorePlanner:
             at = np.array([*here, self._height_m])
             film = np.stack([camera_pose(at, heading_rad=a) for a in headings])
             return looks(look_around(here, self._height_m), self._camera, film, prompt=self._prompt)
-        seen_m2 = self.seen_m2()
+        seen_m2 = self._counted_m2()
         if not self._target_m2:
             self._target_m2 = AREA_RATIO * seen_m2
         if seen_m2 >= self._target_m2 or index >= self._options.places:
@@ -180,16 +188,16 @@ class ExplorePlanner:
         heading = float(np.arctan2(film[-1, 1, 2], film[-1, 0, 2]))
         return looks(look_around(place, self._height_m, heading), self._camera, film, prompt=self._prompt)
 
-    def _count_new_views(self) -> None:
+    def _count_new_views(self, until: int) -> None:
         views = self._views()
-        for i in range(self._counted, len(views)):
+        for i in range(self._counted, until):
             view = views[i]
             floor = view.valid & (view.labels == Label.FLOOR)
             points = transform_points(view.T_world_cam, view.camera.unproject(view.depth_z_m.astype(float))[floor])
             self._hits += floor_hits(
                 self._space, points[:, :2], eye_m=view.T_world_cam[:3, 3], pixel_rad=1 / view.camera.fx_px
             )
-        self._counted = len(views)
+        self._counted = max(self._counted, until)
 
 
 def walk_film(way_xy_m: np.ndarray, height_m: float) -> np.ndarray:
