@@ -139,7 +139,7 @@ def _size_lines(world: WorldData) -> list[Line]:
             unit="% (one sigma)",
             detail="The world does not say what its scale rests on."
             if scale is None
-            else f"1.00 m is 1.00 ± {scale[1]:.2f} m. Source: {scale[0].replace('_', ' ')}.",
+            else f"1.00 m is 1.00 ± {scale[1]:.2f} m, from: {'; '.join(_said(world)) or scale[0].replace('_', ' ')}.",
         )
     )
     return lines
@@ -164,6 +164,14 @@ def _scale(world: WorldData) -> tuple[str, float] | None:
         return None
     sigma = scale.get("relative_sigma")
     return (str(scale.get("source", "unknown")), float(sigma)) if isinstance(sigma, int | float) else None
+
+
+def _said(world: WorldData) -> list[str]:
+    """What the evidence that counted says."""
+    scale = world.manifest.get("scale")
+    pieces = scale.get("evidence") if isinstance(scale, dict) else None
+    pieces = [piece for piece in pieces if isinstance(piece, dict)] if isinstance(pieces, list) else []
+    return [str(piece.get("says", ""))[:160] for piece in pieces[:20] if piece.get("used") is True]
 
 
 def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
