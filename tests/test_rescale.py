@@ -209,6 +209,14 @@ def test_a_run_that_dies_while_it_scales_is_finished_too(folder, template, tmp_p
     assert content(folder) == content(whole)
 
 
+def test_generating_again_leaves_a_rescaled_world_alone(folder, template):
+    """The command that made it finds it finished, at its new size."""
+    rescale(folder)
+    before = content(folder)
+    build_world(template.parent / "room.png", folder, load_config(None, TINY), stages=room_stages())
+    assert content(folder) == before
+
+
 def test_evidence_is_recorded(folder):
     """A measured camera height makes the factor; what it said stands in the manifest, with its doubt."""
     world = rescale(folder, RescaleConfig(camera_height_m=1.8))

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.chunks import FolderChunkStore
 from ..core.config import (
+    RescaleConfig,
     WorldConfig,
     config_from_dict,
     differing_keys,
@@ -79,6 +80,9 @@ def build_world(
     config, files = read_path_files(config or WorldConfig())
     config = stages.resolve(config)
     before = existing_manifest(out)
+    if before is not None and not overwrite and "rescale" in before.config and config.rescale == RescaleConfig():
+        # Like its journey, the size that it was given since belongs to the world.
+        config = replace(config, rescale=config_from_dict({"rescale": before.config["rescale"]}).rescale)
     photo_bytes = _read_photo_bytes(photo_path)
     manifest = Manifest(
         generator=_generator(),
