@@ -244,6 +244,16 @@ def test_focal_length_from_exif(tmp_path, size, orientation, tags, hfov_deg):
         np.testing.assert_allclose(np.degrees(hfov), hfov_deg, atol=0.05)
 
 
+@pytest.mark.parametrize(("stated", "expected"), [(2.5, 2.5), (0.0, None), (4294967295.0, None), (None, None)])
+def test_subject_distance_from_exif(tmp_path, stated, expected):
+    """A distance is one; zero and all bits set stand for none."""
+    exif = Image.Exif()
+    if stated is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubjectDistance] = stated
+    Image.fromarray(_scene()).save(tmp_path / "s.jpg", exif=exif)
+    assert load_photo(tmp_path / "s.jpg", long_side_px=832).subject_distance_m == expected
+
+
 def test_broken_exif_costs_nothing(tmp_path):
     Image.fromarray(_scene()).save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x12" * 60)
     assert load_photo(tmp_path / "x.jpg", long_side_px=832).hfov_rad is None

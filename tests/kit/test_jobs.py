@@ -134,6 +134,8 @@ def test_command_line():
         "--camera-height", "1.25", "--json-lines",
     ]  # fmt: skip
     assert "--camera-height" not in generate_command([], GenerateRequest(photo="p", out="o"))
+    # What the form proposed and nobody changed is not told as if it had been measured.
+    assert "--camera-height" not in generate_command([], GenerateRequest(photo="p", out="o", camera_height_m=1.5))
 
 
 def test_launcher_choice(tmp_path):

@@ -3,6 +3,7 @@
 from .journey import branch_world as branch_world
 from .journey import extend_world as extend_world
 from .journey import undo_world as undo_world
+from .rescale import rescale_world as rescale_world
 from .run import build_world as build_world
 from .run import finish_world as finish_world
 from .run import rerun_stage as rerun_stage

@@ -73,7 +73,7 @@ def extend_world(
                 path=named,
                 prompt=config.prompt if prompt is None else prompt,
                 captions=texts,
-                pose_scale=config.pose_scale if pose_scale is None else pose_scale,
+                pose_scale=_pose_scale(writer.manifest, named, pose_scale),
                 chunks=chunks,
                 seed=seed,
             )
@@ -157,6 +157,13 @@ def branch_world(
         return go_on(writer, stages, progress=progress, until=until)
 
 
+def _pose_scale(manifest: Manifest, path: str, pose_scale: float | None) -> float:
+    """Factor on a new leg's translations; a trajectory file is in metres, exploring works in the memory's units."""
+    if pose_scale is None:
+        pose_scale = config_from_dict(manifest.config).generation.pose_scale
+    return pose_scale / manifest.metres_per_unit if "#" in path else pose_scale
+
+
 def leg_counts(manifest: Manifest) -> list[int]:
     """How many finished chunks each leg of a world has."""
     counts = [0] * len(_legs(manifest))
@@ -205,20 +212,26 @@ def _gone_on(
     return (*legs, other)
 
 
+def beginnings(manifest: Manifest, legs: Sequence[Leg] | None = None) -> list[str]:
+    """Ids of the worlds that the beginnings of a journey are, the manifest's own journey if none is given."""
+    legs = _legs(manifest) if legs is None else legs
+    return [
+        world_id(manifest.photo.sha256, manifest.config, _said(manifest, legs[:n])) for n in range(1, len(legs))
+    ]
+
+
+def _said(manifest: Manifest, legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    """The journey as a manifest states it: nothing where the configuration alone says it."""
+    plain = base_leg(config_from_dict(manifest.config))
+    return () if tuple(legs) == (plain,) else tuple(legs)
+
+
 def _set_journey(writer: WorldWriter, legs: Sequence[Leg]) -> None:
     """Write the journey, and as parents the worlds that its beginnings are."""
     manifest = writer.manifest
-    plain = base_leg(config_from_dict(manifest.config))
-
-    def said(part: Sequence[Leg]) -> tuple[Leg, ...]:
-        return () if tuple(part) == (plain,) else tuple(part)
-
-    def ids(part: Sequence[Leg]) -> list[str]:
-        return [world_id(manifest.photo.sha256, manifest.config, said(part[:n])) for n in range(1, len(part))]
-
-    before = ids(_legs(manifest))
+    before = beginnings(manifest)
     others = [parent for parent in manifest.parents if parent not in before]
-    writer.amend(journey=said(legs), parents=(*others, *ids(legs)))
+    writer.amend(journey=_said(manifest, legs), parents=(*others, *beginnings(manifest, legs)))
 
 
 def _expect_explored(manifest: Manifest, folder: Path) -> None:

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from ..core.chunks import FolderChunkStore
-from ..core.config import WorldConfig, config_from_dict, differing_keys, resolved_dict
+from ..core.config import (
+    RescaleConfig,
+    WorldConfig,
+    config_from_dict,
+    differing_keys,
+    resolved_dict,
+    with_late_sections,
+    without_unsaid,
+)
 from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
 from ..core.files import explain_os_error, sha256_bytes, sha256_json
 from ..core.journey import Leg, leg_to_json
@@ -72,6 +80,9 @@ def build_world(
     config, files = read_path_files(config or WorldConfig())
     config = stages.resolve(config)
     before = existing_manifest(out)
+    if before is not None and not overwrite and "rescale" in before.config and config.rescale == RescaleConfig():
+        # Like its journey, the size that it was given since belongs to the world.
+        config = replace(config, rescale=config_from_dict({"rescale": before.config["rescale"]}).rescale)
     photo_bytes = _read_photo_bytes(photo_path)
     manifest = Manifest(
         generator=_generator(),
@@ -83,7 +94,7 @@ def build_world(
     if before is not None and not overwrite:
         _expect_same_job(before, manifest, out)
         world = World(folder=out, manifest=before)
-        hashes = _input_hashes(manifest.photo.sha256, config, stages, before.journey)
+        hashes = input_hashes(manifest.photo.sha256, config, stages, before.journey)
         current = all(name in before.stages and before.stages[name].inputs == h for name, h in hashes.items())
         if before.finished and current and world.check_files().ok:
             log.info("already finished: %s", out)
@@ -136,20 +147,27 @@ def go_on(
     """Run what an open world lacks, with the configuration and the photo that it holds."""
     manifest = writer.manifest
     config = config_from_dict(manifest.config)
+    photo, photo_bytes = photo_of(writer.world, config, stages)
+    run = _Run(writer, stages, config, photo, photo_bytes, progress, files or PathFiles())
+    run.all(until)
+    return writer.world
+
+
+def photo_of(world: World, config: WorldConfig, stages: Stages) -> tuple[Photo, bytes]:
+    """The photo that a world keeps, decoded and as it is in the file; raises `InputError` if it is not there."""
+    manifest = world.manifest
     understood = manifest.stages.get("understand")
     name = next((file for file in (understood.files if understood else ()) if file.startswith("photo.")), None)
     if name is None:
         raise InputError(
-            f"the world does not hold its photo yet; finish it with: lyra-worldgen generate PHOTO: {writer.folder}"
+            f"the world does not hold its photo yet; finish it with: lyra-worldgen generate PHOTO: {world.folder}"
         )
-    path = writer.world.path(name)
+    path = world.path(name)
     photo_bytes = _read_photo_bytes(path)
     photo = replace(stages.read_photo(path, config), name=manifest.photo.name)
     if photo.sha256 != manifest.photo.sha256:
         raise InputError(f"the photo in the world is damaged; generate it again with the original one: {path}")
-    run = _Run(writer, stages, config, photo, photo_bytes, progress, files or PathFiles())
-    run.all(until)
-    return writer.world
+    return photo, photo_bytes
 
 
 def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages: Stages | None = None) -> World:
@@ -196,8 +214,8 @@ class _Run:
         self._progress = progress
         self._files = files
         manifest = writer.manifest
-        self._inputs = _input_hashes(manifest.photo.sha256, config, stages, manifest.journey)
-        self._chunk_inputs = _input_hashes(manifest.photo.sha256, config, stages)
+        self._inputs = input_hashes(manifest.photo.sha256, config, stages, manifest.journey)
+        self._chunk_inputs = input_hashes(manifest.photo.sha256, config, stages)
 
     def all(self, until: str = "") -> None:
         items = self._stages.items
@@ -310,7 +328,7 @@ def _caused_by_full_disk(error: BaseException | None) -> bool:
     return False
 
 
-def _input_hashes(
+def input_hashes(
     photo_sha256: str, config: WorldConfig, stages: Stages, journey: tuple[Leg, ...] = ()
 ) -> dict[str, str]:
     """For each stage the hash of everything that decides its result, the stage before it included."""
@@ -324,13 +342,22 @@ def _input_hashes(
             "revision": stage.revision,
             "photo": photo_sha256,
             "seed": config.seed,
-            "config": {name: resolved[name] for name in (*stage.sections, *_of_painter(stage, config))},
+            "config": {
+                name: resolved[name]
+                for name in (*stage.sections, *_of_painter(stage, config), *_said(stage, resolved))
+            },
             "previous": previous,
         }
         if stage.chunked and journey:
             decides["journey"] = [leg_to_json(leg) for leg in journey]
         hashes[stage.name] = previous = sha256_json(decides)
     return hashes
+
+
+def _said(stage: Stage, resolved: dict[str, Any]) -> tuple[str, ...]:
+    """Late sections of a stage that say something; those that say nothing leave its hash what it always was."""
+    said = without_unsaid(resolved)
+    return tuple(name for name in stage.late_sections if name in said)
 
 
 def _of_painter(stage: Stage, config: WorldConfig) -> tuple[str, ...]:
@@ -349,7 +376,7 @@ def _expect_same_job(old: Manifest, new: Manifest, folder: Path) -> None:
         raise InputError(
             f"the output folder holds {state} world of another photo ({old.photo.name}); {advice}: {folder}"
         )
-    if keys := differing_keys(old.config, new.config):
+    if keys := differing_keys(with_late_sections(old.config), new.config):
         first = keys[0]
         values = f"{first} was {_at(old.config, first)!r}, now {_at(new.config, first)!r}"
         more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""

@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.config import ModelsConfig, WorldConfig
+from ..core.config import ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
 from ..core.errors import WorldgenError
+from ..core.mesh import TriMesh
 from ..core.optional import Registry
 from ..core.progress import Progress
-from ..core.views import Photo
-from ..core.world import Manifest, is_research_only
+from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
+from ..core.splats import GaussianCloud
+from ..core.views import Photo, PhotoGeometry
+from ..core.world import Manifest, StageRecord, is_research_only
 from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
 
 if TYPE_CHECKING:
     from ..generation.depth_judge import DepthJudge
+    from ..generation.scale import ScaleEstimate
+    from ..reconstruction.reconstruct import Reconstruction
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,8 @@ class Stage:
     """Sections of the configuration that change the result."""
     painter_sections: tuple[str, ...] = ()
     """Sections that change it only where the painter is called like them."""
+    late_sections: tuple[str, ...] = ()
+    """Sections that change the result only where they say something; worlds from before they existed stay finished."""
     work: float = 1.0
     """Share of the whole build's time, in any unit."""
     disk_mib: float = 1.0
@@ -97,6 +104,7 @@ def default_stages() -> Stages:
                 name="understand",
                 run=_understand,
                 sections=("geometry", "models"),
+                late_sections=("scale",),
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
@@ -118,6 +126,7 @@ def default_stages() -> Stages:
                 name="reconstruct",
                 run=_reconstruct,
                 sections=("reconstruction",),
+                late_sections=("rescale",),
                 work=35,
                 disk_mib=200,
                 outputs=("memory/mesh.npz", "memory/splats.npz", "splats.ply", "points.ply", "mesh.glb"),
@@ -216,10 +225,20 @@ def _read_photo(path: Path, config: WorldConfig) -> Photo:
 def _understand(context: StageContext) -> None:
     from ..core.store import save_geometry
     from ..generation.geometry import make_geometry
+    from ..generation.scale import as_generated, metric_geometry, scale_clues
 
     notes, config = context.notes, context.config.geometry
     backend = make_geometry(context.config)
     geometry = backend.estimate(context.photo, config, progress=context.progress)
+    scale = as_generated(geometry)
+    if context.config.scale != ScaleConfig():
+        clues = scale_clues(context.photo, context.photo_bytes, context.config.scale)
+
+        def estimate(camera_height_m: float) -> PhotoGeometry:
+            known = replace(config, camera_height_m=camera_height_m)
+            return backend.estimate(context.photo, known, progress=context.progress)
+
+        geometry, scale = metric_geometry(geometry, estimate, clues, context.config)
     (notes.folder / "memory").mkdir()
     save_geometry(notes.folder / "memory" / "geometry.npz", geometry)
     suffix = Path(context.photo.name).suffix.lower()
@@ -232,15 +251,12 @@ def _understand(context: StageContext) -> None:
     notes.facts = {
         "mode": geometry.mode,
         "confidence": round(geometry.confidence, 4),
-        "scale": {
-            "metres_per_unit": 1.0,
-            "source": "camera_height",
-            "relative_sigma": round(geometry.relative_scale_sigma, 4),
-        },
-        "camera_height_m": config.camera_height_m,
+        "scale": scale.as_dict(),
+        "camera_height_m": geometry.layout.camera_height_m,
         "ceiling_m": None if geometry.layout.ceiling_m is None else round(geometry.layout.ceiling_m, 4),
         "notes": list(geometry.notes),
     }
+    notes.findings = scale.report.as_list()
 
 
 def _explore(context: StageContext) -> None:
@@ -302,18 +318,54 @@ def depth_judge(config: WorldConfig) -> DepthJudge | None:
 
 
 def _reconstruct(context: StageContext) -> None:
-    from ..core.store import load_views, save_splats
-    from ..reconstruction.reconstruct import reconstruct, write_reconstruction
+    from ..core.store import load_views
+    from ..reconstruction.reconstruct import reconstruct
+
+    views = load_views(context.notes.world / "memory")
+    result = reconstruct(views, context.config.reconstruction, progress=context.progress)
+    _write_reconstructed(context, result)
+    context.notes.backend = "embedded"
+    context.notes.versions = _versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
+    context.notes.facts |= {name: _rounded(value) for name, value in sorted(result.metrics.items())}
+    context.notes.findings += result.report.as_list()
+
+
+def reconstruct_again(context: StageContext, mesh: TriMesh, splats: GaussianCloud, record: StageRecord) -> None:
+    """The stage `reconstruct` for a world whose mesh and splats are known and whose scale is another."""
+    from ..core.report import Report
+    from ..reconstruction.reconstruct import Reconstruction
 
     notes = context.notes
-    views = load_views(notes.world / "memory")
-    result = reconstruct(views, context.config.reconstruction, progress=context.progress)
-    write_reconstruction(notes.folder, result)
+    _write_reconstructed(context, Reconstruction(mesh=mesh, splats=splats, report=Report()))
+    notes.backend, notes.model, notes.weights_licence = record.backend, record.model, record.weights_licence
+    notes.versions = dict(record.versions)
+    notes.facts |= {name: value for name, value in record.facts.items() if name != "scale"}
+    notes.findings += [f for f in record.findings if not str(f.get("code", "")).startswith("scale.")]
+
+
+def _write_reconstructed(context: StageContext, result: Reconstruction) -> None:
+    """Write mesh and splats: to the memory in its units, for everybody else in metres."""
+    from ..core.store import save_splats
+    from ..reconstruction.reconstruct import write_reconstruction
+
+    notes = context.notes
+    factor = 1.0
+    if context.config.rescale != RescaleConfig():
+        scale = scale_of(notes.world, context.photo, context.photo_bytes, context.config)
+        notes.facts = {"scale": scale.as_dict()}
+        notes.findings = scale.report.as_list()
+        factor = scale.metres_per_unit
+    write_reconstruction(notes.folder, result, metres_per_unit=factor)
     save_splats(notes.folder / "memory" / "splats.npz", result.splats)
-    notes.backend = "embedded"
-    notes.versions = _versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
-    notes.facts = {name: _rounded(value) for name, value in sorted(result.metrics.items())}
-    notes.findings = result.report.as_list()
+
+
+def scale_of(folder: Path, photo: Photo, photo_bytes: bytes, config: WorldConfig) -> ScaleEstimate:
+    """What the settings of `rescale` make of the scale of a world that was understood; raises `InputError`."""
+    from ..core.store import load_geometry
+    from ..generation.scale import rescaled, scale_clues
+
+    geometry = load_geometry(folder / "memory" / "geometry.npz")
+    return rescaled(geometry, scale_clues(photo, photo_bytes, config.scale, config.rescale), config)
 
 
 def _simulate(context: StageContext) -> None:
@@ -321,13 +373,14 @@ def _simulate(context: StageContext) -> None:
     from ..sim.simulate import WorldMeta, write_simulation
 
     notes, manifest = context.notes, context.manifest
-    geometry = load_geometry(notes.world / "memory" / "geometry.npz")
+    factor = manifest.metres_per_unit
+    geometry = scaled_geometry(load_geometry(notes.world / "memory" / "geometry.npz"), factor)
     meta = WorldMeta(
         name=Path(manifest.photo.name).stem or "world",
         photo_sha256=manifest.photo.sha256,
         licence=f"weights: {manifest.licence}; the photo's own licence applies",
         source_file=manifest.photo.name,
-        relative_scale_sigma=geometry.relative_scale_sigma,
+        relative_scale_sigma=_scale_sigma(context, geometry),
         confidence=geometry.confidence,
         T_world_cam=geometry.T_world_cam,
         camera=geometry.camera,
@@ -336,8 +389,8 @@ def _simulate(context: StageContext) -> None:
     )
     result = write_simulation(
         notes.folder,
-        load_mesh(notes.world / "memory" / "mesh.npz"),
-        load_splats(notes.world / "memory" / "splats.npz"),
+        scaled_mesh(load_mesh(notes.world / "memory" / "mesh.npz"), factor),
+        scaled_splats(load_splats(notes.world / "memory" / "splats.npz"), factor),
         cfg=context.config.simulation,
         meta=meta,
         seed=context.config.seed,
@@ -354,6 +407,13 @@ def _simulate(context: StageContext) -> None:
         "ray_error_p95_m": _rounded(result.ray_error_p95_m),
     }
     notes.findings = result.report.as_list()
+
+
+def _scale_sigma(context: StageContext, geometry: PhotoGeometry) -> float:
+    scale = context.manifest.scale
+    if scale is None or context.config.rescale == RescaleConfig():
+        return geometry.relative_scale_sigma
+    return scale.relative_sigma
 
 
 def _certify(context: StageContext) -> None:

@@ -61,7 +61,7 @@ def _chips(certificate: Certificate) -> str:
     chips.append(f"<b>{float(facts.get('connected_area_m2', 0)):.1f}</b> m² to drive")
     scale = facts.get("scale")
     if isinstance(scale, Mapping):
-        chips.append(f"scale ± <b>{100 * float(scale['relative_sigma']):.0f}</b> %")
+        chips.append(f"1.00 m is <b>1.00 ± {float(scale['relative_sigma']):.2f}</b> m")
     chips.append("outdoors" if facts.get("outdoors") else "indoors")
     return f'<ul class="chips">{"".join(f"<li>{chip}</li>" for chip in chips)}</ul>'
 

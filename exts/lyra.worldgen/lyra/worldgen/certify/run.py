@@ -137,7 +137,9 @@ def _size_lines(world: WorldData) -> list[Line]:
             title="How well the metres are known",
             measured=None if sigma is None else 100 * sigma,
             unit="% (one sigma)",
-            detail="The world does not say what its scale rests on." if scale is None else f"Source: {scale[0]}.",
+            detail="The world does not say what its scale rests on."
+            if scale is None
+            else f"1.00 m is 1.00 ± {scale[1]:.2f} m, from: {'; '.join(_said(world)) or scale[0].replace('_', ' ')}.",
         )
     )
     return lines
@@ -164,6 +166,14 @@ def _scale(world: WorldData) -> tuple[str, float] | None:
     return (str(scale.get("source", "unknown")), float(sigma)) if isinstance(sigma, int | float) else None
 
 
+def _said(world: WorldData) -> list[str]:
+    """What the evidence that counted says."""
+    scale = world.manifest.get("scale")
+    pieces = scale.get("evidence") if isinstance(scale, dict) else None
+    pieces = [piece for piece in pieces if isinstance(piece, dict)] if isinstance(pieces, list) else []
+    return [str(piece.get("says", ""))[:160] for piece in pieces[:20] if piece.get("used") is True]
+
+
 def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     warnings = []
     if outcome.missing:
@@ -173,7 +183,9 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     scale = _scale(world)
     if scale is None or scale[1] > TRUSTED_SIGMA:
         known = "is not recorded" if scale is None else f"has an uncertainty of {100 * scale[1]:.0f} %"
-        warnings.append(f"The scale {known}; give a known camera height or distance before you trust sizes in metres.")
+        warnings.append(
+            f"The scale {known}; tell what is known about it (lyra-worldgen rescale) before you trust sizes in metres."
+        )
     return warnings
 
 
@@ -192,6 +204,10 @@ def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome
     scale = _scale(world)
     if scale is not None:
         facts["scale"] = {"source": scale[0], "relative_sigma": round(scale[1], 4)}
+        stated = world.manifest.get("scale")
+        factor = stated.get("metres_per_unit") if isinstance(stated, dict) else None
+        if isinstance(factor, int | float) and factor != 1.0:
+            facts["scale"]["metres_per_unit"] = factor
     if outcome.result is not None:
         facts["collision_shapes"] = int(outcome.result.counts.get("collision_shapes", 0))
         facts["versions"] = dict(sorted(outcome.result.versions.items()))

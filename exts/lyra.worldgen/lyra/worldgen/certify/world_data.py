@@ -15,6 +15,7 @@ from ..core.errors import InputError, WorldgenError
 from ..core.frames import camera_pose
 from ..core.grid import OccupancyGrid
 from ..core.mesh import Label, TriMesh
+from ..core.scaling import expect_factor, scaled_mesh, scaled_poses
 from ..core.store import load_geometry, load_mesh
 from ..sim.occupancy import load_ros_map
 
@@ -83,10 +84,12 @@ def read_world(folder: Path) -> WorldData:
     folder = Path(folder)
     if not (folder / "world_scene.usda").is_file():
         raise InputError(f"no world_scene.usda here; pass a world folder with finished USD files: {folder}")
-    mesh = load_mesh(folder / "memory" / "mesh.npz")
+    manifest = _json_object(folder / "world.json")
+    factor = _metres_per_unit(manifest)
+    mesh = scaled_mesh(load_mesh(folder / "memory" / "mesh.npz"), factor)
     grid = load_ros_map(folder / "nav" / "map.yaml")
     space = _json_object(folder / "nav" / "free_space.json")
-    camera, T_world_photo = _photo_pose(folder)
+    camera, T_world_photo = _photo_pose(folder, factor)
     return WorldData(
         folder=folder,
         mesh=mesh,
@@ -97,7 +100,7 @@ def read_world(folder: Path) -> WorldData:
         floor_z_m=_number(space, "floor_z_m", 0.0, -10.0),
         photo_camera=camera,
         T_world_photo=T_world_photo,
-        manifest=_json_object(folder / "world.json"),
+        manifest=manifest,
     )
 
 
@@ -122,7 +125,8 @@ def read_episodes(path: Path) -> tuple[Episode, ...]:
 
 
 def read_path_poses(folder: Path) -> np.ndarray:
-    """Camera path that was explored, [P, 4, 4]; empty when the world does not say."""
+    """Camera path that was explored, [P, 4, 4] in metres; empty when the world does not say."""
+    factor = _metres_per_unit(_json_object(folder / "world.json"))
     for name in ("explored.npz", "path.npz"):
         try:
             with np.load(folder / "memory" / name, allow_pickle=False) as file:
@@ -130,7 +134,7 @@ def read_path_poses(folder: Path) -> np.ndarray:
         except (OSError, ValueError, KeyError, EOFError):
             continue
         if poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) <= 100_000 and np.isfinite(poses).all():
-            return poses
+            return scaled_poses(poses, factor)
     return np.zeros((0, 4, 4))
 
 
@@ -140,10 +144,17 @@ def find_photo(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _photo_pose(folder: Path) -> tuple[PinholeCamera, np.ndarray]:
+def _metres_per_unit(manifest: dict[str, Any]) -> float:
+    """What takes the memory to metres; 1 where the manifest does not say."""
+    scale = manifest.get("scale")
+    value = scale.get("metres_per_unit", 1.0) if isinstance(scale, dict) else 1.0
+    return expect_factor("scale.metres_per_unit", value if isinstance(value, int | float) else math.nan)
+
+
+def _photo_pose(folder: Path, factor: float) -> tuple[PinholeCamera, np.ndarray]:
     try:
         geometry = load_geometry(folder / "memory" / "geometry.npz")
-        return geometry.camera, geometry.T_world_cam
+        return geometry.camera, scaled_poses(geometry.T_world_cam, factor)
     except WorldgenError:
         # An imported world has no photo; people look at it from their own height.
         camera = PinholeCamera.from_hfov(640, 480, math.radians(70))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,26 @@ examples:
   lyra-worldgen generate kitchen.jpg --path walk.npz --captions captions.json
   lyra-worldgen generate kitchen.jpg --path horizontal_zoom:direction=left,strength=1.5,frames=241
   lyra-worldgen generate kitchen.jpg --camera-height 1.2 --set simulation.robot_radius_m=0.4
+  lyra-worldgen generate kitchen.jpg --known door:412,80,415,610 --measure 120,700,480,705=0.9m
+  lyra-worldgen generate kitchen.jpg --tag-size 0.16
   lyra-worldgen generate kitchen.jpg --painter inpaint --painter-model weights/sd-inpainting --prompt "a kitchen"
   lyra-worldgen generate kitchen.jpg --painter lyra2 --painter-model weights/lyra2 --prompt "a quiet kitchen"
   lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
 
+Size: pixels count in the upright photo from its upper left corner; `docs/scale.md` says which evidence is worth what.
 Paths: `lyra-worldgen paths` lists them with their options.
 A run that was stopped goes on where it was when the same command is given again. A finished world is left as it is.
 """
+SCALE_FLAGS = (
+    ("--camera-height-sigma", "scale.camera_height_sigma", float, "RELATIVE"),
+    ("--measure", "scale.measure", list, "X1,Y1,X2,Y2=LENGTH"),
+    ("--known", "scale.known", list, "THING:X1,Y1,X2,Y2"),
+    ("--tag-size", "scale.tag_size_m", float, "METRES"),
+    ("--tag-family", "scale.tag_family", str, "NAME"),
+    ("--ceiling-height", "scale.ceiling_height_m", float, "METRES"),
+    ("--exif-distance", "scale.exif_distance", bool, ""),
+)
+"""The same for what tells the size of the world; `list` may be given again."""
 FLAGS = (
     ("--path", "generation.path", str, "NAME|FILE.npz"),
     ("--pose-scale", "generation.pose_scale", float, "FACTOR"),
@@ -34,8 +48,11 @@ FLAGS = (
     ("--depth-model", "models.depth", str, "FOLDER|ID"),
     ("--seed", "seed", int, "N"),
     ("--camera-height", "geometry.camera_height_m", float, "METRES"),
+    *SCALE_FLAGS,
 )
 """Flag, the configuration field that it sets (whose docstring is its help), type, placeholder; bool takes no value."""
+GIVEN_HEIGHT_SIGMA = 0.03
+"""Relative doubt of a camera height that was given as a flag: somebody measured it, roughly."""
 
 
 def add_parser(commands: Any) -> None:
@@ -50,12 +67,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("photo", metavar="PHOTO", help="a picture file: JPEG, PNG, WebP, TIFF, ...")
     parser.add_argument("--out", metavar="DIR", help="the world folder (default: worlds/<name of the photo>)")
-    for flag, key, kind, placeholder in FLAGS:
-        text, default = field_help(key)
-        takes: dict[str, Any] = {"type": kind, "metavar": placeholder}
-        if kind is bool:
-            takes = {"action": "store_true", "default": None}
-        parser.add_argument(flag, dest=key, help=f"{text} (default: {default})".replace("%", "%%"), **takes)
+    add_field_flags(parser, FLAGS)
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings; flags win over it")
     parser.add_argument(
         "--set",
@@ -69,6 +81,24 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and do nothing")
     add_output_flags(parser)
     parser.set_defaults(run=run)
+
+
+def add_field_flags(parser: argparse.ArgumentParser, flags: Iterable[tuple[str, str, type, str]]) -> None:
+    """Add flags that set fields of the configuration."""
+    for flag, key, kind, placeholder in flags:
+        text, default = field_help(key)
+        takes: dict[str, Any] = {"type": kind, "metavar": placeholder}
+        if kind is bool:
+            takes = {"action": "store_true", "default": None}
+        elif kind is list:
+            takes = {"action": "append", "metavar": placeholder}
+        parser.add_argument(flag, dest=key, help=f"{text} (default: {default})".replace("%", "%%"), **takes)
+
+
+def field_values(args: argparse.Namespace, flags: Iterable[tuple[str, str, type, str]]) -> dict[str, Any]:
+    """What the flags say, by key path; repeated ones are joined."""
+    given = {key: getattr(args, key) for _, key, _, _ in flags if getattr(args, key) is not None}
+    return {key: "; ".join(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +139,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..core.config import load_config, resolved_dict, resolved_yaml
 
     overrides: dict[str, Any] = dict(parse_setting(text) for text in args.set)
-    overrides |= {key: getattr(args, key) for _, key, _, _ in FLAGS if getattr(args, key) is not None}
+    given = field_values(args, FLAGS)
+    if "geometry.camera_height_m" in given:
+        overrides.setdefault("scale.camera_height_sigma", GIVEN_HEIGHT_SIGMA)
+    overrides |= given
     config = load_config(Path(args.config) if args.config else None, overrides)
     photo = Path(args.photo)
     out = Path(args.out) if args.out else Path("worlds") / (photo.stem or "world")

@@ -35,6 +35,7 @@ examples:
   lyra-worldgen generate photo.jpg --camera-height 0.4     taken by a robot, not by a person
   lyra-worldgen generate photo.jpg --config config/generation/fast.yaml --seed 7 --out worlds/small
   lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
+  lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
   lyra-worldgen doctor                                     what this machine can run, and what is missing
 
@@ -58,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, journey, worlds
+    from . import doctor, evaluate, generate, journey, rescale, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -69,7 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lyra-worldgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (generate.add_parser, journey.add_parsers, worlds.add_parsers, evaluate.add_parser, doctor.add_parser):
+    for add in (
+        generate.add_parser,
+        journey.add_parsers,
+        rescale.add_parser,
+        worlds.add_parsers,
+        evaluate.add_parser,
+        doctor.add_parser,
+    ):
         add(commands)
     return parser
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.chunks import chunk_stages
-from ..core.config import WorldConfig, differing_keys, resolved_dict
+from ..core.config import WorldConfig, differing_keys, resolved_dict, with_late_sections
 from ..core.errors import InputError
-from ..core.world import Manifest, World, is_research_only, load_world
+from ..core.world import Manifest, Scale, World, is_research_only, load_world, manifest_to_json
 from .generate import add_output_flags
 from .terminal import Console, duration, table
 
@@ -56,7 +56,8 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     manifest = world.manifest
     default = resolved_dict(WorldConfig())
     chosen = [key for key in ("geometry.backend", "generation.painter") if _value(default, key) == "auto"]
-    changed = [key for key in differing_keys(default, manifest.config) if key not in chosen]
+    config = with_late_sections(manifest.config)
+    changed = [key for key in differing_keys(default, config) if key not in chosen]
     state = "finished" if world.finished else f"unfinished: go on with lyra-worldgen finish {world.folder}"
     scale = manifest.scale
     rows = [
@@ -65,8 +66,10 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         ("photo", f"{manifest.photo.name}, {manifest.photo.size_px[0]}x{manifest.photo.size_px[1]} px"),
         ("made by", manifest.generator),
         ("seed", str(manifest.seed)),
-        ("settings", ", ".join(f"{key}={_value(manifest.config, key)}" for key in changed) or "all default"),
-        ("scale", "unknown" if scale is None else f"±{100 * scale.relative_sigma:.0f} % from {scale.source}"),
+        ("settings", ", ".join(f"{key}={_value(config, key)}" for key in changed) or "all default"),
+        ("scale", "unknown" if scale is None else scale_text(scale)),
+        *(("", evidence_text(piece)) for piece in (() if scale is None else scale.evidence)),
+        *(("", note) for note in scale_notes(manifest)),
         ("licence", f"{manifest.licence} (weights that took part)"),
         ("parents", ", ".join(manifest.parents) or "none"),
         ("explored", exploration(manifest)),
@@ -96,6 +99,30 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     }
     console.result("\n".join(lines), values)
     return 0 if problems.ok else 1
+
+
+def scale_text(scale: Scale) -> str:
+    """How far the metres may be off, what they rest on, and what became of the memory's units."""
+    rescaled = "" if scale.metres_per_unit == 1.0 else f"; {scale.metres_per_unit:.4g} times as large as generated"
+    return f"{scale.text}, from: {scale.source.replace('_', ' ')}{rescaled}"
+
+
+def scale_notes(manifest: Manifest) -> list[str]:
+    """What was found about the evidence: contradictions, and guesses that gave way. Of a rescaled world, the latest."""
+    for stage in ("reconstruct", "understand"):
+        record = manifest.stages.get(stage)
+        if record is not None and (stage == "understand" or "scale" in record.facts):
+            return [str(f.get("message")) for f in record.findings if str(f.get("code", "")).startswith("scale.")]
+    return []
+
+
+def evidence_text(piece: dict[str, Any]) -> str:
+    """One piece of evidence in a line."""
+    says = str(piece.get("says", ""))[:160]
+    stated, measured = piece.get("stated_m"), piece.get("in_world_m")
+    if isinstance(stated, float | int) and isinstance(measured, float | int):
+        says += f": {stated:.3g} m, {measured:.3g} m in this world"
+    return says if piece.get("used") is True else f"{says} (left out)"
 
 
 def exploration(manifest: Manifest) -> str:
@@ -139,6 +166,7 @@ def world_values(world: World) -> dict[str, Any]:
         "free_area_m2": facts.get("free_area_m2"),
         "connected_area_m2": facts.get("connected_area_m2"),
         "relative_scale_sigma": None if scale is None else scale.relative_sigma,
+        "scale": manifest_to_json(manifest)["scale"],
         "confidence": manifest.confidence,
         "mode": manifest.mode,
         "licence": manifest.licence,
@@ -160,7 +188,8 @@ def world_summary(world: World) -> str:
         rows.append(("room", f"{values['connected_area_m2']} m² of connected free floor"))
     if world.manifest.scale is not None:
         scale = world.manifest.scale
-        rows.append(("scale", f"±{100 * scale.relative_sigma:.0f} %, from the {scale.source.replace('_', ' ')}"))
+        rows.append(("scale", scale_text(scale)))
+        rows += [("", note) for note in scale_notes(world.manifest)]
     if is_research_only(world.manifest.licence):
         rows.append(("NOTICE", f"painted with weights for research only, see NOTICE.txt: {world.manifest.licence}"))
     if world.has("preview.png"):

@@ -20,8 +20,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
+from .annotations import Annotation, parse_annotations
 from .errors import ConfigError
 
+LATE_SECTIONS = ("scale", "rescale")
+"""Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
+TAG_FAMILIES = ("36h11", "25h9", "16h5")
+"""AprilTag families that are looked for."""
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration file that is read [bytes]."""
 _TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -76,6 +81,80 @@ class GeometryConfig(_Section):
         self._between("camera_height_m", 0.1, 20.0)
         self._between("working_long_side_px", 64, 8192)
         self._between("max_extent_m", 2.0, 200.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig(_Section):
+    """What is known about the true size of things in the photo, before the world is made."""
+
+    section: ClassVar[str] = "scale"
+
+    camera_height_sigma: float = 0.0
+    """relative doubt about the camera's height above the floor (one sigma); 0 says that the height is a guess"""
+    ceiling_height_m: float = 0.0
+    """measured height of the ceiling above the floor [m]; 0 says that nobody measured it"""
+    measure: str = ""
+    """distance between two pixels of the photo, x1,y1,x2,y2=0.9m; several with ; between them"""
+    known: str = ""
+    """thing of known height that stands on the floor, its two ends in pixels, door:x1,y1,x2,y2; several with ;"""
+    tag_size_m: float = 0.0
+    """side of the black square of AprilTags in the photo [m]; 0 looks for none"""
+    tag_family: str = "auto"
+    """family of the AprilTags: auto, 36h11, 25h9 or 16h5"""
+    exif_distance: bool = False
+    """whether the subject distance in the photo's EXIF counts, if there is one"""
+
+    def _check(self) -> None:
+        self._between("camera_height_sigma", 0.0, 1.0)
+        if self.ceiling_height_m:
+            self._between("ceiling_height_m", 0.5, 100.0)
+        if self.tag_size_m:
+            self._between("tag_size_m", 0.005, 10.0)
+        self._choice("tag_family", ("auto", *TAG_FAMILIES))
+        for name in ("measure", "known"):
+            parse_annotations(self._path(name), getattr(self, name), known=name == "known")
+
+    @property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """What was said about pixels of the photo."""
+        measures = parse_annotations(self._path("measure"), self.measure, known=False)
+        return measures + parse_annotations(self._path("known"), self.known, known=True)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything but the camera's height tells the scale."""
+        return bool(self.annotations or self.tag_size_m or self.exif_distance or self.ceiling_height_m)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescaleConfig(ScaleConfig):
+    """What came to be known about the size after the world was made: all of it is scaled, nothing is painted."""
+
+    section: ClassVar[str] = "rescale"
+
+    factor: float = 0.0
+    """metres for each unit of the world as it was generated; 1 as it was, 0 follows from the other settings"""
+    factor_sigma: float = 0.0
+    """relative doubt about the factor (one sigma); 0 leaves the doubt that the world had"""
+    camera_height_m: float = 0.0
+    """measured height of the camera above the floor [m]; 0 leaves what the world was made with"""
+
+    def _check(self) -> None:
+        super()._check()
+        self._between("factor_sigma", 0.0, 1.0)
+        if self.camera_height_m:
+            self._between("camera_height_m", 0.02, 100.0)
+        if self.factor:
+            self._between("factor", 1e-3, 1e3)
+        if self.camera_height_sigma and not self.camera_height_m:
+            raise ConfigError("rescale.camera_height_sigma is given without rescale.camera_height_m; give both")
+        if self.factor and self.says_something:
+            raise ConfigError("rescale.factor and something measured are both given; give one of the two")
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything beyond what the world was made with tells its scale."""
+        return super().says_something or bool(self.camera_height_m)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +375,8 @@ class WorldConfig(_Section):
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    rescale: RescaleConfig = field(default_factory=RescaleConfig)
 
     def _check(self) -> None:
         # The range of a torch and NumPy seed on every platform.
@@ -352,6 +433,18 @@ def resolved_yaml(config: WorldConfig) -> str:
     return yaml.safe_dump(resolved_dict(config), sort_keys=False, allow_unicode=True)
 
 
+def with_late_sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration, also one from before these sections existed, with every section that came later."""
+    default = WorldConfig()
+    return {**{name: dataclasses.asdict(getattr(default, name)) for name in LATE_SECTIONS}, **config}
+
+
+def without_unsaid(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without the late sections that say nothing, as worlds from before them have it."""
+    default = with_late_sections({})
+    return {name: value for name, value in config.items() if name not in default or value != default[name]}
+
+
 def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Key paths whose values differ between two resolved dictionaries, in schema order."""
     keys: list[str] = []
@@ -366,13 +459,17 @@ def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "")
 
 @cache
 def field_docs(cls: type) -> dict[str, str]:
-    """Docstrings that follow the fields of a config dataclass, by field name; empty where the source is not shipped."""
+    """Docstrings that follow the fields of a config dataclass, inherited ones included, by field name.
+
+    Empty where the source is not shipped.
+    """
+    inherited = [field_docs(base) for base in cls.__bases__ if dataclasses.is_dataclass(base)]
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, SyntaxError):
         return {}
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    docs: dict[str, str] = {}
+    docs = {name: text for found in inherited for name, text in found.items()}
     for statement, following in itertools.pairwise(body):
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue

@@ -27,6 +27,8 @@ class Photo:
     """Width and height in the file, upright."""
     hfov_rad: float | None = None
     """Horizontal field of view from EXIF, if the file states it."""
+    subject_distance_m: float | None = None
+    """Distance of what was focused from EXIF, if the file states it."""
 
     def __post_init__(self) -> None:
         expect_shape("rgb_u8", self.rgb_u8, (None, None, 3))

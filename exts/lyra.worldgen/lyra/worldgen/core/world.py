@@ -17,11 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from .config import without_unsaid
 from .errors import InputError
 from .files import explain_os_error, sha256_file, sha256_json
 from .journey import Leg, journey_from_json, leg_to_json
 from .mesh import TriMesh
 from .report import Report
+from .scaling import expect_factor, scaled_geometry, scaled_mesh, scaled_splats, scaled_views
 from .splats import GaussianCloud
 from .store import load_geometry, load_mesh, load_splats, load_views
 from .views import PhotoGeometry, WorldViews
@@ -86,10 +88,19 @@ class Scale:
     """How sure the metres are."""
 
     metres_per_unit: float
+    """What one unit of `memory/` is; everything else in the folder is in metres."""
     source: str
     """What the scale rests on: `camera_height`, a known distance, ..."""
     relative_sigma: float
     """One standard deviation."""
+    evidence: tuple[dict[str, Any], ...] = ()
+    """What was fused, as `generation.scale` states it."""
+
+    @property
+    def text(self) -> str:
+        """How far a metre may be off, in a reader's words."""
+        digits = 2 if self.relative_sigma >= 0.01 else 3
+        return f"1.00 m is 1.00 ± {self.relative_sigma:.{digits}f} m"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,14 +151,28 @@ class Manifest:
 
     @property
     def scale(self) -> Scale | None:
-        """A fact of the stage `understand`; None before it."""
-        fact = self.fact("understand", "scale")
-        if not isinstance(fact, dict):
-            return None
-        metres, sigma = _finite(fact.get("metres_per_unit")), _finite(fact.get("relative_sigma"))
-        if metres is None or sigma is None:
-            return None
-        return Scale(metres_per_unit=metres, source=str(fact.get("source", "")), relative_sigma=sigma)
+        """A fact of the stage `understand`, or of `reconstruct` once the world was rescaled; None before both."""
+        for stage in ("reconstruct", "understand"):
+            fact = self.fact(stage, "scale")
+            if not isinstance(fact, dict):
+                continue
+            metres, sigma = _finite(fact.get("metres_per_unit")), _finite(fact.get("relative_sigma"))
+            if metres is None or sigma is None:
+                continue
+            evidence = fact.get("evidence")
+            return Scale(
+                metres_per_unit=metres,
+                source=str(fact.get("source", "")),
+                relative_sigma=sigma,
+                evidence=tuple(e for e in evidence if isinstance(e, dict)) if isinstance(evidence, list) else (),
+            )
+        return None
+
+    @property
+    def metres_per_unit(self) -> float:
+        """Factor that takes `memory/` to metres; raises `InputError` if the manifest states one that cannot be."""
+        scale = self.scale
+        return 1.0 if scale is None else expect_factor("scale.metres_per_unit", scale.metres_per_unit)
 
     def fact(self, stage: str, key: str) -> Any:
         """One thing that a stage found out; None if it has not."""
@@ -187,7 +212,7 @@ class Manifest:
 
 def world_id(photo_sha256: str, config: Mapping[str, Any], journey: Iterable[Leg] = ()) -> str:
     """Id of the world that a photo, a resolved configuration and a journey lead to."""
-    decides: dict[str, Any] = {"format": FORMAT, "photo": photo_sha256, "config": config}
+    decides: dict[str, Any] = {"format": FORMAT, "photo": photo_sha256, "config": without_unsaid(config)}
     if legs := [leg_to_json(leg) for leg in journey]:
         decides["journey"] = legs
     return sha256_json(decides)[:16]
@@ -258,6 +283,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
             "metres_per_unit": scale.metres_per_unit,
             "source": scale.source,
             "relative_sigma": scale.relative_sigma,
+            "evidence": list(scale.evidence),
         },
         "config": manifest.config,
         "plan": list(manifest.plan),
@@ -379,18 +405,21 @@ class World:
         return report
 
     def geometry(self) -> PhotoGeometry:
-        return load_geometry(self.path("memory/geometry.npz"))
+        """What is known about the photo's space, in metres."""
+        return scaled_geometry(load_geometry(self.path("memory/geometry.npz")), self.manifest.metres_per_unit)
 
     def views(self) -> WorldViews:
-        return load_views(self.path("memory/explored.npz").parent)
+        """Everything that was explored, in metres."""
+        views = load_views(self.path("memory/explored.npz").parent)
+        return scaled_views(views, self.manifest.metres_per_unit)
 
     def mesh(self) -> TriMesh:
-        """Exact mesh with labels and texture."""
-        return load_mesh(self.path("memory/mesh.npz"))
+        """Exact mesh with labels and texture, in metres."""
+        return scaled_mesh(load_mesh(self.path("memory/mesh.npz")), self.manifest.metres_per_unit)
 
     def splats(self) -> GaussianCloud:
-        """Exact splats with labels."""
-        return load_splats(self.path("memory/splats.npz"))
+        """Exact splats with labels, in metres."""
+        return scaled_splats(load_splats(self.path("memory/splats.npz")), self.manifest.metres_per_unit)
 
     def _problem(self, name: str, entry: FileRecord) -> str:
         path = self.folder / safe_name(name)

@@ -18,6 +18,7 @@ from ..core.files import naming, write_bytes, write_json, write_text
 from ..core.machine import core_count
 from ..core.optional import require
 from ..core.progress import SILENT, Progress
+from ..core.store import load_geometry
 from ..core.views import Photo, PhotoGeometry
 from ..core.world import MANIFEST_NAME, load_world
 from ..generation.geometry import estimate_geometry
@@ -116,7 +117,8 @@ def read_source(source: Path) -> tuple[Photo, PhotoGeometry, Painter, WorldConfi
         if name is None:
             raise InputError(f"the world does not hold its photo yet; finish it first ({MANIFEST_NAME}): {source}")
         photo = load_photo(world.path(name), long_side_px=config.geometry.working_long_side_px)
-        geometry = world.geometry()
+        # Generation works in the units of the memory, whatever the world was rescaled to.
+        geometry = load_geometry(world.path("memory/geometry.npz"))
     return photo, geometry, PAINTERS.load(config.generation.painter).from_config(config), config
 
 

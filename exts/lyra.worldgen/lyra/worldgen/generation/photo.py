@@ -47,10 +47,14 @@ def load_photo(path: Path, *, long_side_px: int) -> Photo:
         InputError: the file is missing, unreadable, no picture, cut short, smaller than 16 px on a side or larger than
             120 megapixels (refused from the header, before anything is decoded).
     """
+    path = Path(path)
+    return decode_photo(_read_file(path), path, long_side_px=long_side_px)
+
+
+def decode_photo(data: bytes, path: Path, *, long_side_px: int) -> Photo:
+    """`load_photo` for a file that was read already; the path is for names and messages."""
     if long_side_px < MIN_SIDE_PX:
         raise InputError(f"long_side_px is {long_side_px}; expected at least {MIN_SIDE_PX}")
-    path = Path(path)
-    data = _read_file(path)
     # Pillow warns about broken EXIF and large pictures; both are decided here, so the warnings say nothing new.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,6 +75,7 @@ def load_photo(path: Path, *, long_side_px: int) -> Photo:
         sha256=hashlib.sha256(data).hexdigest(),
         original_size_px=(width, height),
         hfov_rad=_hfov_from_exif(exif, stored_size, turned=turned),
+        subject_distance_m=_subject_distance(exif),
     )
 
 
@@ -209,6 +214,12 @@ def _number(exif: dict[int, Any], tag: int) -> float:
     except (TypeError, ValueError, ZeroDivisionError):
         return 0.0
     return value if math.isfinite(value) and value > 0.0 else 0.0
+
+
+def _subject_distance(exif: dict[int, Any]) -> float | None:
+    """Distance that the lens was focused at [m], if the file states it; all bits set stand for infinity."""
+    value = _number(exif, ExifTags.Base.SubjectDistance)
+    return value if 0.05 <= value <= 100.0 else None
 
 
 def _hfov_from_exif(exif: dict[int, Any], stored_size: tuple[int, int], *, turned: bool) -> float | None:

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..core.config import GeometryConfig
+
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are cut: a worker that floods one line must not fill Kit's memory."""
 MAX_EVENTS_PER_POLL = 500
@@ -97,7 +99,8 @@ def generate_command(launcher: Sequence[str], request: GenerateRequest) -> list[
         request: what to generate.
     """
     command = [*launcher, "generate", request.photo, "--out", request.out, "--seed", str(request.seed)]
-    if request.camera_height_m is not None:
+    # The height that the form proposes is a guess; one that somebody typed was measured.
+    if request.camera_height_m not in (None, GeometryConfig.camera_height_m):
         command += ["--camera-height", repr(float(request.camera_height_m))]
     return [*command, "--json-lines"]
 

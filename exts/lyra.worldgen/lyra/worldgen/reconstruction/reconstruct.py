@@ -12,6 +12,7 @@ from ..core.mesh import TriMesh
 from ..core.progress import SILENT, SupportsProgress
 from ..core.raycast import Raycaster
 from ..core.report import Report
+from ..core.scaling import scaled_mesh, scaled_splats
 from ..core.splats import GaussianCloud
 from ..core.store import save_mesh
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView, WorldViews
@@ -112,17 +113,19 @@ def adds_something(view: RgbdView) -> bool:
     return int(fresh.sum()) >= max(16, fresh.size // 20_000)
 
 
-def write_reconstruction(folder: Path, result: Reconstruction) -> list[Path]:
+def write_reconstruction(folder: Path, result: Reconstruction, *, metres_per_unit: float = 1.0) -> list[Path]:
     """Write the portable copies and the exact mesh into a world folder; returns what was written.
 
-    `mesh.glb`, `splats.ply` and `points.ply` are for other programs, `memory/mesh.npz` for later stages.
+    `mesh.glb`, `splats.ply` and `points.ply` are for other programs and in metres; `memory/mesh.npz` is for later
+    stages and, like `result`, in the units of the memory.
     """
     folder = Path(folder)
     (folder / "memory").mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("mesh.glb", "splats.ply", "points.ply", "memory/mesh.npz")]
-    write_mesh_glb(paths[0], result.mesh)
-    write_splats_ply(paths[1], result.splats)
-    points, rgb_u8 = cloud_points(result.splats)
+    splats = scaled_splats(result.splats, metres_per_unit)
+    write_mesh_glb(paths[0], scaled_mesh(result.mesh, metres_per_unit))
+    write_splats_ply(paths[1], splats)
+    points, rgb_u8 = cloud_points(splats)
     write_points_ply(paths[2], points, rgb_u8)
     save_mesh(paths[3], result.mesh)
     return paths
