@@ -15,7 +15,7 @@ from lyra.worldgen.core.store import load_mesh
 from lyra.worldgen.reconstruction.glb import write_mesh_glb
 from lyra.worldgen.reconstruction.metrics import psnr_db
 from lyra.worldgen.reconstruction.reconstruct import reconstruct, write_reconstruction
-from lyra.worldgen.reconstruction.splat_io import read_splats_ply
+from lyra.worldgen.reconstruction.splat_io import read_splats
 from reconstruction.analytic_world import make_world
 
 for _package in ("numba", "embreex", "cv2", "scipy", "xatlas", "trimesh"):
@@ -68,7 +68,7 @@ def test_files_are_read_by_others(tmp_path: Path, result):
     face = np.flatnonzero(result.mesh.face_labels == Label.FLOOR)[0]
     gap = np.abs(part.visual.uv[None] - result.mesh.uv[face][:, None]).max(-1).min(1)
     assert gap.max() < 1e-5
-    assert len(read_splats_ply(tmp_path / "splats.ply")) == len(result.splats)
+    assert len(read_splats(tmp_path / "splats.ply")) == len(result.splats)
     np.testing.assert_array_equal(load_mesh(tmp_path / "memory" / "mesh.npz").uv, result.mesh.uv)
     assert len(trimesh.load(tmp_path / "points.ply").vertices) > 1000
 

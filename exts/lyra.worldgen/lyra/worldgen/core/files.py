@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import InputError
 
@@ -39,12 +39,12 @@ def naming(action: str, path: Path) -> Iterator[None]:
         raise InputError(f"cannot {action}: {explain_os_error(error)}: {path}") from error
 
 
-def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Give `path` the content `data` in one step: no reader ever sees a part of it.
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece, which takes the place of `path` when the block ends without an error.
 
     Args:
         path: the file; its folder must exist.
-        data: the whole content.
         sync: flush to the disk before the name changes, so that a power cut leaves the old or the new content.
 
     Raises:
@@ -55,7 +55,7 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     with naming("write", path):
         try:
             with open(aside, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
@@ -65,6 +65,12 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
             raise
         if sync:
             sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Give `path` the content `data` in one step: no reader ever sees a part of it; see `replacing`."""
+    with replacing(path, sync=sync) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

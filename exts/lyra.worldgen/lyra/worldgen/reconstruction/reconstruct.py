@@ -19,7 +19,7 @@ from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
 from .splat_fill import cover_unseen
-from .splat_io import write_points_ply, write_splats_ply
+from .splat_io import write_points_ply, write_splats
 from .splat_lift import fit_colours, lift_splats
 from .splat_render import render_splats
 from .surface_hits import cast_views
@@ -121,7 +121,7 @@ def write_reconstruction(folder: Path, result: Reconstruction) -> list[Path]:
     (folder / "memory").mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("mesh.glb", "splats.ply", "points.ply", "memory/mesh.npz")]
     write_mesh_glb(paths[0], result.mesh)
-    write_splats_ply(paths[1], result.splats)
+    write_splats(paths[1], result.splats)
     points, rgb_u8 = cloud_points(result.splats)
     write_points_ply(paths[2], points, rgb_u8)
     save_mesh(paths[3], result.mesh)
