@@ -6,12 +6,17 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import InputError
+from .machine import map_threads
+
+_GZIP_PIECE_BYTES = 1 << 20
 
 _HINTS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -71,6 +76,27 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Give `path` the content `data` in one step: no reader ever sees a part of it; see `replacing`."""
     with replacing(path, sync=sync) as file:
         file.write(data)
+
+
+def write_gzip(file: IO[bytes], blocks: Sequence[bytes | memoryview], *, level: int = 6) -> None:
+    """Append one gzip member without a date or a name, deflated on all cores.
+
+    Pieces of fixed size are deflated on their own and joined: any reader takes them for a single stream, and the bytes
+    do not depend on the number of cores.
+    """
+    pieces = [memoryview(b)[i : i + _GZIP_PIECE_BYTES] for b in blocks for i in range(0, len(b), _GZIP_PIECE_BYTES)]
+    pieces = pieces or [memoryview(b"")]
+
+    def deflate(i: int) -> bytes:
+        stream = zlib.compressobj(level, zlib.DEFLATED, -15, 9)
+        return stream.compress(pieces[i]) + stream.flush(zlib.Z_FINISH if i == len(pieces) - 1 else zlib.Z_FULL_FLUSH)
+
+    file.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+    check, total = 0, 0
+    for piece, packed in zip(pieces, map_threads(deflate, range(len(pieces))), strict=True):
+        file.write(packed)
+        check, total = zlib.crc32(piece, check), total + len(piece)
+    file.write(struct.pack("<II", check, total & 0xFFFFFFFF))
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

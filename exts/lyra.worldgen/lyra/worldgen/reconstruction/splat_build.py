@@ -65,11 +65,10 @@ class CloudBuilder:
         cloud.sh[rows, 0] = sh_dc
         if sh_rest.shape[1]:
             cloud.sh[rows, 1:] = sh_rest
-        # A sum of float32 overflows for numbers that are all finite, a sum of float64 does not.
-        total = cloud.means[rows].sum(1, dtype=np.float64)
-        for array in (cloud.scales_m, cloud.quats_wxyz, cloud.sh.reshape(len(cloud), -1)):
-            total += array[rows].sum(1, dtype=np.float64)
-        self._good[rows] = np.isfinite(total + cloud.opacities[rows])
+        for array in (cloud.means, cloud.scales_m, cloud.quats_wxyz, cloud.opacities, cloud.sh):
+            finite = np.isfinite(array[rows])
+            if not finite.all():
+                self._good[rows] &= finite.reshape(len(means), -1).all(1)
         self._row += len(means)
 
     def finish(self, path: Path) -> tuple[GaussianCloud, int]:

@@ -22,13 +22,11 @@ import zlib
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.files import replacing
-from ..core.machine import map_threads
+from ..core.files import replacing, write_gzip
 from ..core.sh import MAX_DEGREE
 from ..core.splats import GaussianCloud, transform_splats
 from .splat_build import CloudBuilder
@@ -156,7 +154,7 @@ def write_splats_spz(path: Path, splats: GaussianCloud) -> None:
         harmonics = np.rint((turned.sh[:, 1:] + 1) * (128 / step[:, None])) * step[:, None]
         blocks.append(_byte(harmonics))
     with replacing(path) as file:
-        _write_gzip(file, [header, *(np.ascontiguousarray(block).data.cast("B") for block in blocks if block.size)])
+        write_gzip(file, [header, *(np.ascontiguousarray(block).data.cast("B") for block in blocks if block.size)])
 
 
 class _Inflate:
@@ -194,22 +192,6 @@ class _Inflate:
         except zlib.error as error:
             raise InputError(f"the gzip data is damaged ({error}); fetch the file again: {self._path}") from error
         return b""
-
-
-def _write_gzip(file: IO[bytes], blocks: list[bytes | memoryview]) -> None:
-    """One gzip member; pieces are deflated on all cores and joined, which any reader takes for a single stream."""
-    pieces = [memoryview(b)[i : i + _PIECE_BYTES] for b in blocks for i in range(0, len(b), _PIECE_BYTES)]
-
-    def deflate(i: int) -> bytes:
-        stream = zlib.compressobj(6, zlib.DEFLATED, -15, 9)
-        return stream.compress(pieces[i]) + stream.flush(zlib.Z_FINISH if i == len(pieces) - 1 else zlib.Z_FULL_FLUSH)
-
-    file.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
-    check, total = 0, 0
-    for piece, packed in zip(pieces, map_threads(deflate, range(len(pieces))), strict=True):
-        file.write(packed)
-        check, total = zlib.crc32(piece, check), total + len(piece)
-    file.write(struct.pack("<II", check, total & 0xFFFFFFFF))
 
 
 def _byte(values: np.ndarray) -> np.ndarray:
