@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
         "--max-count",
         type=int,
         metavar="N",
-        help="keep the N splats of the highest opacity times area (default: all)",
+        help="merge neighbours that look alike until N splats are left (default: all)",
     )
     add_output_flags(parser)
     parser.set_defaults(run=run)
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Convert one file."""
     from ..core.splats import transform_splats
-    from ..reconstruction.splat_budget import keep_most_important, shape_importance
+    from ..reconstruction.splat_budget import compress_splats, shape_importance
     from ..reconstruction.splat_io import read_splat_file
 
     source, target = Path(args.source), Path(args.target)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     file = read_splat_file(source)
     splats, read = file.splats, len(file.splats)
     if args.max_count is not None:
-        splats = keep_most_important(splats, shape_importance(splats), args.max_count)
+        splats = compress_splats(splats, args.max_count, shape_importance(splats))
     frame = args.frame or f"{file.up_axis or 'z'}-up"
     if frame != "z-up" or args.scale != 1:
         splats = transform_splats(_to_z_up(frame, args.scale), splats)

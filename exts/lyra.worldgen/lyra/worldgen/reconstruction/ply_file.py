@@ -19,7 +19,7 @@ from ..core.errors import InputError
 
 MAX_HEADER_BYTES = 65_536
 MAX_ROWS = 200_000_000
-ROWS_A_PIECE = 32_768
+ROWS_A_PIECE = 8_192
 _TEXT_PIECE_BYTES = 1 << 20
 _MAX_ELEMENTS, _MAX_PROPERTIES = 16, 512
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}

@@ -25,7 +25,7 @@ CHUNK_SPLATS = 256
 """Splats that share bounds in the compressed layout."""
 FLAT_SHARE = 0.01
 """Thickness of splats that are stored as discs (two scales), relative to their smaller radius."""
-_ROWS_A_PIECE = 32_768
+_ROWS_A_PIECE = 8_192
 _KEPT_OF_REST = {0: 0, 9: 3, 24: 8, 45: 15, 72: 15}
 """Coefficients a channel that are kept, by number of `f_rest` properties; degree 4 loses its last band."""
 _CHUNK_BOUNDS = [f"{end}_{axis}" for end in ("min", "max") for axis in "xyz"]
