@@ -14,9 +14,12 @@ import pytest
 
 pytest.importorskip("pxr.Usd")
 
+from lyra.worldgen.core.config import SimulationConfig
 from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 from lyra.worldgen.sim.usd_nurec import UNVERIFIED, pack_msgpack, write_nurec
 from sample_splats import random_splats
+from sample_worlds import simple_room
 
 PREFIX = ".gaussians_nodes.gaussians."
 
@@ -171,3 +174,15 @@ def test_what_half_floats_do_not_reach_is_refused(tmp_path: Path):
         write_nurec(tmp_path / "s.usdz", random_splats(0, 0))
     with pytest.raises(TypeError, match="MessagePack"):
         list(pack_msgpack({"a": object()}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_world_has_it_on_demand(tmp_path: Path, wanted: bool):
+    """The setting adds the package to a world's payloads; by default there is none."""
+    pytest.importorskip("scipy")
+    cfg = SimulationConfig(episode_count=2, nurec=wanted)
+    splats = random_splats(20, 0)
+    result = write_simulation(tmp_path, simple_room(), splats, cfg=cfg, meta=WorldMeta(name="room"), seed=0)
+    assert ("payloads/splats_nurec.usdz" in result.files) == wanted
+    assert (tmp_path / "payloads" / "splats_nurec.usdz").is_file() == wanted

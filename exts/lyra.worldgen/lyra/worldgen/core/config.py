@@ -196,6 +196,8 @@ class SimulationConfig(_Section):
     """height of the robot that must fit [m]"""
     episode_count: int = 100
     """navigation episodes to write"""
+    nurec: bool = False
+    """add the splats as a NuRec package for Isaac Sim 5, whose structure is tested but not verified inside Isaac Sim"""
 
     def _check(self) -> None:
         self._between("wall_thickness_m", 0.01, 2.0)
