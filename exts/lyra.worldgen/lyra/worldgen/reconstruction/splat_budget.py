@@ -21,6 +21,10 @@ FREE_GAP = 2.0
 """Squared distance of a pair, relative to the variance of its splats, that touching pixels of a surface have."""
 THICK_COST = 0.02
 """Squared colour error that a merged splat counts for when it is as thick as wide: discs of two walls in a corner."""
+ROUND_SHARE = 0.5
+"""Share of the pairs that are merged before neighbours are looked for again: dear pairs wait for cheaper ones."""
+LEAST_SEEN = 0.05
+"""Importance that every splat has at least, relative to the mean: other views than the given ones exist."""
 MAX_WIDENING = 8.0
 """Most that the distance of a pair may count towards the size of the splat that replaces it."""
 
@@ -79,7 +83,7 @@ def compress_splats(splats: GaussianCloud, count: int, importance: np.ndarray) -
         first = first[first < other[first]]
         if not len(first):
             first = np.array([int(np.argmin(distance[:, 1]))])
-        state = state.merged(first, other[first], excess)
+        state = state.merged(first, other[first], min(excess, max(1, int(ROUND_SHARE * len(first)))))
     return state.cloud(splats)
 
 
@@ -107,8 +111,7 @@ class _Mixture:
             covariances=axes @ np.swapaxes(axes, 1, 2),
             opacities=splats.opacities.astype(np.float64),
             sh=splats.sh,
-            # What no view saw still has to go somewhere, but costs next to nothing.
-            seen=np.maximum(importance, 1e-6 * max(float(importance.max()), 1e-300)),
+            seen=np.maximum(importance, LEAST_SEEN * float(importance.mean()) + 1e-300),
             row=np.arange(len(splats)),
             touched=np.zeros(len(splats), bool),
         )
