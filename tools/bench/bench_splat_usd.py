@@ -44,7 +44,16 @@ def main() -> int:
     parser.add_argument("--count", type=int, nargs="+", default=[100_000])
     parser.add_argument("--degree", type=int, default=3, choices=range(4))
     parser.add_argument("--converter", help="executable of usd-convert-gsplat")
+    parser.add_argument("--prepare", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--compare", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.prepare:
+        folder, count, degree = args.prepare
+        print(json.dumps(prepare(Path(folder), int(count), int(degree))))
+        return 0
+    if args.compare:
+        print(json.dumps(compare(*map(Path, args.compare))))
+        return 0
     if not args.converter:
         print("no --converter given: only ours is measured", file=sys.stderr)
     for count in args.count:
@@ -54,41 +63,43 @@ def main() -> int:
 
 
 def measure(folder: Path, count: int, degree: int, converter: str | None) -> dict[str, Any]:
-    """One line of results."""
+    """One line of results. This process stays small: a child starts with the peak memory of its parent."""
     source, ours, theirs = folder / "splats.ply", folder / "ours.usdc", folder / "theirs.usdc"
-    cloud = generated(count, degree)
-    start = time.perf_counter()
-    write_splats(source, cloud)
-    write_s = time.perf_counter() - start
-    start = time.perf_counter()
-    write_splats(folder / "splats.spz", cloud)
-    spz_s = time.perf_counter() - start
-    del cloud
-    load_s, load_spz_s = (timed(lambda name=name: read_splats(folder / name)) for name in ("splats.ply", "splats.spz"))
-    result: dict[str, Any] = {
-        "splats": count,
-        "degree": degree,
-        "mib": {name: round((folder / name).stat().st_size / 2**20, 1) for name in ("splats.ply", "splats.spz")},
-        "write_ply_s": round(write_s, 2),
-        "write_spz_s": round(spz_s, 2),
-        "load_ply_s": round(load_s, 2),
-        "load_spz_s": round(load_spz_s, 2),
-        "ours": run([sys.executable, "-m", "lyra.worldgen", "splats", str(source), str(ours)]),
-        "machine": {"cores": core_count(), "platform": platform.platform(), "load": os.getloadavg()[0]},
-    }
-    opened = subprocess.run(
-        [sys.executable, "-c", OPEN, str(ours)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    result["mib"]["ours.usdc"] = round(ours.stat().st_size / 2**20, 1)
-    result |= {"stage_open_s": round(float(opened[0]), 3), "stage_read_s": round(float(opened[1]), 3)}
+    result: dict[str, Any] = {"splats": count, "degree": degree}
+    result |= json.loads(said_by([sys.executable, __file__, "--prepare", str(folder), str(count), str(degree)]))
+    result["ours"] = run([sys.executable, "-m", "lyra.worldgen", "splats", str(source), str(ours)])
+    result["machine"] = {"cores": core_count(), "platform": platform.platform(), "load": os.getloadavg()[0]}
+    opened, read, _ = said_by([sys.executable, "-c", OPEN, str(ours)]).split()
+    result |= {"stage_open_s": round(float(opened), 3), "stage_read_s": round(float(read), 3)}
+    result["usdc_mib"] = round(ours.stat().st_size / 2**20, 1)
     if converter:
         command = [shutil.which(converter) or converter, "-i", str(source), "-o", str(theirs), "--up-axis", "Z"]
         result["theirs"] = run(command)
         result["times_faster"] = round(result["theirs"]["wall_s"] / result["ours"]["wall_s"], 1)
         result["times_less_cpu"] = round(result["theirs"]["cpu_s"] / result["ours"]["cpu_s"], 1)
         result["times_less_memory"] = round(result["theirs"]["peak_mib"] / result["ours"]["peak_mib"], 1)
-        result["differences"] = compare(ours, theirs)
+        result["differences"] = json.loads(said_by([sys.executable, __file__, "--compare", str(ours), str(theirs)]))
     return result
+
+
+def prepare(folder: Path, count: int, degree: int) -> dict[str, Any]:
+    """The files that everybody reads, and how long we take to write and read them."""
+    cloud, result = generated(count, degree), {}
+    for suffix in ("ply", "spz"):
+        path = folder / f"splats.{suffix}"
+        result[f"write_{suffix}_s"] = round(timed(lambda path=path: write_splats(path, cloud)), 2)
+        result[f"{suffix}_mib"] = round(path.stat().st_size / 2**20, 1)
+    for suffix in ("ply", "spz"):
+        result[f"load_{suffix}_s"] = round(timed(lambda suffix=suffix: read_splats(folder / f"splats.{suffix}")), 2)
+    return result
+
+
+def said_by(command: list[str]) -> str:
+    """What a process prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"a measuring process failed:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def generated(count: int, degree: int) -> GaussianCloud:
@@ -142,10 +153,7 @@ def compare(ours: Path, theirs: Path) -> dict[str, float | str]:
         elif name == "extent":
             inside = all(got[0][i] <= wanted[0][i] and wanted[1][i] <= got[1][i] for i in range(3))
             found[name] = "ours contains theirs, by the reach of the splats" if inside else "ours is smaller"
-        elif name == "orientations":
-            a, b = (np.array([[q.real, *q.imaginary] for q in v]) for v in (got, wanted))
-            found[name] = float(np.abs(a - b).max())
-        else:
+        elif not isinstance(wanted, str):
             a, b = np.array(got, np.float64), np.array(wanted, np.float64)
             found[name] = float((np.abs(a - b) / np.maximum(np.abs(b), 1)).max()) if a.shape == b.shape else "shape"
         if attribute.HasMetadata("elementSize"):

@@ -17,6 +17,7 @@ from .errors import InputError
 from .machine import map_threads
 
 _GZIP_PIECE_BYTES = 1 << 20
+_GZIP_SAMPLE_BYTES = 1 << 16
 
 _HINTS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -86,9 +87,13 @@ def write_gzip(file: IO[bytes], blocks: Sequence[bytes | memoryview], *, level: 
     """
     pieces = [memoryview(b)[i : i + _GZIP_PIECE_BYTES] for b in blocks for i in range(0, len(b), _GZIP_PIECE_BYTES)]
     pieces = pieces or [memoryview(b"")]
+    kinds = (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY)
 
     def deflate(i: int) -> bytes:
-        stream = zlib.compressobj(level, zlib.DEFLATED, -15, 9)
+        # Looking for repeats in noise costs most of the time and finds nothing: a sample tells.
+        sample = pieces[i][:_GZIP_SAMPLE_BYTES]
+        plain, searched = (_deflated_size(sample, level, kind) for kind in kinds)
+        stream = zlib.compressobj(level, zlib.DEFLATED, -15, 9, kinds[plain > searched])
         return stream.compress(pieces[i]) + stream.flush(zlib.Z_FINISH if i == len(pieces) - 1 else zlib.Z_FULL_FLUSH)
 
     file.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
@@ -97,6 +102,11 @@ def write_gzip(file: IO[bytes], blocks: Sequence[bytes | memoryview], *, level: 
         file.write(packed)
         check, total = zlib.crc32(piece, check), total + len(piece)
     file.write(struct.pack("<II", check, total & 0xFFFFFFFF))
+
+
+def _deflated_size(data: memoryview, level: int, strategy: int) -> int:
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+    return len(stream.compress(data)) + len(stream.flush())
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

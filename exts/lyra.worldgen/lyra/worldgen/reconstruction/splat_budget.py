@@ -21,7 +21,7 @@ FREE_GAP = 2.0
 """Squared distance of a pair, relative to the variance of its splats, that touching pixels of a surface have."""
 THICK_COST = 0.02
 """Squared colour error that a merged splat counts for when it is as thick as wide: discs of two walls in a corner."""
-ROUND_SHARE = 0.5
+ROUND_SHARE = 1 / 3
 """Share of the pairs that are merged before neighbours are looked for again: dear pairs wait for cheaper ones."""
 LEAST_SEEN = 0.05
 """Importance that every splat has at least, relative to the mean: other views than the given ones exist."""
