@@ -43,6 +43,16 @@ def test_the_photo_is_reproduced(result):
     result.splats.validate()
 
 
+def test_fewer_splats_by_merging(world):
+    """A quarter of the splats merged out of all shows the photo better than as many lifted."""
+    cut = ReconstructionConfig(texture_px=256, splat_budget=12_000, splat_max_count=3_000)
+    merged = reconstruct(world, cut)
+    lifted = reconstruct(world, ReconstructionConfig(texture_px=256, splat_budget=3_000))
+    assert len(merged.splats.validate()) == 3_000 >= len(lifted.splats)
+    assert merged.metrics["splats"] == 3_000
+    assert merged.metrics["splat_psnr_db"] > lifted.metrics["splat_psnr_db"]
+
+
 def test_labels_survive(world, result):
     """Every label of the proxy keeps its area on the mesh and appears among the splats."""
     for label in np.unique(world.proxy.face_labels):

@@ -171,11 +171,14 @@ class ReconstructionConfig(_Section):
     texture_px: int = 4096
     """largest side of the texture atlas [px]"""
     splat_budget: int = 1_000_000
-    """most Gaussians that are kept"""
+    """most Gaussians that are lifted from the views"""
+    splat_max_count: int = 0
+    """most Gaussians that are left, look-alike neighbours merged; looks better than as small a splat_budget (0: all)"""
 
     def _check(self) -> None:
         self._between("texture_px", 64, 16384)
         self._between("splat_budget", 1000, 50_000_000)
+        self._between("splat_max_count", 0, 50_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)

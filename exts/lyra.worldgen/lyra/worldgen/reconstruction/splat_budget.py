@@ -21,6 +21,8 @@ FREE_GAP = 2.0
 """Squared distance of a pair, relative to the variance of its splats, that touching pixels of a surface have."""
 THICK_COST = 0.02
 """Squared colour error that a merged splat counts for when it is as thick as wide: discs of two walls in a corner."""
+LABEL_COST = 0.05
+"""Squared colour error that a pair with different labels counts for."""
 ROUND_SHARE = 1 / 3
 """Share of the pairs that are merged before neighbours are looked for again: dear pairs wait for cheaper ones."""
 LEAST_SEEN = 0.05
@@ -63,7 +65,8 @@ def compress_splats(splats: GaussianCloud, count: int, importance: np.ndarray) -
 
     Leaving splats out, even the least visible, tears holes into surfaces that are one splat thick. So pairs of nearest
     neighbours are merged, and of those the pairs that cost least (Ward): squared colour difference times the harmonic
-    mean of what is seen of both, plus what their gap and their angle would cost. A merged splat keeps mean and
+    mean of what is seen of both, plus what their gap, their angle and
+    different labels would cost. A merged splat keeps mean and
     covariance of its two, widened along their distance until it covers as much as both (opacity times area).
 
     Args:
@@ -98,6 +101,7 @@ class _Mixture:
     sh: np.ndarray
     """[M, K, 3] float32."""
     seen: np.ndarray
+    labels: np.ndarray
     row: np.ndarray
     """[M] row in the original cloud, of the more visible of the merged."""
     touched: np.ndarray
@@ -112,6 +116,7 @@ class _Mixture:
             opacities=splats.opacities.astype(np.float64),
             sh=splats.sh,
             seen=np.maximum(importance, LEAST_SEEN * float(importance.mean()) + 1e-300),
+            labels=np.zeros(len(splats), np.uint8) if splats.labels is None else splats.labels,
             row=np.arange(len(splats)),
             touched=np.zeros(len(splats), bool),
         )
@@ -139,6 +144,7 @@ class _Mixture:
         gap = (apart**2).sum(1) / np.maximum(np.trace(within, axis1=1, axis2=2), 1e-300)
         thick = np.maximum(np.linalg.det(covariance), 0) / minors**1.5
         cost = (colour**2).sum(1) + GAP_COST * np.maximum(gap - FREE_GAP, 0) + THICK_COST * thick
+        cost += LABEL_COST * (self.labels[a] != self.labels[b])
         pick = np.argsort(together * cost, kind="stable")[:most]
         a, b, share = a[pick], b[pick], share[pick]
         opacity = np.minimum(opacity[pick], mass[pick] / np.sqrt(minors[pick]))
@@ -151,7 +157,10 @@ class _Mixture:
         lead = (self.seen[a] / (self.seen[a] + self.seen[b])).astype(np.float32)[:, None, None]
         sh[a] = lead * self.sh[a] + (1 - lead) * self.sh[b]
         seen[a] = self.seen[a] + self.seen[b]
-        row[a] = np.where(self.seen[a] >= self.seen[b], self.row[a], self.row[b])
+        leads = self.seen[a] >= self.seen[b]
+        row[a] = np.where(leads, self.row[a], self.row[b])
+        labels = self.labels.copy()
+        labels[a] = np.where(leads, self.labels[a], self.labels[b])
         touched[a] = True
         return _Mixture(
             means=means[keep],
@@ -159,6 +168,7 @@ class _Mixture:
             opacities=opacities[keep],
             sh=sh[keep],
             seen=seen[keep],
+            labels=labels[keep],
             row=row[keep],
             touched=touched[keep],
         )
