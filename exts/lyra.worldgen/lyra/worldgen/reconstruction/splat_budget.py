@@ -25,7 +25,7 @@ LABEL_COST = 0.05
 """Squared colour error that a pair with different labels counts for."""
 ROUND_SHARE = 1 / 3
 """Share of the pairs that are merged before neighbours are looked for again: dear pairs wait for cheaper ones."""
-LEAST_SEEN = 0.05
+LEAST_SEEN = 0.5
 """Importance that every splat has at least, relative to the mean: other views than the given ones exist."""
 MAX_WIDENING = 8.0
 """Most that the distance of a pair may count towards the size of the splat that replaces it."""
