@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +73,28 @@ def test_hash_of_json_ignores_the_order_of_keys(value):
     """Two mappings with equal content hash alike, whatever order they were built in."""
     turned = json.loads(json.dumps(dict(reversed(value.items()))))
     assert files.sha256_json(value) == files.sha256_json(turned)
+
+
+def test_gzip_of_pieces_is_one_member(tmp_path):
+    """Noise and repeats of several mebibytes come back from Python's own reader; both shrink, and bytes repeat."""
+    noise = np.random.default_rng(0).integers(0, 16, 2_500_000, dtype=np.uint8).tobytes()
+    blocks = [b"head", noise, memoryview(b"again and " * 200_000), b""]
+    for name in ("a", "b"):
+        with files.replacing(tmp_path / name) as file:
+            files.write_gzip(file, blocks)
+    data = (tmp_path / "a").read_bytes()
+    assert gzip.decompress(data) == b"".join(bytes(b) for b in blocks) and data == (tmp_path / "b").read_bytes()
+    assert len(data) < 0.53 * len(noise)
+    with files.replacing(tmp_path / "c") as file:
+        files.write_gzip(file, [])
+    assert gzip.decompress((tmp_path / "c").read_bytes()) == b""
+
+
+def test_pieces_replace_a_file_only_when_all_are_written(tmp_path):
+    """An error in the middle leaves the old content and no other file."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), files.replacing(path) as file:
+        file.write(b"new")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -6,9 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb
+from lyra.worldgen.core.frames import rigid, rotation_from_quat_wxyz
+from lyra.worldgen.core.sh import evaluate_sh
+from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb, transform_splats
+from strategies import rotations
 
 
 def cloud(n: int = 5, k: int = 1) -> GaussianCloud:
@@ -55,3 +60,56 @@ def test_validate_names_the_broken_part(change, named):
     """Log scales, logit opacities, column shapes and non-finite values are caught by name."""
     with pytest.raises(InputError, match=named):
         replace(cloud(), **change).validate()
+
+
+def covariances(splats: GaussianCloud) -> np.ndarray:
+    axes = rotation_from_quat_wxyz(splats.quats_wxyz) * splats.scales_m.astype(float)[:, None]
+    return axes @ np.swapaxes(axes, 1, 2)
+
+
+@given(R=rotations(), scale=st.floats(0.01, 100), seed=st.integers(0, 99))
+def test_a_similarity_moves_everything(R: np.ndarray, scale: float, seed: int):
+    """Centres, covariances and the colour from a moved eye follow the transform; labels stay."""
+    rng = np.random.default_rng(seed)
+    quats = rng.normal(size=(6, 4))
+    before = replace(
+        cloud(6, 16),
+        quats_wxyz=(quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float32),
+        scales_m=np.exp(rng.uniform(-5, 0, (6, 3))).astype(np.float32),
+        labels=np.arange(6, dtype=np.uint8),
+    )
+    T = rigid(scale * R, rng.normal(size=3))
+    after = transform_splats(T, before).validate()
+    np.testing.assert_allclose(after.means, before.means @ T[:3, :3].T + T[:3, 3], rtol=1e-5, atol=1e-5 * scale)
+    np.testing.assert_allclose(
+        covariances(after) / scale**2, R @ covariances(before) @ R.T, atol=1e-5 * covariances(before).max()
+    )
+    eye = rng.normal(size=3) * 5
+    np.testing.assert_allclose(
+        evaluate_sh(after.sh, after.means - (T[:3, :3] @ eye + T[:3, 3])),
+        evaluate_sh(before.sh, before.means - eye),
+        atol=2e-5,
+    )
+    np.testing.assert_array_equal(after.labels, before.labels)
+
+
+@pytest.mark.parametrize(
+    "linear",
+    [
+        np.diag([1.0, 1, -1]),
+        np.diag([1.0, 1, 2]),
+        np.zeros((3, 3)),
+        np.full((3, 3), np.nan),
+        np.eye(3) + np.eye(3, k=1),
+    ],
+)
+def test_what_is_no_similarity_is_refused(linear):
+    """Mirrors, shears, uneven or no scale and NaN would leave something else than splats."""
+    with pytest.raises(InputError, match="similarity"):
+        transform_splats(rigid(linear, np.zeros(3)), cloud())
+
+
+def test_some_of_a_cloud():
+    """Masks and indices choose rows of every array."""
+    some = replace(cloud(), labels=np.arange(5, dtype=np.uint8)).take(np.array([3, 1]))
+    assert len(some.validate()) == 2 and some.labels is not None and some.labels.tolist() == [3, 1]

@@ -15,7 +15,7 @@ from lyra.worldgen.core.store import load_mesh
 from lyra.worldgen.reconstruction.glb import write_mesh_glb
 from lyra.worldgen.reconstruction.metrics import psnr_db
 from lyra.worldgen.reconstruction.reconstruct import reconstruct, write_reconstruction
-from lyra.worldgen.reconstruction.splat_io import read_splats_ply
+from lyra.worldgen.reconstruction.splat_io import read_splats
 from reconstruction.analytic_world import make_world
 
 for _package in ("numba", "embreex", "cv2", "scipy", "xatlas", "trimesh"):
@@ -43,6 +43,16 @@ def test_the_photo_is_reproduced(result):
     result.splats.validate()
 
 
+def test_fewer_splats_by_merging(world):
+    """A quarter of the splats merged out of all shows the photo better than as many lifted."""
+    cut = ReconstructionConfig(texture_px=256, splat_budget=12_000, splat_max_count=3_000)
+    merged = reconstruct(world, cut)
+    lifted = reconstruct(world, ReconstructionConfig(texture_px=256, splat_budget=3_000))
+    assert len(merged.splats.validate()) == 3_000 >= len(lifted.splats)
+    assert merged.metrics["splats"] == 3_000
+    assert merged.metrics["splat_psnr_db"] > lifted.metrics["splat_psnr_db"]
+
+
 def test_labels_survive(world, result):
     """Every label of the proxy keeps its area on the mesh and appears among the splats."""
     for label in np.unique(world.proxy.face_labels):
@@ -68,7 +78,7 @@ def test_files_are_read_by_others(tmp_path: Path, result):
     face = np.flatnonzero(result.mesh.face_labels == Label.FLOOR)[0]
     gap = np.abs(part.visual.uv[None] - result.mesh.uv[face][:, None]).max(-1).min(1)
     assert gap.max() < 1e-5
-    assert len(read_splats_ply(tmp_path / "splats.ply")) == len(result.splats)
+    assert len(read_splats(tmp_path / "splats.ply")) == len(result.splats)
     np.testing.assert_array_equal(load_mesh(tmp_path / "memory" / "mesh.npz").uv, result.mesh.uv)
     assert len(trimesh.load(tmp_path / "points.ply").vertices) > 1000
 

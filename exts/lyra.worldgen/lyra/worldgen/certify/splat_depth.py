@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import DependencyError, InputError
-from ..reconstruction.splat_io import read_splats_ply
+from ..reconstruction.splat_io import read_splats
 from ..reconstruction.splat_render import render_splats
 from ..sim.physx_job import PhysxResult
 from .plan import SPLAT_STRIDE, Plan
@@ -26,7 +26,7 @@ def splat_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
         return []
     title = "Splats lie where the colliders are"
     try:
-        splats = read_splats_ply(world.folder / "splats.ply")
+        splats = read_splats(world.folder / "splats.ply")
         errors, relative, covered, counted = [], [], 0, 0
         for i, (camera, T_world_cam) in enumerate(plan.splat_views):
             image = render_splats(splats, camera, T_world_cam)

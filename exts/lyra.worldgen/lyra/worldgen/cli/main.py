@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, journey, rescale, worlds
+    from . import doctor, evaluate, generate, journey, rescale, splats, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         journey.add_parsers,
         rescale.add_parser,
         worlds.add_parsers,
+        splats.add_parser,
         evaluate.add_parser,
         doctor.add_parser,
     ):

@@ -307,11 +307,14 @@ class ReconstructionConfig(_Section):
     texture_px: int = 4096
     """largest side of the texture atlas [px]"""
     splat_budget: int = 1_000_000
-    """most Gaussians that are kept"""
+    """most Gaussians that are lifted from the views"""
+    splat_max_count: int = 0
+    """most Gaussians that are left, look-alike neighbours merged; looks better than as small a splat_budget (0: all)"""
 
     def _check(self) -> None:
         self._between("texture_px", 64, 16384)
         self._between("splat_budget", 1000, 50_000_000)
+        self._between("splat_max_count", 0, 50_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +335,8 @@ class SimulationConfig(_Section):
     """height of the robot that must fit [m]"""
     episode_count: int = 100
     """navigation episodes to write"""
+    nurec: bool = False
+    """add the splats as a NuRec package for Isaac Sim 5, whose structure is tested but not verified inside Isaac Sim"""
 
     def _check(self) -> None:
         self._between("wall_thickness_m", 0.01, 2.0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .arrays import expect_finite, expect_shape
 from .errors import InputError
-
-SH_C0 = 0.28209479177387814
-"""Value of the constant spherical harmonic; display colour = 0.5 + SH_C0 * DC."""
+from .frames import quat_wxyz_from_rotation
+from .sh import SH_C0, rotate_sh, sh_degree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,17 @@ class GaussianCloud:
     def sh_degree(self) -> int:
         return round(self.sh.shape[1] ** 0.5) - 1
 
+    def take(self, rows: np.ndarray) -> GaussianCloud:
+        """The Gaussians of a mask [N] or of indices [M], in that order."""
+        return GaussianCloud(
+            means=self.means[rows],
+            scales_m=self.scales_m[rows],
+            quats_wxyz=self.quats_wxyz[rows],
+            opacities=self.opacities[rows],
+            sh=self.sh[rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
     def rgb(self) -> np.ndarray:
         """View-independent colour [N, 3] float32 in [0, 1]."""
         return np.clip(0.5 + SH_C0 * self.sh[:, 0], 0.0, 1.0)
@@ -52,8 +62,7 @@ class GaussianCloud:
             ("sh", self.sh, (n, None, 3)),
         ):
             expect_finite(name, expect_shape(name, array, shape))
-        if self.sh.shape[1] not in (1, 4, 9, 16):
-            raise InputError(f"sh holds {self.sh.shape[1]} coefficients; expected 1, 4, 9 or 16 (degree 0 to 3)")
+        sh_degree(self.sh.shape[1])
         if n and self.scales_m.min() <= 0:
             raise InputError("scales_m holds values <= 0; expected linear standard deviations in metres")
         if n and (self.opacities.min() <= 0 or self.opacities.max() >= 1):
@@ -66,3 +75,34 @@ class GaussianCloud:
 def sh_from_rgb(rgb: np.ndarray) -> np.ndarray:
     """Degree-0 coefficients [N, 1, 3] float32 of colours [N, 3] in [0, 1]."""
     return ((np.asarray(rgb, np.float32) - 0.5) / SH_C0)[:, None].astype(np.float32)
+
+
+def transform_splats(T_a_b: np.ndarray, splats_b: GaussianCloud) -> GaussianCloud:
+    """Splats of frame b in frame a: centres, sizes, orientations and view-dependent colours, all float32.
+
+    Args:
+        T_a_b: [4, 4] similarity, the product of a rotation, one positive scale and a translation.
+        splats_b: any degree of harmonics.
+
+    Raises:
+        InputError: the matrix shears, mirrors or scales its axes differently; splats under it are no splats.
+    """
+    T_a_b = expect_shape("T_a_b", np.asarray(T_a_b, np.float64), (4, 4))
+    A = T_a_b[:3, :3]
+    determinant = float(np.linalg.det(A)) if np.isfinite(T_a_b).all() else 0.0
+    scale = max(determinant, 0.0) ** (1 / 3)
+    R = A / scale if scale > 1e-12 else A
+    if scale <= 1e-12 or np.abs(R @ R.T - np.eye(3)).max() > 1e-4 or np.abs(T_a_b[3] - (0, 0, 0, 1)).max() > 1e-9:
+        raise InputError("T_a_b is not a similarity; expected a rotation, one positive scale and a translation")
+    w, x, y, z = quat_wxyz_from_rotation(R)
+    product = np.array([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]])
+    means = splats_b.means.astype(np.float64) @ A.T + T_a_b[:3, 3]
+    quats_wxyz = splats_b.quats_wxyz.astype(np.float64) @ product.T
+    quats_wxyz /= np.maximum(np.linalg.norm(quats_wxyz, axis=1, keepdims=True), 1e-12)
+    return replace(
+        splats_b,
+        means=means.astype(np.float32),
+        scales_m=(splats_b.scales_m * scale).astype(np.float32),
+        quats_wxyz=quats_wxyz.astype(np.float32),
+        sh=rotate_sh(R, splats_b.sh),
+    )

@@ -121,10 +121,10 @@ def _splat_tile(world: WorldData, camera: PinholeCamera) -> Tile:
     if not path.is_file():
         return Tile(rgb_u8=None, caption="no splats in this world")
     try:
-        from ..reconstruction.splat_io import read_splats_ply
+        from ..reconstruction.splat_io import read_splats
         from ..reconstruction.splat_render import render_splats
 
-        splats = read_splats_ply(path)
+        splats = read_splats(path)
         image = render_splats(splats, camera, world.T_world_photo).rgb_u8((0.6, 0.7, 0.85))
         return Tile(rgb_u8=image, caption=f"splats, from the photo's pose ({len(splats):,})")
     except (DependencyError, InputError) as error:

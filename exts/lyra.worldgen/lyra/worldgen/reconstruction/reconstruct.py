@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.camera import PinholeCamera
 from ..core.config import ReconstructionConfig
 from ..core.mesh import TriMesh
 from ..core.progress import SILENT, SupportsProgress
@@ -19,8 +20,9 @@ from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView, WorldViews
 from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
+from .splat_budget import compress_splats, seen_importance
 from .splat_fill import cover_unseen
-from .splat_io import write_points_ply, write_splats_ply
+from .splat_io import write_points_ply, write_splats
 from .splat_lift import fit_colours, lift_splats
 from .splat_render import render_splats
 from .surface_hits import cast_views
@@ -32,6 +34,8 @@ MESH_PSNR_DB = 24.0
 UNSEEN_BUDGET_SHARE = 0.08
 """Most of the splat budget that goes to places nobody saw."""
 POINT_BUDGET = 500_000
+JUDGES = 8
+"""Views that say which splats matter when their number is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,8 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     Args:
         views: the photo first; with the proxy world that gave them their depth, or without, then depth is fused.
         cfg: sizes and budgets.
-        progress: steps are called "surface", "looking", "baking", "lifting", "fitting" and "measuring".
+        progress: steps are called "surface", "looking", "baking", "lifting", "fitting", "merging" and
+            "measuring".
 
     Raises:
         InputError: the views hold no surface.
@@ -72,18 +77,22 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     unseen = cover_unseen(baked, eye, budget=int(UNSEEN_BUDGET_SHARE * cfg.splat_budget))
     budget = cfg.splat_budget - len(unseen)
     lifted = lift_splats(surface, useful, hits, budget=budget, progress=progress).with_more(unseen)
-    lifted = fit_colours(lifted, views.photo_view, 0, progress=progress)
+    splats = fit_colours(lifted, views.photo_view, 0, progress=progress).splats
+    if 0 < cfg.splat_max_count < len(splats):
+        progress.step("merging", 0, 1)
+        splats = compress_splats(splats, cfg.splat_max_count, seen_importance(splats, _judges(useful)))
+        progress.step("merging", 1, 1)
     progress.step("measuring", 0, 1)
     photo = views.photo_view
     known = photo.valid & (photo.source == SOURCE_PHOTO)
-    splat_rgb_u8 = render_splats(lifted.splats, photo.camera, photo.T_world_cam).rgb_u8()
+    splat_rgb_u8 = render_splats(splats, photo.camera, photo.T_world_cam).rgb_u8()
     metrics = {
         "views_used": float(len(useful)),
         "faces": float(baked.mesh.face_count),
         "charts": float(baked.charts),
         "texels_per_pixel": baked.texels_per_pixel,
         "texture_seen_share": baked.known_share,
-        "splats": float(len(lifted.splats)),
+        "splats": float(len(splats)),
         "splat_duplicates": float(lifted.duplicates),
         "unseen_splats": float(len(unseen)),
         "lifted_pixels": float(lifted.pixels),
@@ -104,7 +113,13 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
             f"the texture has {baked.texels_per_pixel:.2f} texels per view pixel; raise texture_px for a sharper mesh",
         )
     progress.step("measuring", 1, 1)
-    return Reconstruction(mesh=baked.mesh, splats=lifted.splats, report=report, metrics=metrics)
+    return Reconstruction(mesh=baked.mesh, splats=splats, report=report, metrics=metrics)
+
+
+def _judges(views: list[RgbdView]) -> list[tuple[PinholeCamera, np.ndarray]]:
+    """Cameras of half size and poses of the photo and of other views, evenly chosen."""
+    chosen = [views[0], *views[1 :: max(1, -(-(len(views) - 1) // (JUDGES - 1)))]]
+    return [(v.camera.resized(v.camera.width_px // 2, v.camera.height_px // 2), v.T_world_cam) for v in chosen]
 
 
 def adds_something(view: RgbdView) -> bool:
@@ -124,7 +139,7 @@ def write_reconstruction(folder: Path, result: Reconstruction, *, metres_per_uni
     paths = [folder / name for name in ("mesh.glb", "splats.ply", "points.ply", "memory/mesh.npz")]
     splats = scaled_splats(result.splats, metres_per_unit)
     write_mesh_glb(paths[0], scaled_mesh(result.mesh, metres_per_unit))
-    write_splats_ply(paths[1], splats)
+    write_splats(paths[1], splats)
     points, rgb_u8 = cloud_points(splats)
     write_points_ply(paths[2], points, rgb_u8)
     save_mesh(paths[3], result.mesh)

@@ -11,7 +11,8 @@ from ..core.machine import map_threads
 from ..core.mesh import TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
-from ..core.splats import SH_C0, GaussianCloud, sh_from_rgb
+from ..core.sh import SH_C0
+from ..core.splats import GaussianCloud, sh_from_rgb
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView
 from .splat_render import BLUR_PX2, blend_splats, gather_splats, project_splats
 from .surface_hits import SurfaceHits
@@ -380,14 +381,5 @@ def _thin_out(cloud: GaussianCloud, owner: np.ndarray, budget: int) -> tuple[Gau
     """Evenly spaced splats, widened to close the gaps: the last resort of a budget that merging cannot reach."""
     pick = np.linspace(0, len(cloud) - 1, budget).astype(int)
     grow = np.array([1.0, 1.0, 0.0]) * (np.sqrt(len(cloud) / budget) - 1) + 1
-    return (
-        GaussianCloud(
-            means=cloud.means[pick],
-            scales_m=(cloud.scales_m[pick] * grow).astype(np.float32),
-            quats_wxyz=cloud.quats_wxyz[pick],
-            opacities=cloud.opacities[pick],
-            sh=cloud.sh[pick],
-            labels=None if cloud.labels is None else cloud.labels[pick],
-        ),
-        owner[pick],
-    )
+    chosen = cloud.take(pick)
+    return replace(chosen, scales_m=(chosen.scales_m * grow).astype(np.float32)), owner[pick]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.errors import InputError
 from ..core.frames import expect_rigid, invert_rigid, rotation_from_quat_wxyz
 from ..core.machine import core_count, map_threads
-from ..core.splats import SH_C0, GaussianCloud
+from ..core.sh import evaluate_sh
+from ..core.splats import GaussianCloud
 
 NEAR_M = 0.05
 """Splats whose centre is nearer to the camera plane than this are not drawn [m]."""
@@ -207,38 +207,3 @@ def _inverse_depth_slope(
     flat = (order[:, 0] < 0.35 * order[:, 1]) & (np.abs(offset) > 0.02 * np.linalg.norm(centres_cam, axis=1))
     slope = normal[:, :2] / np.where(flat, offset, 1.0)[:, None] / [camera.fx_px, camera.fy_px]
     return np.where(flat[:, None], slope, 0.0)
-
-
-def evaluate_sh(sh: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Colour offset [N, 3] of coefficients [N, K, 3] seen along `directions` [N, 3] (eye to splat, any length).
-
-    The basis is that of the 3DGS reference code, degrees 0 to 3.
-    """
-    degree = round(sh.shape[1] ** 0.5) - 1
-    if not 0 <= degree <= 3 or sh.shape[1] != (degree + 1) ** 2:
-        raise InputError(f"sh holds {sh.shape[1]} coefficients; expected 1, 4, 9 or 16")
-    colour = SH_C0 * sh[:, 0].astype(np.float64)
-    if degree == 0:
-        return colour
-    d = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
-    x, y, z = d.astype(np.float64).T
-    basis = [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
-    if degree >= 2:
-        basis += [
-            1.0925484305920792 * x * y,
-            -1.0925484305920792 * y * z,
-            0.31539156525252005 * (2 * z * z - x * x - y * y),
-            -1.0925484305920792 * x * z,
-            0.5462742152960396 * (x * x - y * y),
-        ]
-    if degree >= 3:
-        basis += [
-            -0.5900435899266435 * y * (3 * x * x - y * y),
-            2.890611442640554 * x * y * z,
-            -0.4570457994644658 * y * (4 * z * z - x * x - y * y),
-            0.3731763325901154 * z * (2 * z * z - 3 * x * x - 3 * y * y),
-            -0.4570457994644658 * x * (4 * z * z - x * x - y * y),
-            1.445305721320277 * z * (x * x - y * y),
-            -0.5900435899266435 * x * (x * x - 3 * y * y),
-        ]
-    return colour + np.einsum("nk,nkc->nc", np.stack(basis, -1), sh[:, 1:])

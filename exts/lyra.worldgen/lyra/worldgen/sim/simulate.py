@@ -17,6 +17,7 @@ from .collision import ColliderPlan, build_colliders, ray_agreement_m
 from .episodes import Episode, sample_episodes, write_navigation
 from .occupancy import FreeSpace, build_occupancy, write_ros_map
 from .usd_mesh import write_png, write_visual
+from .usd_nurec import write_nurec
 from .usd_physics import collision_bounds_m, write_collision, write_physics_scene
 from .usd_splats import write_splats
 from .usd_stage import WorldMeta, write_interface, write_scene
@@ -100,6 +101,9 @@ def write_simulation(
     if len(splats):
         write_splats(payloads / "splats.usdc", splats)
         files.append("payloads/splats.usdc")
+        if cfg.nurec:
+            write_nurec(payloads / "splats_nurec.usdz", splats)
+            files.append("payloads/splats_nurec.usdz")
     write_interface(
         folder / "world.usda",
         meta=meta,
