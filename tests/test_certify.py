@@ -138,11 +138,12 @@ def test_a_defect_fails_its_line(tmp_path, defect, failing):
 
 @needs_physx
 @pytest.mark.slow
-def test_open_wall_is_found(tmp_path):
-    """A world with one side missing is not bounded, and fast balls leave it."""
+@pytest.mark.parametrize("open_sky", [False, True])
+def test_open_wall_is_found(tmp_path, open_sky):
+    """A world with one side missing is not bounded, and fast balls leave it, with a roof or without."""
     pytest.importorskip("ovphysx", reason="PhysX is not installed")
     folder = tmp_path / "room"
-    write_room_world(folder)
+    write_room_world(folder, open_sky=open_sky)
     scene = folder / "world_scene.usda"
     text = scene.read_text()
     start = text.index('def Cube "slab_2"')  # the wall in front of the camera

@@ -32,7 +32,10 @@ def result(tmp_path_factory) -> PhysxResult:
             Drop(shape="sphere", half_m=0.08, position_m=(0.0, 0.0, 0.5)),
             Drop(shape="box", half_m=0.1, position_m=(2.9, -1.4, 1.2), mass_kg=2.0),
         ),
-        shots=(Shot(position_m=(0.0, 0.0, 1.0), velocity_m_s=(60.0, 0.0, 0.0)),),
+        shots=(
+            Shot(position_m=(0.0, 0.0, 1.0), velocity_m_s=(60.0, 0.0, 0.0)),
+            Shot(position_m=(0.0, 0.0, 0.6), velocity_m_s=(20.0, -9.3, 0.0), level=True),
+        ),
         drives=(
             Drive(route_xy_m=((0.0, 0.0), (0.0, 2.0), (2.0, 2.0)), limit_s=15.0),
             Drive(route_xy_m=((1.0, -1.4), (4.0, -1.4)), limit_s=12.0),
@@ -47,6 +50,13 @@ def test_rays_measure_the_room(result):
     """Distances to six sides are those of the room, from fronts as from both sides."""
     np.testing.assert_allclose(result.rays["axes"], [5, 2, 3, 3, 1.3, 1.5], atol=1e-4)
     np.testing.assert_allclose(result.rays["front"], result.rays["axes"], atol=1e-6)
+
+
+def test_a_level_ball_keeps_its_height(result):
+    """It neither falls nor climbs, whatever it hits, and walls stop it."""
+    np.testing.assert_allclose([result.shot_lowest_m[1], result.shot_hi_m[1, 2]], 0.6, atol=1e-3)
+    assert (result.shot_lo_m[1, :2] > (-2.0, -3.0)).all() and (result.shot_hi_m[1, :2] < (5.0, 3.0)).all()
+    assert np.abs(result.shot_end_m[1, :2]).max() > 0.5
 
 
 def test_overlaps_know_surfaces(result):

@@ -152,7 +152,9 @@ def _shots(points: np.ndarray, eye: np.ndarray, *, outdoors: bool) -> tuple[Shot
             # Level, down and (indoors) up shots in turn; a ball over an open world's wall proves nothing.
             rise = (0.0, -0.6, 0.0 if outdoors else 0.6, -0.1)[i % 4]
             d = np.array([math.cos(azimuth) * math.cos(rise), math.sin(azimuth) * math.cos(rise), math.sin(rise)])
-            shots.append(Shot(position_m=_tuple(place), velocity_m_s=_tuple(d * speed)))
+            # Off a slope a level ball leaves an open world over its walls, which would say nothing about them.
+            level = outdoors and rise == 0.0
+            shots.append(Shot(position_m=_tuple(place), velocity_m_s=_tuple(d * speed), level=level))
         if not outdoors:
             shots.append(Shot(position_m=_tuple(eye), velocity_m_s=(0.0, 0.0, speed)))
     return tuple(shots)

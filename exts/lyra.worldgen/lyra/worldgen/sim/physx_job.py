@@ -42,6 +42,8 @@ class Shot:
     position_m: tuple[float, float, float]
     velocity_m_s: tuple[float, float, float]
     radius_m: float = 0.03
+    level: bool = False
+    """Whether the ball keeps its height whatever it hits, so that it cannot bounce over a wall."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class PhysxJob:
             ray_limit_m=plain["ray_limit_m"],
             drops=tuple(Drop(**{**d, "position_m": tuple(d["position_m"])}) for d in plain["drops"]),
             shots=tuple(
-                Shot(position_m=tuple(s["position_m"]), velocity_m_s=tuple(s["velocity_m_s"]), radius_m=s["radius_m"])
+                Shot(**{**s, "position_m": tuple(s["position_m"]), "velocity_m_s": tuple(s["velocity_m_s"])})
                 for s in plain["shots"]
             ),
             drives=tuple(

@@ -19,6 +19,10 @@ def wheel_radius_m(robot: RobotSize) -> float:
     return 0.32 * robot.radius_m
 
 
+_LOCKED_Z = 4
+"""Bit of the vertical axis: neither gravity nor contacts move the body along it."""
+
+
 def track_m(robot: RobotSize) -> float:
     """Distance between the wheels' middles [m]."""
     return 1.44 * robot.radius_m
@@ -97,6 +101,8 @@ def _drop(index: int, drop: Drop) -> str:
 
 def _shot(index: int, shot: Shot) -> str:
     velocity = f"        vector3f physics:velocity = {_numbers(shot.velocity_m_s)}\n"
+    if shot.level:
+        velocity += f"        int physxRigidBody:lockedPosAxis = {_LOCKED_Z}\n"
     return _body(f"shot_{index:03d}", shot.position_m, 0.1, _sphere(shot.radius_m), velocity=velocity, ccd=True)
 
 
