@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from golden_data import load_golden
-from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk
+from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk, warp_on, warp_reference
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.retrieval import cache_points, retrieve
 
@@ -22,9 +22,12 @@ def toy_encoder(video: np.ndarray) -> np.ndarray:
     return np.stack([small[k % 3] * (k + 1) / 16 for k in range(16)]).astype(np.float32)
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("case", ["case1", "case2_seed_only", "case3_multiview"])
-def test_inputs_equal_the_recording(case):
-    """Context, conditioning, rays, mask and correspondence of a chunk."""
+def test_inputs_equal_the_recording(case, fast):
+    """Context, conditioning, rays, mask and correspondence of a chunk, with either warp."""
+    if fast:
+        pytest.importorskip("torch")
     g, meta = load_golden("prepare_inputs_case1")
     want, spec = load_golden(f"prepare_inputs_{case}")
     video, w2c, K, depths = g["video"][0], g["w2c"][0], g["K"], g["depths"]
@@ -45,6 +48,7 @@ def test_inputs_equal_the_recording(case):
         K_px=K,
         retrieved=[RetrievedView(frame_id=i, rgb=video[:, i], depth_z=depths[i], w2c=w2c[i]) for i in picks],
         encode=toy_encoder,
+        warp=warp_on("cpu") if fast else warp_reference,
     )
     np.testing.assert_allclose(inputs.latents, want["latents"][0], atol=1e-5)
     buffer = inputs.buffer if "cond_latent" in want else inputs.buffer[..., ::2, ::2]

@@ -27,7 +27,7 @@ MAX_CONFIG_BYTES = 2**20
 _TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-class _Section:
+class Section:
     """Base of the config dataclasses: checks the types of all plain fields, then the section's own ranges."""
 
     section: ClassVar[str] = ""
@@ -58,7 +58,7 @@ class _Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometryConfig(_Section):
+class GeometryConfig(Section):
     """How the photo is understood."""
 
     section: ClassVar[str] = "geometry"
@@ -79,7 +79,7 @@ class GeometryConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig(_Section):
+class GenerationConfig(Section):
     """How unseen space is explored and painted."""
 
     section: ClassVar[str] = "generation"
@@ -110,7 +110,7 @@ class GenerationConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InpaintConfig(_Section):
+class InpaintConfig(Section):
     """How an inpainting pipeline is asked; for the painter `inpaint`."""
 
     section: ClassVar[str] = "inpaint"
@@ -138,7 +138,7 @@ class InpaintConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelsConfig(_Section):
+class ModelsConfig(Section):
     """Foreign weights: which, from where, and how they are held in memory."""
 
     section: ClassVar[str] = "models"
@@ -163,7 +163,7 @@ class ModelsConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionConfig(_Section):
+class ReconstructionConfig(Section):
     """How views become splats and a mesh."""
 
     section: ClassVar[str] = "reconstruction"
@@ -179,7 +179,7 @@ class ReconstructionConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationConfig(_Section):
+class SimulationConfig(Section):
     """How the mesh becomes something to bump into and to drive in."""
 
     section: ClassVar[str] = "simulation"
@@ -207,7 +207,7 @@ class SimulationConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertificateConfig(_Section):
+class CertificateConfig(Section):
     """How hard the world is tested."""
 
     section: ClassVar[str] = "certificate"
@@ -226,7 +226,7 @@ class CertificateConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldConfig(_Section):
+class WorldConfig(Section):
     """Everything that decides what a world looks like, besides the photo."""
 
     seed: int = 0

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.errors import InputError
+from ..core.optional import require
 from .context_layout import FRAMES_PER_LATENT, ContextLayout
 from .correspondence import HOLE, canonical_maps, coordinate_latents, fold_pixels, ray_latents, ray_map, scale_depth
 from .warp import forward_warp_many
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """[3, T, H, W] in -1..1 to latents [16, 1 + (T - 1) / 4, h, w], from scratch."""
+WarpMany = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Picture [C, H, W], depth [H, W], w2c [4, 4], K_px [3, 3] and targets [T, 4, 4] to pictures [C, T, H, W] (holes -1) and
+depths [T, H, W] (holes 0), all targets in one call of the warp."""
 WARPED_TOGETHER = 16
 """Targets that share one call of the warp, as in the released configuration."""
 
@@ -50,6 +55,38 @@ class ChunkInputs:
     """[3, new frames, H, W]: the last history frame seen from the new cameras."""
 
 
+def warp_reference(
+    image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The warp in NumPy; see `WarpMany`."""
+    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
+    picture, _, depth = forward_warp_many(*view, targets_w2c, np.tile(K_px, (len(targets_w2c), 1, 1)))
+    return np.moveaxis(picture, -1, 0), depth
+
+
+def warp_on(device: Any) -> WarpMany:
+    """The fast warp on a torch device; the same pictures within float32 sums.
+
+    Raises:
+        DependencyError: torch is missing, or numba for the processor.
+    """
+    torch = require("torch", extra="gen")
+    from .warp_torch import warp_views
+
+    def warp(
+        image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        def there(array: np.ndarray) -> Any:
+            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+
+        view = (there(image)[None], there(depth_z)[None], there(w2c)[None], there(K_px)[None])
+        targets = there(targets_w2c)
+        picture, _, depth = warp_views(*view, targets, view[3].expand(len(targets), 3, 3))
+        return picture.transpose(0, 1).cpu().numpy(), depth.cpu().numpy()
+
+    return warp
+
+
 def assemble_chunk(
     layout: ContextLayout,
     *,
@@ -61,6 +98,7 @@ def assemble_chunk(
     K_px: np.ndarray,
     retrieved: Sequence[RetrievedView],
     encode: Encode,
+    warp: WarpMany = warp_reference,
 ) -> ChunkInputs:
     """Put the context of one chunk together.
 
@@ -73,6 +111,7 @@ def assemble_chunk(
         K_px: [3, 3], the same for all.
         retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
         encode: the video encoder.
+        warp: how pictures are brought into other cameras.
 
     Raises:
         InputError: shapes disagree.
@@ -99,7 +138,7 @@ def assemble_chunk(
     for position, latent in zip(layout.spatial_positions, spatial, strict=True):
         context[:, position] = latent[:, 0]
 
-    warped, _ = _warp(last_frame, last_depth_z, last_w2c, K_px, new_w2c)
+    warped, _ = _warp(warp, last_frame, last_depth_z, last_w2c, K_px, new_w2c)
     tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
     if tail.shape[1] != layout.new_latents:
         raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
@@ -115,7 +154,7 @@ def assemble_chunk(
     T_last_cam = last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c)
     intrinsics = np.array([K_px[0, 0], K_px[1, 1], K_px[0, 2], K_px[1, 2]])
     rays = ray_latents(ray_map(np.tile(intrinsics, (len(T_last_cam), 1)), T_last_cam, frames_h, frames_w))
-    buffer, valid = _buffer(layout, views, K_px, new_w2c, (frames_h, frames_w))
+    buffer, valid = _buffer(layout, views, K_px, new_w2c, (frames_h, frames_w), warp)
     return ChunkInputs(
         latents=context,
         cond=np.concatenate([cond, rays]).astype(np.float32),
@@ -127,21 +166,24 @@ def assemble_chunk(
 
 
 def _warp(
-    image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+    warp: WarpMany, image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture [C, H, W] into some cameras: pictures [C, T, H, W] in -1..1 (holes -1) and depths [T, H, W]."""
+    """One picture [C, H, W] into some cameras, few at a time: pictures [C, T, H, W] in -1..1 and depths [T, H, W]."""
     images, depths = [], []
-    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
     for first in range(0, len(targets_w2c), WARPED_TOGETHER):
-        targets = targets_w2c[first : first + WARPED_TOGETHER]
-        picture, _, depth = forward_warp_many(*view, targets, np.tile(K_px, (len(targets), 1, 1)))
+        picture, depth = warp(image, depth_z, w2c, K_px, targets_w2c[first : first + WARPED_TOGETHER])
         images.append(np.clip(picture, -1, 1))
         depths.append(depth)
-    return np.moveaxis(np.concatenate(images), -1, 0).astype(np.float32), np.concatenate(depths).astype(np.float32)
+    return np.concatenate(images, 1).astype(np.float32), np.concatenate(depths).astype(np.float32)
 
 
 def _buffer(
-    layout: ContextLayout, views: list[RetrievedView], K_px: np.ndarray, new_w2c: np.ndarray, hw: tuple[int, int]
+    layout: ContextLayout,
+    views: list[RetrievedView],
+    K_px: np.ndarray,
+    new_w2c: np.ndarray,
+    hw: tuple[int, int],
+    warp: WarpMany,
 ) -> tuple[np.ndarray, np.ndarray]:
     slots = len(layout.spatial_positions)
     maps = canonical_maps(slots, *hw)
@@ -159,7 +201,7 @@ def _buffer(
     warped = []
     # Best first: the last view sits in the last slot.
     for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
-        warped.append(_warp(maps[slot], view.depth_z, view.w2c, K_px, new_w2c))
+        warped.append(_warp(warp, maps[slot], view.depth_z, view.w2c, K_px, new_w2c))
     depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
     for k in range(slots):
         if k < len(warped):
