@@ -7,6 +7,7 @@ have drawn, and no generator has to be saved.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,7 +26,7 @@ SHARED_STREAM = 0
 class AugmentConfig(Section):
     """What is done to the history that the painter learns from."""
 
-    section = "augment"
+    section: ClassVar[str] = "augment"
 
     self_augmentation: bool = True
     """whether the segment before the target is replaced by what the network makes of it, in about a third of the steps"""

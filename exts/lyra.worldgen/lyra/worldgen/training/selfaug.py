@@ -148,18 +148,18 @@ class StepResult:
 
 
 def training_step(
-    painter: Painter, clip: Clip, plan: StepPlan, *, text: torch.Tensor, before_text: torch.Tensor | None = None
+    painter: Painter, footage: Footage, plan: StepPlan, *, text: torch.Tensor, before_text: torch.Tensor | None = None
 ) -> StepResult:
     """The loss of one planned step.
 
     Args:
         painter: the network and what is around it.
-        clip: the film that was planned for.
+        footage: the film that was planned for.
         plan: what was drawn.
         text: [1, L, width] for the target.
         before_text: the same for the segment before it; `text` when None.
     """
-    footage, augmented = Footage(clip), None
+    augmented = None
     if plan.before is None or plan.before_draws is None:
         encoded = encode_segment(painter, footage, plan.target)
         history, target = encoded.history, encoded.new
