@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from golden_data import load_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("diffusers")
-
+from golden_data import load_golden
 from lyra.worldgen.core.errors import BackendError, InputError
 from lyra.worldgen.generation.lyra2 import checkpoint_keys as keys
 from lyra.worldgen.generation.lyra2.vae_stream import StreamingVae
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
 
 
 @pytest.fixture(scope="module")

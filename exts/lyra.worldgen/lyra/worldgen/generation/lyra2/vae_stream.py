@@ -20,7 +20,7 @@ CELL_PX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class VaeCache:
-    """What encoder or decoder remember of a clip so far. Never changed: going back to an older one undoes what followed.
+    """What encoder or decoder remember of a clip so far; never changed, so going back to an older one undoes the rest.
 
     Holds on to the graph of what it was computed from unless that ran under `torch.no_grad`; see `detached`.
     """
