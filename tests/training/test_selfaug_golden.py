@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from golden_data import load_golden
+from tiny_lyra2 import recorded_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from lyra.worldgen.generation.chunk_inputs import warp_on, warp_reference
+from lyra.worldgen.generation.chunk_inputs import warp_on
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.lyra2 import checkpoint_keys as keys
 from lyra.worldgen.generation.lyra2.vae_stream import StreamingVae
@@ -63,16 +65,16 @@ def recorded_draws(g: dict[str, np.ndarray], meta: dict, stage: str) -> StageDra
     )
 
 
-@pytest.fixture(scope="module", params=[warp_reference, warp_on("cpu")], ids=["reference", "fast"])
-def result(recording, request):
-    """The recorded step, computed by us with either warp."""
+@pytest.fixture(scope="module")
+def result(recording):
+    """The recorded step, computed by us."""
     g, meta = recording
     painter = Painter(
-        network=golden_network(),
+        network=recorded_model(),
         vae=golden_vae(),
         layout=LAYOUT,
         times=training_times(),
-        warp=request.param,
+        warp=warp_on("cpu"),
         vision=lambda frame: torch.from_numpy(g["clip"]),
     )
     plan = StepPlan(

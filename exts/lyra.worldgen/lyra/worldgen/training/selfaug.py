@@ -69,11 +69,9 @@ class Footage:
         return self.frames([index])[:, 0]
 
     def painted_over(self, indices: np.ndarray, frames: np.ndarray) -> Footage:
-        """A film with [3, N, H, W] at these frames, clamped; where a frame is named twice the last one stays."""
+        """A film with [3, N, H, W] at these frames; where a frame is named twice the last one stays."""
         result = Footage(self.clip)
-        result._painted = self._painted | {
-            int(index): frames[:, place].clip(-1, 1) for place, index in enumerate(indices)
-        }
+        result._painted = self._painted | {int(index): frames[:, place] for place, index in enumerate(indices)}
         return result
 
 
@@ -201,7 +199,7 @@ def augment(painter: Painter, footage: Footage, segment: Segment, draws: StageDr
         clean = predict_clean(x, prediction.velocity.float(), sigma)
         latents = torch.cat([encoded.history, clean[0]], 1)
         kept = FRAMES_PER_LATENT * (painter.layout.total_latents - 1)
-        painted = footage.painted_over(segment.window[-kept:], _decode_last(painter, latents, kept))
+        painted = footage.painted_over(segment.window[-kept:], _decode_last(painter, latents, kept).clip(-1, 1))
     again = encode_new(painter, painted, segment, encoded.cache_before)
     return Augmented(
         prediction=prediction,
