@@ -18,17 +18,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from .errors import ConfigError
 
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration file that is read [bytes]."""
+S = TypeVar("S", bound="Section")
 _TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Section:
-    """Base of the config dataclasses: checks the types of all plain fields, then the section's own ranges."""
+    """Base of all config dataclasses: checks the types of plain fields, then the section's own ranges."""
 
     section: ClassVar[str] = ""
 
@@ -254,6 +255,15 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
     """
+    return load_schema(WorldConfig, path, overrides)
+
+
+def load_schema(schema: type[S], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> S:
+    """`load_config` for another tree of config dataclasses.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
+    """
     data = _read_yaml(Path(path)) if path is not None else {}
     for key_path, value in (overrides or {}).items():
         *sections, name = key_path.split(".")
@@ -266,7 +276,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
                 raise ConfigError(f"{part} is {_show(place)}; expected a section with keys")
         place[name] = value
     try:
-        return config_from_dict(data)
+        return _build(schema, data, "", schema)
     except ConfigError as error:
         if path is None:
             raise
@@ -279,15 +289,16 @@ def config_from_dict(data: Mapping[str, Any]) -> WorldConfig:
     Raises:
         ConfigError: unknown key, wrong type or value out of range; the message names the key path.
     """
-    return _build(WorldConfig, data, "")
+    return _build(WorldConfig, data, "", WorldConfig)
 
 
-def resolved_dict(config: WorldConfig) -> dict[str, Any]:
-    """All values, defaults included, as plain JSON types; `config_from_dict` reads it back."""
+def resolved_dict(config: Section) -> dict[str, Any]:
+    """All values, defaults included, as plain JSON types; `config_from_dict` reads a `WorldConfig` back."""
+    assert dataclasses.is_dataclass(config), "sections are dataclasses"
     return dataclasses.asdict(config)
 
 
-def resolved_yaml(config: WorldConfig) -> str:
+def resolved_yaml(config: Section) -> str:
     """The resolved configuration as YAML text in schema order."""
     import yaml
 
@@ -349,7 +360,7 @@ def _typed(key_path: str, value: Any, kind: type) -> Any:
     return value
 
 
-def _build(cls: type, data: Any, prefix: str) -> Any:
+def _build(cls: type, data: Any, prefix: str, schema: type) -> Any:
     if data is None:
         data = {}  # a section header with nothing below it
     if not isinstance(data, Mapping):
@@ -359,17 +370,17 @@ def _build(cls: type, data: Any, prefix: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in types:
-            raise ConfigError(f"unknown key {prefix}{str(key)[:60]}{_elsewhere(str(key), list(types), prefix)}")
+            raise ConfigError(f"unknown key {prefix}{str(key)[:60]}{_elsewhere(str(key), list(types), prefix, schema)}")
         kind = types[key]
-        values[key] = _build(kind, value, f"{prefix}{key}.") if dataclasses.is_dataclass(kind) else value
+        values[key] = _build(kind, value, f"{prefix}{key}.", schema) if dataclasses.is_dataclass(kind) else value
     return cls(**values)
 
 
-def _elsewhere(key: str, known: list[str], prefix: str) -> str:
+def _elsewhere(key: str, known: list[str], prefix: str, schema: type) -> str:
     """The hint after an unknown key: the nearest name here, else the same name in another section."""
     if near := nearest(key, known):
         return f"; did you mean '{near}'?"
-    for name, kind in _field_types(WorldConfig).items():
+    for name, kind in _field_types(schema).items():
         if dataclasses.is_dataclass(kind) and (near := nearest(key, list(_field_types(kind)))):
             return f"; did you mean '{name}.{near}'?"
     where = prefix.rstrip(".") or "the top level"

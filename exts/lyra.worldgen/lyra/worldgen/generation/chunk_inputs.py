@@ -64,8 +64,13 @@ def warp_reference(
     return np.moveaxis(picture, -1, 0), depth
 
 
-def warp_on(device: Any) -> WarpMany:
+def warp_on(device: Any, *, reliable_only: bool = True) -> WarpMany:
     """The fast warp on a torch device; the same pictures within float32 sums.
+
+    Args:
+        device: where it is computed.
+        reliable_only: leave out pixels on depth edges, as the reference does; in very small pictures every slanted
+            surface looks like an edge.
 
     Raises:
         DependencyError: torch is missing, or numba for the processor.
@@ -81,7 +86,9 @@ def warp_on(device: Any) -> WarpMany:
 
         view = (there(image)[None], there(depth_z)[None], there(w2c)[None], there(K_px)[None])
         targets = there(targets_w2c)
-        picture, _, depth = warp_views(*view, targets, view[3].expand(len(targets), 3, 3))
+        picture, _, depth = warp_views(
+            *view, targets, view[3].expand(len(targets), 3, 3), reliable_only=reliable_only
+        )
         return picture.transpose(0, 1).cpu().numpy(), depth.cpu().numpy()
 
     return warp
