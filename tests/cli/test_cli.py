@@ -320,7 +320,7 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys):
         doctor.Package(module="absent_b", distribution="absent-b", extra="", without="extras"),
     )
     monkeypatch.setattr(doctor, "PACKAGES", packages)
-    monkeypatch.setattr(doctor, "_gpu_facts", dict)
+    monkeypatch.setattr(doctor, "gpu_facts", dict)
     assert main(["doctor"]) == 3
     out = capsys.readouterr().out
     assert "pip install 'lyra-worldgen[sim]'" in out and "generate cannot run: absent-a" in out

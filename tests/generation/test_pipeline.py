@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lyra.worldgen.core.chunks import MemoryChunkStore
 from lyra.worldgen.core.config import GenerationConfig
 from lyra.worldgen.core.errors import BackendError, InputError
 from lyra.worldgen.core.frames import camera_pose, transform_points
@@ -15,6 +14,7 @@ from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED
 from lyra.worldgen.generation.cache import SpatialCache
 from lyra.worldgen.generation.painter import PaintHint
 from lyra.worldgen.generation.pipeline import explore
+from mortal_store import MortalStore
 from rooms import AnalyticRoom, analytic_room
 
 
@@ -35,19 +35,6 @@ class MeanPainterFake:
         out = hint.rgb_u8.copy()
         out[~hint.known] = np.random.default_rng(seed).integers(0, 255, 3, dtype=np.uint8)
         return out
-
-
-class MortalStore(MemoryChunkStore):
-    """Refuses to save more than `limit` chunks, as a killed process would."""
-
-    def __init__(self, limit: int = 99) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def save_chunk(self, index, key, chunk):
-        if len(self.chunks) >= self.limit:
-            raise KeyboardInterrupt
-        super().save_chunk(index, key, chunk)
 
 
 CFG = GenerationConfig(view_long_side_px=96, path="auto")

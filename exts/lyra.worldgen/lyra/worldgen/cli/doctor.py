@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.machine import core_count, free_memory_bytes
+from ..generation.lyra2.memory_plan import CARDS, Card, card_of, estimates_to_json, table_rows
 from ..generation.residency import MachineMemory, largest_that_fits
 from .generate import add_output_flags
 from .terminal import Console, table
@@ -107,30 +108,55 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..build import choose_painter
 
     console.note("looking (imports every package once, some seconds) ...")
-    checks = [*system_checks(), *package_checks(PACKAGES)]
+    gpu = gpu_facts()
+    checks = [*system_checks(gpu), *package_checks(PACKAGES)]
+    here = lyra2_card(gpu)
     painter, why = choose_painter()
     stopped = [check.name for check in checks if check.needed and check.status in ("missing", "broken")]
     rows = [(check.status, check.name, check.found, check.remedy) for check in checks]
-    lines = [table(rows), "", f"painter: {painter} ({why})"]
+    lines = [table(rows), "", f"painter: {painter} ({why})", "", *lyra2_lines(here), ""]
     lines.append(f"generate cannot run: {', '.join(stopped)}" if stopped else "generate can run on this machine")
     values = {
         "checks": [asdict(check) for check in checks],
         "painter": painter,
         "painter_why": why,
         "can_generate": not stopped,
+        "lyra2": estimates_to_json(CARDS) + _lyra2_here(here),
     }
     console.result("\n".join(lines), values)
     return 3 if stopped else 0
 
 
-def system_checks() -> list[Check]:
-    """Python, processor, memory, disk, GPU."""
+def lyra2_card(gpu: dict[str, Any]) -> Card | None:
+    """The first CUDA device with what is free on it; None without one."""
+    names = gpu.get("names", [])
+    return card_of(f"here: {names[0]}", int(gpu.get("free", 0))) if names else None
+
+
+def lyra2_lines(here: Card | None) -> list[str]:
+    """What the released Lyra 2.0 takes on some cards and on this machine's."""
+    rows = table_rows(CARDS)
+    if here is not None:
+        rows += table_rows([here], ram_bytes=free_memory_bytes())[1:]
+    lines = ["Lyra 2.0 at 832 x 480 (--painter lyra2), calculated and never measured with the released weights:"]
+    lines += [f"  {line}" for line in table(rows).splitlines()]
+    if here is None:
+        lines.append("  here: no CUDA device; on a CPU a chunk takes days")
+    return lines
+
+
+def _lyra2_here(here: Card | None) -> list[dict[str, Any]]:
+    return [] if here is None else estimates_to_json([here], ram_bytes=free_memory_bytes())
+
+
+def system_checks(gpu: dict[str, Any] | None = None) -> list[Check]:
+    """Python, processor, memory, disk, GPU; `gpu` as `gpu_facts` gives it, asked for when None."""
     version = platform.python_version()
     good_python = (3, 11) <= sys.version_info < (3, 13)
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
     memory_bytes = free_memory_bytes()
     memory_gib = None if memory_bytes is None else memory_bytes / 2**30
-    gpu = _gpu_facts()
+    gpu = gpu_facts() if gpu is None else gpu
     gpus = gpu.get("names", [])
     memory = MachineMemory(
         ram_bytes=memory_bytes, gpu_bytes=gpu.get("free", 0), bfloat16=bool(gpu.get("bfloat16", False))
@@ -238,7 +264,7 @@ def probe_imports(modules: list[str]) -> dict[str, str]:
     return problems
 
 
-def _gpu_facts() -> dict[str, Any]:
+def gpu_facts() -> dict[str, Any]:
     """Names of the CUDA devices, free memory of the first and whether it computes in bfloat16; empty without torch."""
     try:
         done = subprocess.run(

@@ -33,6 +33,8 @@ class Chunk:
     """JSON values: which leg it belongs to, whether it ends it, what was painted."""
     film_mp4: bytes = b""
     """The chunk's frames as a film, where they form one."""
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What a painter needs to go on after this chunk; plain numbers of any shape."""
     seconds: float = 0.0
     """What making it took [s]; not kept as part of it."""
 
@@ -120,9 +122,11 @@ class FolderChunkStore:
         folder = self._writer.folder
         views = sorted(file for file in record.files if file.startswith("memory/views/"))
         film = self._file(index, "mp4")
+        arrays = read_arrays(folder / self._file(index, "npz"))
         return Chunk(
             views=tuple(load_view(folder / file) for file in views),
-            Ts_world_path=read_arrays(folder / self._file(index, "npz"))["Ts_world_path"],
+            Ts_world_path=arrays.pop("Ts_world_path"),
+            arrays=arrays,
             facts=record.facts,
             film_mp4=(folder / film).read_bytes() if film in record.files else b"",
         )
@@ -136,7 +140,7 @@ class FolderChunkStore:
                 (memory / "views").mkdir(parents=True)
                 path.parent.mkdir()
                 with open(path, "wb") as file:
-                    write_arrays(file, {"Ts_world_path": chunk.Ts_world_path})
+                    write_arrays(file, {**chunk.arrays, "Ts_world_path": chunk.Ts_world_path})
                 if chunk.film_mp4:
                     path.with_suffix(".mp4").write_bytes(chunk.film_mp4)
             for view in chunk.views:

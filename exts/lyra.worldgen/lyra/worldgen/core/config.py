@@ -86,7 +86,7 @@ class GenerationConfig(Section):
     section: ClassVar[str] = "generation"
 
     painter: str = "auto"
-    """painter backend: auto, patch or inpaint"""
+    """painter backend: auto, patch, inpaint or lyra2"""
     path: str = "auto"
     """camera path: auto, turn, forward, loop, another preset by name, or a trajectory file (.npz)"""
     prompt: str = ""
@@ -136,6 +136,63 @@ class InpaintConfig(Section):
             raise ConfigError(
                 f"inpaint.negative_prompt has {len(self.negative_prompt)} characters; expected at most 4000"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lyra2Config(Section):
+    """How Lyra 2.0 is asked; for the painter `lyra2`."""
+
+    section: ClassVar[str] = "lyra2"
+
+    width_px: int = 832
+    """width of the frames [px], a multiple of 16; the released weights were trained at 832 x 480"""
+    height_px: int = 480
+    """height of the frames [px], a multiple of 16"""
+    sampler: str = "unipc"
+    """unipc (with guidance) or distilled (four steps, needs the adapter dmd_distillation)"""
+    steps: int = 35
+    """denoising steps of unipc"""
+    guidance: float = 5.0
+    """how strictly unipc follows the prompt; 1 asks the network once a step instead of twice"""
+    shift: float = 5.0
+    """how far the noise levels of unipc are pushed towards noise"""
+    keep_known: bool = True
+    """whether what the world remembers is laid over the painted frames; false takes the frames as they come"""
+    loras: str = ""
+    """adapters of the model folder with their weights, for example realism_boost=0.4,detail_enhancer=0.4"""
+    caption_model: str = ""
+    """local folder of an image-text-to-text model that describes each chunk where no prompt is given"""
+    quantize: str = "none"
+    """number type of the network's matrices: none, 8bit or 4bit (both need bitsandbytes and a CUDA device)"""
+    text_device: str = "auto"
+    """where prompts and pictures are read: auto, cpu or cuda; those networks are freed when they have been asked"""
+
+    def _check(self) -> None:
+        for name in ("width_px", "height_px"):
+            self._between(name, 16, 4096)
+            if getattr(self, name) % 16:
+                raise ConfigError(f"lyra2.{name} is {getattr(self, name)}; expected a multiple of 16")
+        self._choice("sampler", ("unipc", "distilled"))
+        self._between("steps", 1, 1000)
+        self._between("guidance", 0.0, 100.0)
+        self._between("shift", 0.01, 100.0)
+        self._choice("quantize", ("none", "8bit", "4bit"))
+        self._choice("text_device", ("auto", "cpu", "cuda"))
+        self.lora_weights()
+
+    def lora_weights(self) -> dict[str, float]:
+        """`loras` by name; raises `ConfigError` for what makes no sense."""
+        weights: dict[str, float] = {}
+        for part in filter(None, (text.strip() for text in self.loras.split(","))):
+            name, equals, value = part.partition("=")
+            weight = 1.0 if not equals else float(value) if _is_number(value) else math.nan
+            if not name.replace("_", "").replace("-", "").isalnum() or not abs(weight) <= 10 or name in weights:
+                raise ConfigError(
+                    f"lyra2.loras names '{part[:60]}'; expected each adapter once, as NAME or NAME=WEIGHT with a "
+                    "weight between -10 and 10"
+                )
+            weights[name] = weight
+        return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +292,7 @@ class WorldConfig(Section):
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     inpaint: InpaintConfig = field(default_factory=InpaintConfig)
+    lyra2: Lyra2Config = field(default_factory=Lyra2Config)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)

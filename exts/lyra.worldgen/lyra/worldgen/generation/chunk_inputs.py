@@ -17,9 +17,11 @@ from .warp import forward_warp_many
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """[3, T, H, W] in -1..1 to latents [16, 1 + (T - 1) / 4, h, w], from scratch."""
-WarpMany = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Picture [C, H, W], depth [H, W], w2c [4, 4], K_px [3, 3] and targets [T, 4, 4] to pictures [C, T, H, W] (holes -1) and
-depths [T, H, W] (holes 0), all targets in one call of the warp."""
+WarpMany = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
+]
+"""Picture [C, H, W], depth [H, W], w2c [4, 4], K_px [3, 3], targets' w2c [T, 4, 4] and K_px [T, 3, 3] to pictures
+[C, T, H, W] (holes -1) and depths [T, H, W] (holes 0), all targets in one call of the warp."""
 WARPED_TOGETHER = 16
 """Targets that share one call of the warp, as in the released configuration."""
 
@@ -35,6 +37,8 @@ class RetrievedView:
     """[H, W] float32."""
     w2c: np.ndarray
     """[4, 4]."""
+    K_px: np.ndarray | None = None
+    """[3, 3]; None where all cameras of the chunk share theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,16 @@ class ChunkInputs:
 
 
 def warp_reference(
-    image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The warp in NumPy; see `WarpMany`."""
     view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
-    picture, _, depth = forward_warp_many(*view, targets_w2c, np.tile(K_px, (len(targets_w2c), 1, 1)))
+    picture, _, depth = forward_warp_many(*view, targets_w2c, targets_K)
     return np.moveaxis(picture, -1, 0), depth
 
 
@@ -78,16 +87,12 @@ def warp_on(device: Any, *, reliable_only: bool = True) -> WarpMany:
     torch = require("torch", extra="gen")
     from .warp_torch import warp_views
 
-    def warp(
-        image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        def there(array: np.ndarray) -> Any:
-            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
-
-        view = (there(image)[None], there(depth_z)[None], there(w2c)[None], there(K_px)[None])
-        targets = there(targets_w2c)
+    def warp(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image, depth_z, w2c, K_px, *targets = (
+            torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays
+        )
         picture, _, depth = warp_views(
-            *view, targets, view[3].expand(len(targets), 3, 3), reliable_only=reliable_only
+            image[None], depth_z[None], w2c[None], K_px[None], *targets, reliable_only=reliable_only
         )
         return picture.transpose(0, 1).cpu().numpy(), depth.cpu().numpy()
 
@@ -115,7 +120,7 @@ def assemble_chunk(
         last_depth_z: [H, W] depth of the last history frame.
         history_latents: [16, L, h, w].
         window_w2c: [1 + 4 (L - 1) + new frames, 4, 4] cameras of the window, repeated first frames included.
-        K_px: [3, 3], the same for all.
+        K_px: [3, 3] shared by all, or [as many as window_w2c, 3, 3].
         retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
         encode: the video encoder.
         warp: how pictures are brought into other cameras.
@@ -130,14 +135,16 @@ def assemble_chunk(
     expect_shape("last_frame", last_frame, (c, frames_h, frames_w))
     expect_shape("last_depth_z", last_depth_z, (frames_h, frames_w))
     expect_shape("window_w2c", window_w2c, (history_frames + layout.new_frames, 4, 4))
+    Ks = np.tile(K_px, (len(window_w2c), 1, 1)) if K_px.ndim == 2 else K_px
+    expect_shape("K_px", Ks, (len(window_w2c), 3, 3))
     slots = len(layout.spatial_positions)
     unique = {view.frame_id: view for view in retrieved}
     views = list(unique.values())[-slots:] if slots else []
     last_w2c, new_w2c = window_w2c[history_frames - 1], window_w2c[history_frames:]
+    last_K, new_K = Ks[history_frames - 1], Ks[history_frames:]
     temporal = layout.history_for(length)
 
     empty = slots - len(views)
-    first_w2c = window_w2c[0]
     pictures = [first_frame] * empty + [view.rgb for view in views]
     spatial = [encode(picture[:, None]) for picture in pictures]
     context = np.zeros((len(history_latents), layout.total_latents, *history_latents.shape[2:]), np.float32)
@@ -145,23 +152,28 @@ def assemble_chunk(
     for position, latent in zip(layout.spatial_positions, spatial, strict=True):
         context[:, position] = latent[:, 0]
 
-    warped, _ = _warp(warp, last_frame, last_depth_z, last_w2c, K_px, new_w2c)
+    warped, _ = _warp(warp, last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
     tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
     if tail.shape[1] != layout.new_latents:
         raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
     cond = context.copy()
     cond[:, layout.context_latents :] = tail
 
-    position_w2c = np.zeros((layout.total_latents, 4, 4))
-    last_of_latent = window_w2c[::FRAMES_PER_LATENT]
-    position_w2c[layout.temporal_positions] = last_of_latent[temporal]
-    position_w2c[layout.context_latents :] = last_of_latent[length:]
-    for position, w2c in zip(layout.spatial_positions, [first_w2c] * empty + [view.w2c for view in views], strict=True):
-        position_w2c[position] = w2c
+    position_w2c, position_K = np.zeros((layout.total_latents, 4, 4)), np.zeros((layout.total_latents, 3, 3))
+    seen_from = [(window_w2c[0], Ks[0])] * empty + [(view.w2c, _K_of(view, last_K)) for view in views]
+    for of_position, of_frame, of_view in (
+        (position_w2c, window_w2c, [w2c for w2c, _ in seen_from]),
+        (position_K, Ks, [K for _, K in seen_from]),
+    ):
+        last_of_latent = of_frame[::FRAMES_PER_LATENT]
+        of_position[layout.temporal_positions] = last_of_latent[temporal]
+        of_position[layout.context_latents :] = last_of_latent[length:]
+        for position, value in zip(layout.spatial_positions, of_view, strict=True):
+            of_position[position] = value
     T_last_cam = last_w2c.astype(np.float64) @ np.linalg.inv(position_w2c)
-    intrinsics = np.array([K_px[0, 0], K_px[1, 1], K_px[0, 2], K_px[1, 2]])
-    rays = ray_latents(ray_map(np.tile(intrinsics, (len(T_last_cam), 1)), T_last_cam, frames_h, frames_w))
-    buffer, valid = _buffer(layout, views, K_px, new_w2c, (frames_h, frames_w), warp)
+    intrinsics = position_K[:, [0, 1, 0, 1], [0, 1, 2, 2]]
+    rays = ray_latents(ray_map(intrinsics, T_last_cam, frames_h, frames_w))
+    buffer, valid = _buffer(layout, views, last_K, new_w2c, new_K, (frames_h, frames_w), warp)
     return ChunkInputs(
         latents=context,
         cond=np.concatenate([cond, rays]).astype(np.float32),
@@ -172,13 +184,24 @@ def assemble_chunk(
     )
 
 
+def _K_of(view: RetrievedView, shared: np.ndarray) -> np.ndarray:
+    return shared if view.K_px is None else view.K_px
+
+
 def _warp(
-    warp: WarpMany, image: np.ndarray, depth_z: np.ndarray, w2c: np.ndarray, K_px: np.ndarray, targets_w2c: np.ndarray
+    warp: WarpMany,
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One picture [C, H, W] into some cameras, few at a time: pictures [C, T, H, W] in -1..1 and depths [T, H, W]."""
     images, depths = [], []
     for first in range(0, len(targets_w2c), WARPED_TOGETHER):
-        picture, depth = warp(image, depth_z, w2c, K_px, targets_w2c[first : first + WARPED_TOGETHER])
+        together = slice(first, first + WARPED_TOGETHER)
+        picture, depth = warp(image, depth_z, w2c, K_px, targets_w2c[together], targets_K[together])
         images.append(np.clip(picture, -1, 1))
         depths.append(depth)
     return np.concatenate(images, 1).astype(np.float32), np.concatenate(depths).astype(np.float32)
@@ -187,8 +210,9 @@ def _warp(
 def _buffer(
     layout: ContextLayout,
     views: list[RetrievedView],
-    K_px: np.ndarray,
+    shared_K: np.ndarray,
     new_w2c: np.ndarray,
+    new_K: np.ndarray,
     hw: tuple[int, int],
     warp: WarpMany,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +232,7 @@ def _buffer(
     warped = []
     # Best first: the last view sits in the last slot.
     for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
-        warped.append(_warp(warp, maps[slot], view.depth_z, view.w2c, K_px, new_w2c))
+        warped.append(_warp(warp, maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
     depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
     for k in range(slots):
         if k < len(warped):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.journey import Leg
+from ..core.views import RgbdView
 from .collision_guard import keep_clear
 from .trajectory import FreeSpace
 from .trajectory_files import CHUNK_FRAMES, caption_of_chunk
@@ -56,8 +57,10 @@ def walk_chunks(
     space: FreeSpace,
     height_range_m: tuple[float, float],
     leg: Leg,
+    frames_per_chunk: int = CHUNK_FRAMES,
+    fill_last: bool = False,
 ) -> list[ChunkPlan]:
-    """A walk cut into chunks of 80 frames; its first frame is where the walk begins and is not painted again.
+    """A walk cut into chunks; its first frame is where the walk begins and is not painted again.
 
     Args:
         Ts_world_cam: [N, 4, 4].
@@ -65,11 +68,16 @@ def walk_chunks(
         space: where a camera may be; poses elsewhere are held back (`keep_clear`).
         height_range_m: lowest and highest position of a camera.
         leg: prompt or captions.
+        frames_per_chunk: the last chunk may have fewer.
+        fill_last: repeat the last pose until the last chunk is full.
     """
+    if fill_last and (missing := -(len(Ts_world_cam) - 1) % frames_per_chunk):
+        Ts_world_cam = np.concatenate([Ts_world_cam, np.repeat(Ts_world_cam[-1:], missing, axis=0)])
+        cameras = [*cameras, *[cameras[-1]] * missing]
     Ts, held_m = keep_clear(Ts_world_cam, space, height_range_m=height_range_m)
     chunks = []
-    for index, begin in enumerate(range(1, len(Ts), CHUNK_FRAMES)):
-        frames = slice(begin, min(begin + CHUNK_FRAMES, len(Ts)))
+    for index, begin in enumerate(range(1, len(Ts), frames_per_chunk)):
+        frames = slice(begin, min(begin + frames_per_chunk, len(Ts)))
         number = np.arange(frames.start, frames.stop)
         keys = number % KEY_EVERY == 0
         keys[-1] = True
@@ -80,7 +88,7 @@ def walk_chunks(
                 cameras=tuple(cameras[frames]),
                 keys=keys,
                 Ts_world_path=Ts[frames],
-                prompt=caption_of_chunk(leg.captions, index) if leg.captions else leg.prompt,
+                prompt=caption_of_chunk(leg.captions, index, frames_per_chunk) if leg.captions else leg.prompt,
                 filmed=True,
                 note=f"held back up to {held:.2f} m, out of geometry" if held > 0.01 else "",
             )
@@ -118,6 +126,11 @@ class Listed:
 
     def facts(self) -> Mapping[str, object]:
         return {}
+
+
+def worth_keeping(view: RgbdView) -> int:
+    """Fewest newly painted pixels for which a frame between key frames is worth remembering."""
+    return max(16, view.source.size // 20_000)
 
 
 def plan_to_facts(plan: ChunkPlan) -> Mapping[str, object]:

@@ -1,9 +1,14 @@
-"""What a painter is: it fills the pixels that nobody has seen yet and leaves the known ones alone."""
+"""What a painter is: it fills the pixels that nobody has seen yet and leaves the known ones alone.
+
+`Painter` completes frame after frame. `ChunkPainter` paints a whole chunk of a film at once and wants to know how the
+film went so far; what it paints is fitted into the world by `film_painting`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,12 +17,14 @@ from ..core.config import WorldConfig
 from ..core.optional import Registry
 from ..core.progress import SupportsProgress
 from ..core.views import Photo, PhotoGeometry
+from .chunk_inputs import RetrievedView
 
 PAINTERS = Registry(
     "painter",
     {
         "patch": "lyra.worldgen.generation.painter_patch:PatchPainter",
         "inpaint": "lyra.worldgen.generation.painter_inpaint:InpaintPainter",
+        "lyra2": "lyra.worldgen.generation.painter_lyra2:Lyra2Painter",
     },
 )
 
@@ -101,4 +108,98 @@ class Painter(Protocol):
 
     def paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:
         """Complete frames [T, H, W, 3] uint8; pixels with `hint.known` come back bit for bit."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmFormat:
+    """What a painter of whole chunks paints: so many frames of one size."""
+
+    frames: int
+    """Frames of a chunk; it paints no fewer and no more."""
+    width_px: int
+    height_px: int
+    retrieved_views: int
+    """Most remembered views that it can be shown for a chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """The cameras of one chunk of a film."""
+
+    Ts_world_cam: np.ndarray
+    """[T, 4, 4]."""
+    cameras: tuple[PinholeCamera, ...]
+    """[T], all of the format's size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkHint:
+    """What the world knows that helps to paint a chunk."""
+
+    last_depth_z_m: np.ndarray
+    """[H, W] of the frame before the chunk, 0 where nothing is."""
+    retrieved: tuple[RetrievedView, ...]
+    """Remembered views that cover most of the chunk's last frame, best last; poses are world to camera."""
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A chunk as the painter sees it, before the world lays over it what it remembers."""
+
+    frames: np.ndarray
+    """[T, H, W, 3] float32, black 0, white 255, not clipped."""
+    kept: Mapping[str, np.ndarray]
+    """Small arrays from which `ChunkPainter.redraft` makes the same draft again."""
+    after: Any
+    """What the painter itself wants to know when the draft is accepted."""
+    facts: Mapping[str, Any]
+    """JSON values for the manifest."""
+
+
+@runtime_checkable
+class ChunkPainter(Protocol):
+    """A generative model that paints a film chunk by chunk.
+
+    Its memory of the film is a value that it is given and returns, so that a film can be taken up at any chunk.
+    """
+
+    name: str
+    weights_licence: str
+    film: FilmFormat
+    keep_known: bool
+    """Whether pixels that the world remembers replace what the model painted there."""
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> ChunkPainter:
+        """As `Painter.from_config`."""
+        ...
+
+    def prepare(
+        self,
+        photo: Photo,
+        geometry: PhotoGeometry,
+        *,
+        seed: int,
+        progress: SupportsProgress,
+        ring: RingPanorama | None = None,
+    ) -> RingPanorama | None:
+        """As `Painter.prepare`."""
+        ...
+
+    def begin(self, rgb: np.ndarray, camera: PinholeCamera, T_world_cam: np.ndarray) -> Any:
+        """The memory of a film that begins with a frame [H, W, 3] float32 0..255."""
+        ...
+
+    def draft(self, memory: Any, shot: Shot, hint: ChunkHint, *, seed: int, step: Callable[[int, int], None]) -> Draft:
+        """Paint the next chunk; `step(done, total)` is told how far it is."""
+        ...
+
+    def redraft(self, memory: Any, kept: Mapping[str, np.ndarray]) -> Draft:
+        """The draft that `draft` made from this memory, from what it kept."""
+        ...
+
+    def accept(self, memory: Any, shot: Shot, draft: Draft, frames: np.ndarray) -> Any:
+        """The memory after a chunk whose frames became [T, H, W, 3] float32 0..255."""
         ...

@@ -16,7 +16,9 @@ from ..core.journey import Leg
 from ..core.mesh import Label
 from ..core.views import PhotoGeometry, RgbdView
 from .chunk_plan import ChunkPlan, Listed, Planner, looks, walk_chunks
+from .dense_walk import dense_walk
 from .explore_planner import ExploreOptions, ExplorePlanner
+from .painter import FilmFormat
 from .scene import Scene
 from .trajectory import WIDE_HFOV_RAD, Stop, film_paths, free_space, plan_stops
 from .trajectory_drive import quartile_depth
@@ -69,6 +71,12 @@ class Surrounding:
     """Arrays of a trajectory file by its hash."""
     views: Callable[[], Sequence[RgbdView]]
     """Everything that is remembered at the time of asking."""
+    film: FilmFormat | None = None
+    """Of a painter that paints whole chunks; then every path becomes a film of that format."""
+
+    @property
+    def chunk_frames(self) -> int:
+        return CHUNK_FRAMES if self.film is None else self.film.frames
 
 
 def path_names() -> dict[str, str]:
@@ -133,12 +141,14 @@ def plan_leg(leg: Leg, around: Surrounding) -> Planner:
     """The planner of a leg.
 
     Raises:
-        ConfigError: unknown path.
+        ConfigError: unknown path, or one that the painter cannot follow.
         InputError: the world does not hold the trajectory file.
     """
     spec = parse_path(leg.path)
+    if around.film is not None:
+        expect_film(leg.path)
     if spec.name in TURNS:
-        return Listed(_turns(spec.name, leg, around))
+        return Listed(_turns(spec.name, leg, around) if around.film is None else _film_of(spec.name, leg, around))
     if spec.name == "file":
         return Listed(_file_walk(spec, leg, around))
     if spec.name == EXPLORE:
@@ -146,6 +156,24 @@ def plan_leg(leg: Leg, around: Surrounding) -> Planner:
     if spec.name in PRESETS:
         return Listed(_preset(spec, leg, around))
     return Listed(_walk(spec, leg, around))
+
+
+def expect_film(path: str) -> None:
+    """Refuse a path that cannot be walked as a film; raises `ConfigError`."""
+    if parse_path(path).name == EXPLORE:
+        raise ConfigError(
+            f"path '{path}' looks at separate places, which a painter of films cannot; expected a trajectory file "
+            f"(.npz) or one of: {', '.join(sorted(path_names().keys() - {EXPLORE}))}"
+        )
+
+
+def _film_of(name: str, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
+    """A path of separate looks as a film."""
+    assert around.film is not None, "only called for films"
+    Ts = dense_walk(
+        name, around.T_world_begin, around.scene.space, frames=around.film.frames, turn_first=around.is_first
+    )
+    return _guarded(Ts, [_walk_camera(around)] * len(Ts), leg, around)
 
 
 def _turns(name: str, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
@@ -199,19 +227,21 @@ def _file_walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]
     trajectory = trajectory_of(arrays, leg.path)
     if len(trajectory.w2c) < 2:
         raise InputError(f"trajectory has 1 frame; expected the first pose and at least one more: {leg.path}")
-    size_hw = frame_size(trajectory, around.view_long_side_px)
-    path = trajectory.camera_path(size_hw, frames=whole_chunks(len(trajectory.w2c)), pose_scale=leg.pose_scale)
+    film = around.film
+    size_hw = frame_size(trajectory, around.view_long_side_px) if film is None else (film.height_px, film.width_px)
+    frames = whole_chunks(len(trajectory.w2c), around.chunk_frames)
+    path = trajectory.camera_path(size_hw, frames=frames, pose_scale=leg.pose_scale)
     return _camera_walk(path, size_hw, leg, around)
 
 
-def whole_chunks(frames: int) -> int:
+def whole_chunks(frames: int, of: int = CHUNK_FRAMES) -> int:
     """How many frames of a trajectory are walked: the first one and whole chunks, or all when there is not even one."""
-    return frames if frames <= CHUNK_FRAMES else 1 + CHUNK_FRAMES * ((frames - 1) // CHUNK_FRAMES)
+    return frames if frames <= of else 1 + of * ((frames - 1) // of)
 
 
 def _preset(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     """A path of upstream's, in metres because the world's depth is."""
-    camera = walk_camera(around.geometry.camera, around.view_long_side_px)
+    camera = _walk_camera(around)
     path = preset_path(
         spec.name,
         K=reference_K(camera),
@@ -258,7 +288,7 @@ def _walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
     T0 = around.T_world_begin
     if spec.name == "spin":
         turns = float(spec.options["turns"])
-        count = max(1, round(turns * CHUNK_FRAMES))
+        count = max(1, round(turns * around.chunk_frames))
         # Turning right, as the camera's own vertical says; a film of 360 degrees ends where it began.
         # Whole turns are taken off first, so that every turn has the same poses to the last bit.
         angles = 2 * np.pi * (np.mod(np.arange(count + 1) * turns, count) / count)
@@ -273,11 +303,29 @@ def _walk(spec: PathSpec, leg: Leg, around: Surrounding) -> list[ChunkPlan]:
         distance, times = float(spec.options["distance"]), round(float(spec.options["times"]))
         ahead = np.array([T0[0, 2], T0[1, 2], 0.0])
         ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
-        out = np.linspace(0, distance, CHUNK_FRAMES + 1)
+        out = np.linspace(0, distance, around.chunk_frames + 1)
         along = np.concatenate([[0.0], *[np.concatenate([out[1:], out[-2::-1]]) for _ in range(times)]])
         Ts = np.stack([rigid(T0[:3, :3], T0[:3, 3] + s * ahead) for s in along])
-    camera = walk_camera(around.geometry.camera, around.view_long_side_px)
+    camera = _walk_camera(around)
     return _guarded(Ts, [camera] * len(Ts), leg, around)
+
+
+def _walk_camera(around: Surrounding) -> PinholeCamera:
+    camera, film = around.geometry.camera, around.film
+    return walk_camera(camera, around.view_long_side_px) if film is None else film_camera(camera, film)
+
+
+def film_camera(camera: PinholeCamera, film: FilmFormat) -> PinholeCamera:
+    """The photo's camera at the size of a film, cut at two sides where the proportions differ, around the middle."""
+    scale = max(film.width_px / camera.width_px, film.height_px / camera.height_px)
+    return PinholeCamera(
+        width_px=film.width_px,
+        height_px=film.height_px,
+        fx_px=camera.fx_px * scale,
+        fy_px=camera.fy_px * scale,
+        cx_px=camera.cx_px * scale + (film.width_px - camera.width_px * scale) / 2,
+        cy_px=camera.cy_px * scale + (film.height_px - camera.height_px * scale) / 2,
+    )
 
 
 def walk_camera(camera: PinholeCamera, long_side_px: int) -> PinholeCamera:
@@ -293,7 +341,15 @@ def _guarded(Ts: np.ndarray, cameras: list[PinholeCamera], leg: Leg, around: Sur
     highest = np.inf if layout.ceiling_m is None else layout.ceiling_m - BELOW_CEILING_M
     lowest_camera = max(LOWEST_M, float(Ts[:, 2, 3].min()))
     space = free_space(layout, above_m=lowest_camera - BODY_BELOW_M)
-    return walk_chunks(Ts, cameras, space=space, height_range_m=(LOWEST_M, highest), leg=leg)
+    return walk_chunks(
+        Ts,
+        cameras,
+        space=space,
+        height_range_m=(LOWEST_M, highest),
+        leg=leg,
+        frames_per_chunk=around.chunk_frames,
+        fill_last=around.film is not None,
+    )
 
 
 def centre_depth(geometry: PhotoGeometry) -> float:

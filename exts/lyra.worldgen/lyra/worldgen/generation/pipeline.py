@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,15 +18,15 @@ from ..core.frames import invert_rigid
 from ..core.journey import Leg, leg_to_json
 from ..core.mesh import Label
 from ..core.progress import SILENT, SupportsProgress
-from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
 from .cache_fleeting import FleetingCache
-from .chunk_plan import ChunkPlan, Planner, plan_to_facts
-from .cracks import fill_cracks
+from .chunk_plan import ChunkPlan, Planner, plan_to_facts, worth_keeping
 from .depth_judge import DepthJudge, Judgement
 from .explore_planner import plan_world
-from .painter import Painter, PaintHint
+from .film_painting import FilmPainting, encoded_film
+from .glimpse import Glimpse, recall_view
+from .painter import ChunkPainter, Painter, PaintHint
 from .paths import Surrounding, explore_options, plan_leg
 from .planes import PlaneTexture, continue_plane, faded_into, plane_cells, planes_to_paint
 from .proxy import build_proxy, clear_start, full_turn
@@ -37,10 +35,6 @@ from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ri
 from .sky import paint_sky
 from .warp import forward_warp, reference_K
 
-RETRIEVED_VIEWS = 32
-"""Past views that may answer for one frame; the released Lyra 2 layout has five slots, ours is not bound to them."""
-FILM_FPS = 16.0
-"""Of a chunk's frames, as upstream writes them."""
 PREPARED = "prepared"
 """Under this name the store keeps what the painter made before the first chunk."""
 
@@ -48,7 +42,7 @@ PREPARED = "prepared"
 def explore(
     photo: Photo,
     geometry: PhotoGeometry,
-    painter: Painter,
+    painter: Painter | ChunkPainter,
     cfg: GenerationConfig,
     *,
     seed: int,
@@ -62,7 +56,7 @@ def explore(
     Args:
         photo: upright picture.
         geometry: its camera, depth, labels and layout.
-        painter: fills what nobody has seen.
+        painter: fills what nobody has seen, frame by frame or chunk by chunk.
         cfg: path, prompt and sizes.
         seed: every random stream derives from it.
         progress: one step per painted frame.
@@ -78,19 +72,6 @@ def explore(
     """
     pipeline = WorldPipeline(painter=painter, cfg=cfg, judge=judge)
     return pipeline(photo, geometry, seed=seed, progress=progress, store=store, journey=journey)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Glimpse:
-    """What is known about a frame before it is painted."""
-
-    surroundings: Surroundings
-    picture_u8: np.ndarray
-    """[H, W, 3]."""
-    remembered: np.ndarray
-    """[H, W] bool: seen by an earlier view."""
-    known: np.ndarray
-    """[H, W] bool: remembered or prepared by the painter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +101,7 @@ class WorldPipeline:
     def __init__(
         self,
         *,
-        painter: Painter,
+        painter: Painter | ChunkPainter,
         cfg: GenerationConfig,
         remember: bool = True,
         judge: DepthJudge | None = None,
@@ -146,6 +127,9 @@ class WorldPipeline:
         cache = SpatialCache() if self.remember else FleetingCache()
         legs = tuple(journey) or (Leg(path=self.cfg.path, prompt=self.cfg.prompt, pose_scale=self.cfg.pose_scale),)
         scene = self.prepare(photo, geometry, cache, legs[0], seed=seed, progress=progress, store=store)
+        film = None
+        if isinstance(self.painter, ChunkPainter):
+            film = FilmPainting(self.painter, scene, cache.view(0), remember=self.remember)
         paths: list[np.ndarray] = []
         index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam
@@ -160,6 +144,7 @@ class WorldPipeline:
                     is_first=index == 0,
                     load_file=lambda name: store.load_arrays(f"path-{name}", name),
                     views=lambda: cache.views,
+                    film=self.painter.film if isinstance(self.painter, ChunkPainter) else None,
                 )
             planner: Planner | None = None
             plan: ChunkPlan | None = None
@@ -170,19 +155,26 @@ class WorldPipeline:
                     for view in chunk.views:
                         if view.view_id >= cache.next_id:
                             cache.add(view)
+                    if film is not None:
+                        film.found(chunk)
                 else:
                     planner = planner or plan_leg(leg, around)
                     plan = plan or planner.plan(k)
                     if plan is None:
                         break
-                    chunk = self.paint_chunk(
-                        scene,
-                        cache,
-                        plan,
-                        index,
-                        seed=seed if leg.seed is None else leg.seed,
-                        progress=_Frames(progress, done, done + planner.frames_from(k)),
-                    )
+                    frames = _Frames(progress, done, done + planner.frames_from(k))
+                    chunk_seed = seed if leg.seed is None else leg.seed
+                    if film is None:
+                        chunk = self.paint_chunk(scene, cache, plan, index, seed=chunk_seed, progress=frames)
+                    else:
+                        chunk = film.paint_chunk(
+                            cache,
+                            dataclasses.replace(plan, prompt=plan.prompt or self.cfg.prompt),
+                            index,
+                            seed=chunk_seed,
+                            note=frames.painted,
+                            on_frame=self.on_frame,
+                        )
                     plan = planner.plan(k + 1)
                     facts = {
                         "leg": number,
@@ -333,7 +325,7 @@ class WorldPipeline:
             views=tuple(added),
             Ts_world_path=plan.Ts_world_path,
             facts={**plan_to_facts(plan), "views": [v.view_id for v in added], "painted_px": fresh, **judged},
-            film_mp4=_encoded(frames, plan.cameras[0]) if plan.filmed else b"",
+            film_mp4=encoded_film(frames) if plan.filmed else b"",
             seconds=time.monotonic() - began,
         )
 
@@ -404,29 +396,9 @@ class WorldPipeline:
             T_world_cam=T_world_cam,
         )
 
-    def recall_view(
-        self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray
-    ) -> _Glimpse:
+    def recall_view(self, scene: Scene, cache: SpatialCache, camera: PinholeCamera, T_world_cam: np.ndarray) -> Glimpse:
         """What memory, ring and planes know of a view."""
-        around = scene.surroundings(camera, T_world_cam)
-        hit = around.hit.reshape(-1)
-        ids = cache.retrieve(camera, T_world_cam, count=RETRIEVED_VIEWS)
-        rgb, remembered = cache.recall(around.points_world, ids)
-        remembered &= hit
-        fresh = hit & ~remembered
-        if self.remember:
-            for colour, index in scene.recall_prepared(around.points_world, around.labels.reshape(-1), fresh):
-                rgb[index] = colour
-                fresh[index] = False
-        shape = around.hit.shape
-        picture, unknown, known = rgb.reshape(*shape, 3), fresh.reshape(shape), (hit & ~fresh).reshape(shape)
-        filled = fill_cracks(picture, unknown, known, around.depth_z_m, around.labels)
-        return _Glimpse(
-            surroundings=around,
-            picture_u8=np.clip(picture + 0.5, 0, 255).astype(np.uint8),
-            remembered=remembered.reshape(shape) | filled,
-            known=known | filled,
-        )
+        return recall_view(scene, cache, camera, T_world_cam, prepared=self.remember)
 
     def measure(self, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache) -> dict[str, float]:
         """What the memory is worth in this world: the photo's own view recalled, and found in the view beside it."""
@@ -440,6 +412,7 @@ class WorldPipeline:
     def _checked_paint(self, hint: PaintHint, *, seed: int) -> np.ndarray:
         if hint.known.all():
             return hint.rgb_u8
+        assert not isinstance(self.painter, ChunkPainter), "it does not paint single frames"
         painted = self.painter.paint(hint, seed=seed)
         if painted.shape != hint.rgb_u8.shape or painted.dtype != np.uint8:
             raise BackendError(
@@ -459,11 +432,6 @@ class _Frames:
 
     def painted(self, frames: int, note: str) -> None:
         self._progress.step("explore", self._before + frames, max(self._total, self._before + frames), note)
-
-
-def worth_keeping(view: RgbdView) -> int:
-    """Fewest newly painted pixels for which a frame between key frames is worth remembering."""
-    return max(16, view.source.size // 20_000)
 
 
 def warped_psnr_db(photo_view: RgbdView, turned: RgbdView) -> float:
@@ -490,14 +458,6 @@ def psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
         return 0.0
     error = float(np.mean((got[where].astype(float) - want[where]) ** 2))
     return float(min(10 * np.log10(255.0**2 / max(error, 1e-9)), 99.0))
-
-
-def _encoded(frames: list[np.ndarray], camera: PinholeCamera) -> bytes:
-    """The frames as the bytes of a film."""
-    with tempfile.TemporaryDirectory(prefix="lyra-film-") as folder:
-        path = Path(folder) / "chunk.mp4"
-        write_video(path, frames, size_px=(camera.width_px, camera.height_px), fps=FILM_FPS)
-        return path.read_bytes()
 
 
 def _derived(seed: int, *stream: int) -> int:

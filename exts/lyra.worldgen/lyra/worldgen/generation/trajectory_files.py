@@ -135,9 +135,9 @@ def load_captions(path: Path, frames: int) -> dict[int, str]:
     return dict(sorted(kept.items()))
 
 
-def caption_of_chunk(captions: Mapping[int, str], chunk: int) -> str:
+def caption_of_chunk(captions: Mapping[int, str], chunk: int, frames_per_chunk: int = CHUNK_FRAMES) -> str:
     """The caption with the greatest frame up to the first frame of the chunk; the first one before any."""
-    start = CHUNK_FRAMES * chunk + 1
+    start = frames_per_chunk * chunk + 1
     earlier = [frame for frame in captions if frame <= start]
     return captions[max(earlier) if earlier else min(captions)]
 

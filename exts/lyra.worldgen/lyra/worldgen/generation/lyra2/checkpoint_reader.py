@@ -124,9 +124,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def bad(key: str, why: str, path: Path) -> InputError:
+def bad(key: str, why: str, path: Path, remedy: str = "copy or fetch the file again") -> InputError:
     """The error of one tensor; damaged keys are not printed whole."""
-    return InputError(f"'{key[:200]}' {why}; copy or fetch the file again: {path}")
+    return InputError(f"'{key[:200]}' {why}; {remedy}: {path}")
 
 
 def expect_shape(key: str, shape: Any, path: Path) -> tuple[int, ...]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PATCH = 2
 """Side of a base patch [latent pixels]."""
+MAP_CHANNELS = 256
+"""Correspondence of one remembered view: folded x, y, slot and depth."""
+SLICE_TOKENS = 8192
+"""Tokens of one slice, where each is treated for itself: enough to keep a large device busy."""
 
 
 @dataclass(frozen=True, kw_only=True)

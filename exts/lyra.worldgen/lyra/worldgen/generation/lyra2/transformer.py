@@ -23,14 +23,21 @@ from ...core.errors import ConfigError, InputError
 from ..context_layout import RELEASED, ContextLayout
 from .attention import attend, check_kernel, rotate_pairs
 from .rotary import rotary_angles
-from .token_grid import PATCH, TokenGrid, averaged_tokens, kernel_of, patch_tokens, shrunk_tokens, token_grids, unfold
+from .token_grid import (
+    MAP_CHANNELS,
+    PATCH,
+    SLICE_TOKENS,
+    TokenGrid,
+    averaged_tokens,
+    kernel_of,
+    patch_tokens,
+    shrunk_tokens,
+    token_grids,
+    unfold,
+)
 
-MAP_CHANNELS = 256
-"""Folded x, y, slot and depth of one remembered view."""
 NEW_PARTS = ("clean_patch_embeddings", "cam_encoder", "buffer_encoder")
 """What Wan 2.1 does not have, by the names that occur in their parameters."""
-SLICE_TOKENS = 8192
-"""Tokens that one slice of the sequence holds: enough to keep a large device busy."""
 
 _TIME_BASE = 10000.0
 
@@ -136,8 +143,8 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
         Args:
             latents: [1, C, T, h, w] clean context, then the noisy new ones.
             cond: [1, mask + C + rays, T, h, w] mask, condition and rays.
-            buffer: [1, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and float16 or less
-                blurs the coordinates by more than a pixel.
+            buffer: [1, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and bfloat16 would
+                blur the coordinates by more than a pixel.
             buffer_valid: [T] bool: positions whose correspondence means something; history never has any.
             timestep: [1] between 0 and 1000.
             text: [1, L, text_width]. image: [1, P, image_width].
@@ -159,11 +166,7 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
         again = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             inputs = (x, modulation, rays, maps, valid.to(x.dtype), cos, sin, text, image)
-            x = (
-                checkpoint(block, *inputs)
-                if self.gradient_checkpointing and torch.is_grad_enabled()
-                else block(*inputs)
-            )
+            x = checkpoint(block, *inputs) if again else block(*inputs)
         new = grids[-1]
         out = self.head(x[:, -new.tokens :], time)
         return unfold(out[0].float(), new.size, self.latent_channels)[None]
@@ -424,8 +427,12 @@ def gated(x: torch.Tensor, change: torch.Tensor, gate: torch.Tensor) -> torch.Te
 
 def waves(x: torch.Tensor, octaves: int, dtype: torch.dtype) -> torch.Tensor:
     """Sines and cosines of pi x, 2 pi x, ...: [..., C] to [..., 2 * octaves * C], all sines of an octave first."""
-    angles = [math.pi * 2**i * x.float() for i in range(octaves)]
-    return torch.cat([f(a).to(dtype) for a in angles for f in (torch.sin, torch.cos)], -1)
+    out = x.new_empty((*x.shape[:-1], 2 * octaves, x.shape[-1]), dtype=dtype)
+    for i in range(octaves):
+        angle = math.pi * 2**i * x.float()
+        out[..., 2 * i, :] = angle.sin()
+        out[..., 2 * i + 1, :] = angle.cos()
+    return out.flatten(-2)
 
 
 def over_slices(
