@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, journey, worlds
+    from . import doctor, evaluate, generate, journey, train_painter, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -69,7 +69,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lyra-worldgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (generate.add_parser, journey.add_parsers, worlds.add_parsers, evaluate.add_parser, doctor.add_parser):
+    for add in (
+        generate.add_parser,
+        journey.add_parsers,
+        worlds.add_parsers,
+        evaluate.add_parser,
+        train_painter.add_parser,
+        doctor.add_parser,
+    ):
         add(commands)
     return parser
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from ..core.arrays import expect_finite, expect_shape
 from ..core.errors import InputError
+from ..generation.retrieval import CachedPoints, cache_points
 
 MAX_FOCAL_CHANGE = 0.01
 """Most that intrinsics may vary along a film, relative to the focal length: one set stands for all frames."""
@@ -53,6 +55,16 @@ class Clip:
     def frames(self, indices: np.ndarray | slice) -> np.ndarray:
         """[3, N, H, W] float32 in -1..1 of some frames."""
         return np.ascontiguousarray(np.moveaxis(self.rgb_u8[indices], -1, 0), np.float32) / 127.5 - 1
+
+    def points(self, frame: int) -> CachedPoints:
+        """What retrieval needs of a frame; computed once."""
+        if frame not in self._points:
+            self._points[frame] = cache_points(frame, self.depth_z[frame], self.w2c[frame], self.K_px)
+        return self._points[frame]
+
+    @cached_property
+    def _points(self) -> dict[int, CachedPoints]:
+        return {}
 
     def caption_at(self, frame: int) -> Caption | None:
         """What holds for a frame: the entry with the largest key up to it, else the first one; None without any."""

@@ -12,7 +12,6 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.optional import require
 from ..generation.chunk_inputs import warp_on
-from ..generation.context_layout import ContextLayout
 from ..generation.schedules import training_times
 from .clips import Clip
 from .config import TrainingConfig
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 VAE_NAME = "vae.safetensors"
+NETWORK_NAME = "transformer"
 VISION_TOKENS = (2, 3)
 """Rows and columns of the small image encoder."""
 VISION_WIDTH = 48
@@ -41,26 +41,59 @@ class Components:
     """Film, frame and whether the text is dropped, to [1, L, width]."""
 
 
-def small_components(config: TrainingConfig, films: FilmFolder, out: Path, *, device: Any = "cpu") -> Components:
+def small_components(
+    config: TrainingConfig, films: FilmFolder, out: Path, *, start: Path | None = None, device: Any = "cpu"
+) -> Components:
     """A network as the configuration describes it with random weights, and an autoencoder fitted to the films.
 
     The autoencoder lies in `out`; one that is there already is used again. Texts are not read: a network of this size
     has nothing to say about them.
 
+    Args:
+        config: sizes and seed of the network.
+        films: what the autoencoder is fitted to.
+        out: folder of the run.
+        start: folder of a finished run whose network and autoencoder are taken instead.
+        device: where they go.
+
     Raises:
-        InputError: films cannot be read, or the folder not written to.
+        InputError: films or `start` cannot be read, or the folder not written to.
         ConfigError: the network's sizes do not fit one another.
     """
     torch = require("torch", extra="train")
-    from ..generation.lyra2.transformer import Lyra2Transformer3DModel
-
     path = out / VAE_NAME
-    if path.exists():
+    if start is not None:
+        vae = PatchVae.load(start / VAE_NAME)
+        vae.save(path)
+    elif path.exists():
         vae = PatchVae.load(path)
     else:
         picks = np.unique(np.linspace(0, len(films) - 1, FITTED_FILMS).astype(int))
         vae = fit_patch_vae([films.clip(int(i)).rgb_u8 for i in picks])
         vae.save(path)
+    network = _random_network(config) if start is None else load_small_network(start)
+    text = torch.zeros(1, 1, TEXT_WIDTH, device=device)
+    painter = small_painter(network.to(device), vae.to(device), device=device)
+    return Components(painter=painter, text_of=lambda clip, frame, dropped: text)
+
+
+def load_small_network(run: Path) -> Any:
+    """The network that a finished run left; raises `InputError` if there is none."""
+    from ..generation.lyra2.transformer import Lyra2Transformer3DModel
+
+    folder = run / NETWORK_NAME
+    if not (folder / "config.json").is_file():
+        raise InputError(f"the run has left no network; expected {NETWORK_NAME}/config.json in it: {run}")
+    try:
+        return Lyra2Transformer3DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"the network cannot be read ({type(error).__name__}): {folder}") from error
+
+
+def _random_network(config: TrainingConfig) -> Any:
+    torch = require("torch", extra="train")
+    from ..generation.lyra2.transformer import Lyra2Transformer3DModel
+
     sizes = config.network
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
@@ -76,9 +109,7 @@ def small_components(config: TrainingConfig, films: FilmFolder, out: Path, *, de
             squeeze_width=sizes.squeeze_width,
         )
         network.initialise()
-    text = torch.zeros(1, 1, TEXT_WIDTH, device=device)
-    painter = small_painter(network.to(device), vae.to(device), device=device)
-    return Components(painter=painter, text_of=lambda clip, frame, dropped: text)
+    return network
 
 
 def small_painter(network: Any, vae: PatchVae, *, device: Any = "cpu") -> Painter:
@@ -86,12 +117,52 @@ def small_painter(network: Any, vae: PatchVae, *, device: Any = "cpu") -> Painte
     return Painter(
         network=network,
         vae=vae,
-        layout=ContextLayout.parse(network.config.layout),
+        layout=network.context,
         times=training_times(),
         # At 32 rows the depth of any slanted wall varies as much in a few pixels as an edge's does at 480.
         warp=warp_on(device, reliable_only=False),
         vision=lambda frame: pooled_vision(frame, device=device),
         device=device,
+    )
+
+
+def folder_components(config: TrainingConfig, folder: Path, *, device: Any = "cpu") -> Components:
+    """The network and encoders of a converted Lyra 2.0; texts are the embeddings that the films bring.
+
+    The network's weights are float32, as the optimiser needs them; the frozen encoders are bfloat16 on a GPU.
+
+    Raises:
+        InputError: the folder is not whole, or a part does not load.
+    """
+    torch = require("torch", extra="train")
+    from ..generation.lyra2.model_folder import NEGATIVE, Lyra2Folder
+
+    opened = Lyra2Folder.open(folder, key="--weights", parts=("transformer", "vae", "image_encoder", NEGATIVE))
+    frozen = torch.bfloat16 if str(device) != "cpu" else torch.float32
+    vae, vision = opened.load_vae(frozen), opened.load_vision(frozen)
+    vae.vae.to(device)
+    vision.model.to(device)
+    network = opened.load_transformer(torch.float32)
+    if config.network.fresh:
+        network.initialise(torch.Generator().manual_seed(config.seed))
+    empty = opened.negative_prompt().float().to(device)
+
+    def look(frame: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(frame, np.float32))[None].to(device)
+        return vision.embed(pixels)
+
+    painter = Painter(
+        network=network.train(),
+        vae=vae,
+        layout=network.context,
+        times=training_times(),
+        warp=warp_on(device),
+        vision=look,
+        device=device,
+    )
+    return Components(
+        painter=painter,
+        text_of=lambda clip, frame, dropped: embedded_text(clip, frame, dropped, empty),
     )
 
 
@@ -106,9 +177,7 @@ def pooled_vision(frame: np.ndarray, *, device: Any = "cpu") -> torch.Tensor:
         return blocks.reshape(1, rows * columns, VISION_WIDTH)
 
 
-def embedded_text(
-    clip: Clip, frame: int, dropped: bool, empty: torch.Tensor, *, device: Any
-) -> torch.Tensor:
+def embedded_text(clip: Clip, frame: int, dropped: bool, empty: torch.Tensor) -> torch.Tensor:
     """The embedding [1, L, width] that a film brings for a frame, padded with zeros to the length of the empty text.
 
     Raises:
@@ -127,4 +196,4 @@ def embedded_text(
         )
     text = torch.zeros_like(empty)
     text[0, : len(caption.embedding)] = torch.from_numpy(caption.embedding).to(empty)
-    return text.to(device)
+    return text

@@ -45,10 +45,12 @@ class DataConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Section):
-    """The network that learns, when it does not come from a folder of weights."""
+    """The network that learns; its sizes count only where it does not come from a folder of weights."""
 
     section: ClassVar[str] = "network"
 
+    fresh: bool = False
+    """whether what Wan 2.1 does not have (rays, correspondence, context embeddings) starts anew in a folder's network"""
     layout: str = RELEASED
     """what the context holds"""
     width: int = 128

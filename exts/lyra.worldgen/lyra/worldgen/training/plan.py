@@ -13,7 +13,6 @@ import numpy as np
 
 from ..core.config import Section
 from ..generation.context_layout import ContextLayout
-from ..generation.retrieval import CachedPoints, cache_points
 from .clips import Clip
 from .segments import Segment, draw_segment, draw_views, drop_views, remembered_frames
 
@@ -117,11 +116,6 @@ def plan_step(clip: Clip, layout: ContextLayout, config: AugmentConfig, *, seed:
     )
 
 
-def remember(clip: Clip, frames: list[int]) -> list[CachedPoints]:
-    """Points of some frames of a film, for retrieval."""
-    return [cache_points(i, clip.depth_z[i], clip.w2c[i], clip.K_px) for i in frames]
-
-
 def _draw(
     rng: np.random.Generator,
     clip: Clip,
@@ -133,7 +127,7 @@ def _draw(
     hw = clip.rgb_u8.shape[1:3]
     slots, small = len(layout.spatial_positions), (hw[0] // 8, hw[1] // 8)
     w2c = clip.w2c[segment.last_new]
-    picks = draw_views(rng, remember(clip, frames), w2c, clip.K_px, (hw[0], hw[1]), count=slots)
+    picks = draw_views(rng, [clip.points(i) for i in frames], w2c, clip.K_px, (hw[0], hw[1]), count=slots)
     picks = drop_views(rng, picks, rate=config.view_drop_rate)
     spread = rng.standard_normal(slots)
     return StageDraws(

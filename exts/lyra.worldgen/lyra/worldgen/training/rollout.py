@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.optional import require
-from ..generation.retrieval import cache_points, retrieve
+from ..generation.retrieval import retrieve
 from ..generation.schedules import initial_noise, released_levels, unipc_scheduler
 from .clips import Clip
 from .plan import StageDraws
@@ -66,7 +66,7 @@ def continue_film(
         history, encoder = painter.vae.encode(pixels, None)
         _, decoder = painter.vae.decode(history, None)
         history = history[0].float()
-        memory = [cache_points(0, clip.depth_z[0], clip.w2c[0], clip.K_px)]
+        memory = [clip.points(0)]
         for chunk in range(chunks):
             segment = Segment.of(chunk, layout)
             picks = retrieve(
@@ -102,7 +102,7 @@ def continue_film(
             again, encoder = painter.vae.encode(frames, encoder)
             history = torch.cat([history, again[0].float()], 1)
             remembered = [int(i) for i in new if i % MEMORY_STRIDE == 0]
-            memory += [cache_points(i, clip.depth_z[i], clip.w2c[i], clip.K_px) for i in remembered]
+            memory += [clip.points(i) for i in remembered]
             on_chunk(chunk)
     made = footage.frames(np.arange(1 + chunks * layout.new_frames))
     return np.clip((np.moveaxis(made, 0, -1) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)

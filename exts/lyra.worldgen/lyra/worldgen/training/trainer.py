@@ -26,7 +26,7 @@ from ..core.errors import BackendError, ConfigError, InputError
 from ..core.files import naming, write_json
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
-from .components import Components
+from .components import NETWORK_NAME, Components
 from .config import NEW_PARTS, TrainingConfig
 from .dataset import FilmFolder
 from .plan import StepPlan, plan_step
@@ -46,8 +46,10 @@ class Outcome:
     folder: Path
     """The trained network, as `save_pretrained` writes it."""
     steps: int
-    loss: float
-    """Mean of the last steps that were logged; NaN when nothing was left to do."""
+    loss: float | None
+    """Mean over the last steps; None when nothing was left to do."""
+    main: bool
+    """Whether this is the process that speaks for all."""
 
 
 class Trainer:
@@ -139,9 +141,14 @@ class Trainer:
                 progress.step(STAGE, self.step, config.steps, f"loss {np.mean(losses[-50:]):.4f}")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
-        folder = self.out / "transformer"
+        folder = self.out / NETWORK_NAME
         self._write_result(folder)
-        return Outcome(folder=folder, steps=self.step, loss=float(np.mean(losses[-50:])) if losses else float("nan"))
+        return Outcome(
+            folder=folder,
+            steps=self.step,
+            loss=float(np.mean(losses[-50:])) if losses else None,
+            main=self.accelerator.is_main_process,
+        )
 
     def advance(self) -> tuple[StepPlan, StepResult, float, float]:
         """One step of the optimiser: what was planned, what came out, the gradient's length, the rate's factor."""
