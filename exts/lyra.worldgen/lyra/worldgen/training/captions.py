@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,9 @@ def _storage(data: Any) -> Any:
     torch = require("torch", extra="train")
     if not isinstance(data, bytes):
         raise pickle.UnpicklingError("a storage that is no bytes")
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of pickles that it does not expect, and then refuses them
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Any:
@@ -133,6 +136,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Any:
     if not isinstance(storage, torch.storage.TypedStorage) or any(type(n) is not int or n < 0 for n in whole):
         raise pickle.UnpicklingError("a tensor without a storage, or of an odd shape")
     reach = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1 if 0 not in shape else 0
-    if reach > len(storage):
+    numbers = storage._untyped_storage
+    if reach * storage.dtype.itemsize > numbers.nbytes():
         raise pickle.UnpicklingError("a tensor larger than its storage")
-    return torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage, offset, tuple(shape), tuple(stride))
+    return torch.tensor([], dtype=storage.dtype).set_(numbers, offset, tuple(shape), tuple(stride))

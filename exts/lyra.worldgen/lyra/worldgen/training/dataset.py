@@ -119,9 +119,9 @@ def read_film(root: Path, video_id: str, *, frames: int) -> Clip:
         raise InputError(f"the film has no frame with pose, intrinsics and depth: {where}")
     c2w = pose[:length].astype(np.float64)
     R = c2w[:, :3, :3]
-    off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+    off = np.nan_to_num(np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max((1, 2)), nan=np.inf)
     if not np.isfinite(c2w).all() or off.max() > 1e-2 or (np.linalg.det(R) < 0).any():
-        raise InputError(f"the pose of frame {int(np.nanargmax(off))} is no rigid transform: {where}")
+        raise InputError(f"the pose of frame {int(off.argmax())} is no rigid transform: {where}")
     return Clip(
         video_id=video_id,
         rgb_u8=rgb[:length],
