@@ -214,7 +214,10 @@ class TestCaptions:
 
         class Huge:
             def __reduce__(self):
-                return (torch._utils._rebuild_tensor_v2, (torch.zeros(3)._typed_storage(), 0, (1 << 20,), (1,), False, {}))
+                return (
+                    torch._utils._rebuild_tensor_v2,
+                    (torch.zeros(3)._typed_storage(), 0, (1 << 20,), (1,), False, {}),
+                )
 
         path.write_bytes(
             {

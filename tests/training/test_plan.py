@@ -75,7 +75,8 @@ def test_visible_cells_equal_the_recording():
     tied = next(c for c in meta["cases"] if c["name"] == "topk_ties")
     places = [1, 1, 1, 4]
     cache = [
-        cache_points(i, g["depths"][k], g["w2c"][k], g["K"]) for i, k in zip(tied["cache_frame_ids"], places, strict=True)
+        cache_points(i, g["depths"][k], g["w2c"][k], g["K"])
+        for i, k in zip(tied["cache_frame_ids"], places, strict=True)
     ]
     cells = visible_cells(cache, g["target_topk_ties"], g["K"], tuple(meta["image_hw"]))
     assert cells.tolist() == [tied["visibility_counts"][str(i)]["score"] for i in tied["cache_frame_ids"]]

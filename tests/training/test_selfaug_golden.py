@@ -6,11 +6,6 @@ import numpy as np
 import pytest
 
 from golden_data import load_golden
-from tiny_lyra2 import recorded_model
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("diffusers")
-
 from lyra.worldgen.generation.chunk_inputs import warp_on
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.lyra2 import checkpoint_keys as keys
@@ -19,7 +14,11 @@ from lyra.worldgen.generation.schedules import training_times
 from lyra.worldgen.training.clips import Clip
 from lyra.worldgen.training.plan import AUGMENTED, StageDraws, StepPlan
 from lyra.worldgen.training.segments import Segment, remembered_frames
-from lyra.worldgen.training.selfaug import Footage, Painter, corrupted, training_step
+from lyra.worldgen.training.selfaug import Footage, Painter, training_step
+from tiny_lyra2 import recorded_model
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
 
 LAYOUT = ContextLayout.parse("f1k1f1s2f1s1f4k4f2k2f1k1_g4")
 TOLERANCE = 1e-5

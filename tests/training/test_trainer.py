@@ -10,11 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("accelerate")
-pytest.importorskip("diffusers")
-pytest.importorskip("embreex")
-
 from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.config import load_schema, resolved_dict
 from lyra.worldgen.core.errors import ConfigError, InputError
@@ -28,6 +23,11 @@ from lyra.worldgen.training.rollout import continue_film, drift_of
 from lyra.worldgen.training.run import open_films, train
 from lyra.worldgen.training.trainer import Trainer, checkpoints, select_trainable
 from lyra.worldgen.training.writer import procedural_films, write_films
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+pytest.importorskip("diffusers")
+pytest.importorskip("embreex")
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "training"
 TINY = TrainingConfig(
@@ -159,7 +159,7 @@ def test_presets_are_read():
     assert resolved_dict(load_schema(TrainingConfig, CONFIG / "released.yaml")) == resolved_dict(TrainingConfig())
     tiny = load_schema(TrainingConfig, CONFIG / "tiny.yaml", {"optim.lr": 0.001})
     assert tiny.network.width == 128 and tiny.optim.lr == 0.001
-    with pytest.raises(ConfigError, match="did you mean 'optim.clip_norm'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'optim\.clip_norm'"):
         load_schema(TrainingConfig, None, {"clip_nrm": 1})
 
 
@@ -265,7 +265,7 @@ def test_the_command_makes_films_and_trains(tmp_path, capsys, monkeypatch):
 
 
 def test_weights_of_a_folder_are_trained(films, tmp_path):
-    """A converted Lyra 2.0 (tiny, random) learns from films whose captions bring no embedding only if text is dropped."""
+    """A converted Lyra 2.0 (tiny, random) learns; captions without embeddings are refused unless dropped."""
     pytest.importorskip("transformers")
     from tiny_lyra2 import write_tiny_folder
 

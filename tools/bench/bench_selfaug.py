@@ -38,7 +38,7 @@ TRAIN_FILMS, HELD_FILMS = 48, 10
 TRAIN_SEED, HELD_SEED = 1000, 5000
 """Numbers of the first rooms; the two sets share none."""
 BASE_SEED = 77
-TURN_DEG, SPEED_M = 0.4, 0.012
+TURN_DEG, SPEED_M = 0.12, 0.006
 """Calm films: most of what a chunk shows was seen before, so that errors are the painter's and not new places."""
 RATE = 1e-3
 """Learning rate after the common start."""
@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--base-steps", type=int, default=1200)
     parser.add_argument("--steps", type=int, default=600, help="after the common start")
+    parser.add_argument("--noise-factor", type=float, help="another augment.noise_factor than that of tiny.yaml")
     parser.add_argument("--held-seed", type=int, default=HELD_SEED, help="first room of the films to measure with")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one thread each")
     parser.add_argument("--run", metavar="SEED:ARM", help="one run only (what the other processes are started with)")
@@ -97,6 +98,7 @@ def run_all(args: argparse.Namespace, names: list[str]) -> list[str]:
                 command = [sys.executable, str(Path(__file__).resolve()), "--out", str(args.out), "--run", name]
                 command += ["--core", str(cores[slot % len(cores)]), "--held-seed", str(args.held_seed)]
                 command += ["--base-steps", str(args.base_steps), "--steps", str(args.steps)]
+                command += [] if args.noise_factor is None else ["--noise-factor", str(args.noise_factor)]
                 threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
                 with open(args.out / f"{name.replace(':', '-')}.log", "a") as file:
                     process = subprocess.Popen(
@@ -118,7 +120,8 @@ def _parts(name: str) -> tuple[int, str]:
 
 def run_folder(args: argparse.Namespace, seed: int, arm: str) -> Path:
     base = args.out / f"base-{args.base_steps}"
-    return base if arm == "base" else base / f"seed{seed}-{arm}-{args.steps}"
+    factor = f"-noise{args.noise_factor:g}" if arm == "with" and args.noise_factor is not None else ""
+    return base if arm == "base" else base / f"seed{seed}-{arm}{factor}-{args.steps}"
 
 
 def result_path(args: argparse.Namespace, seed: int, arm: str) -> Path:
@@ -129,7 +132,7 @@ def one_run(args: argparse.Namespace, seed: int, arm: str) -> int:
     """Train one network and measure it."""
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
-    import torch  # noqa: TID253 - a tool, not a module of the package
+    import torch
 
     torch.set_num_threads(1)
     from lyra.worldgen.core.config import load_schema
@@ -143,6 +146,8 @@ def one_run(args: argparse.Namespace, seed: int, arm: str) -> int:
     }  # fmt: skip
     if arm != "base":
         settings["optim.lr"] = RATE
+        if args.noise_factor is not None:
+            settings["augment.noise_factor"] = args.noise_factor
     config = load_schema(TrainingConfig, CONFIG, settings)
     began, cpu = time.time(), time.process_time()
     start = None if arm == "base" else run_folder(args, seed, "base")
@@ -163,7 +168,7 @@ def one_run(args: argparse.Namespace, seed: int, arm: str) -> int:
 
 def measure(held: Path, folder: Path) -> list[list[dict]]:
     """Drift of every chunk of every unseen film."""
-    import torch  # noqa: TID253
+    import torch
 
     from lyra.worldgen.training.components import TEXT_WIDTH, VAE_NAME, load_small_network, small_painter
     from lyra.worldgen.training.dataset import FilmFolder
@@ -224,7 +229,9 @@ def report(args: argparse.Namespace, seconds: float) -> int:
     }
     (out / "selfaug.json").write_text(json.dumps(values, indent=2) + "\n")
     lines = [
-        "| seed | self-augmentation | " + " | ".join(f"chunk {c + 1}" for c in range(CHUNKS)) + " | colour | PSNR | less drift |",
+        "| seed | self-augmentation | "
+        + " | ".join(f"chunk {c + 1}" for c in range(CHUNKS))
+        + " | colour | PSNR | less drift |",
         "| --- | --- | " + " | ".join("---" for _ in range(CHUNKS)) + " | --- | --- | --- |",
     ]
     rows = [(BASE_SEED, "base", 0.0), *((s, a, g) for s, g in zip(seeds, gains, strict=True) for a in ARMS[::-1])]
@@ -242,10 +249,10 @@ def report(args: argparse.Namespace, seconds: float) -> int:
 
 
 def plot(path: Path, means: dict, seeds: list[int]) -> None:
-    import matplotlib  # noqa: TID253
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: TID253
+    from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     looks = {"with": {"color": "tab:blue"}, "without": {"color": "tab:orange", "linestyle": "--"}}

@@ -60,7 +60,9 @@ def add_parser(commands: Any) -> None:
     films.add_argument("--videos", metavar="N", type=int, help="how many rooms (default: 60)")
     films.add_argument("--frames", metavar="N", type=int, help="frames of a film (default: 97)")
     films.add_argument("--size", metavar="WxH", help="size of the films [px] (default: 48x32)")
-    films.add_argument("--form", choices=("exact", "released"), help="lossless arrays, or MPEG-4 and EXR (default: exact)")
+    films.add_argument(
+        "--form", choices=("exact", "released"), help="lossless arrays, or MPEG-4 and EXR (default: exact)"
+    )
     films.add_argument("--seed", metavar="N", type=int, help="number of the first room (default: 0)")
     add_output_flags(parser)
     parser.set_defaults(run=run)
@@ -75,7 +77,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if given:
             raise ConfigError(f"{', '.join(given)} belongs to --make-data; settings of a run are given with --set")
         return _train(args, console)
-    if args.films is not None or args.weights is not None or args.start is not None or args.config is not None or args.set:
+    if (
+        args.films is not None
+        or args.weights is not None
+        or args.start is not None
+        or args.config is not None
+        or args.set
+    ):
         raise ConfigError("--make-data makes films and trains nothing; give neither films, weights nor settings")
     return _make_films(args, console)
 
@@ -86,12 +94,16 @@ def _make_films(args: argparse.Namespace, console: Console) -> int:
     from ..training.procedural import FilmSpec
     from ..training.writer import procedural_films, world_films, write_films
 
-    values = {name: default if getattr(args, name) is None else getattr(args, name) for name, default in DEFAULTS.items()}
+    values = {
+        name: default if getattr(args, name) is None else getattr(args, name) for name, default in DEFAULTS.items()
+    }
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", values["size"])
     if size is None:
         raise ConfigError(f"--size is '{values['size'][:40]}'; expected WIDTHxHEIGHT, for example 48x32")
     if not 1 <= values["videos"] <= MAX_VIDEOS or not 0 <= values["seed"] < 2**31:
-        raise ConfigError(f"--videos is {values['videos']}, --seed {values['seed']}; expected 1 to {MAX_VIDEOS}, 0 or more")
+        raise ConfigError(
+            f"--videos is {values['videos']}, --seed {values['seed']}; expected 1 to {MAX_VIDEOS}, 0 or more"
+        )
     spec = FilmSpec(frames=values["frames"], width_px=int(size[1]), height_px=int(size[2]))
     count = 0
     if args.make_data == "procedural":
@@ -120,7 +132,9 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError("no folder of films was given; make some with: lyra-worldgen train-painter --make-data")
     from ..training.run import train
 
-    outcome = train(config, args.films, args.out, weights=args.weights, start=args.start, cpu=args.cpu, progress=console.progress)
+    outcome = train(
+        config, args.films, args.out, weights=args.weights, start=args.start, cpu=args.cpu, progress=console.progress
+    )
     if not outcome.main:
         return 0
     loss = "nothing was left to do" if outcome.loss is None else f"{outcome.loss:.4f}"

@@ -188,7 +188,9 @@ def embedded_text(clip: Clip, frame: int, dropped: bool, empty: torch.Tensor) ->
     if dropped or caption is None:
         return empty
     if caption.embedding is None:
-        raise InputError(f"caption at frame {frame} of {clip.video_id} has no embedding; embed the texts of the data set")
+        raise InputError(
+            f"caption at frame {frame} of {clip.video_id} has no embedding; embed the texts of the data set"
+        )
     length, width = empty.shape[1:]
     if caption.embedding.shape[1] != width or len(caption.embedding) > length:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a training run is made of; presets lie in `config/training`. Defaults are the released training (our notes, 5)."""
+"""What a training run is made of; presets lie in `config/training`. Defaults: the released training (our notes, 5)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class NetworkConfig(Section):
     section: ClassVar[str] = "network"
 
     fresh: bool = False
-    """whether what Wan 2.1 does not have (rays, correspondence, context embeddings) starts anew in a folder's network"""
+    """whether parts that Wan 2.1 lacks (rays, correspondence, context embeddings) starts anew in a folder's network"""
     layout: str = RELEASED
     """what the context holds"""
     width: int = 128

@@ -15,7 +15,18 @@ from ..core.errors import InputError
 MAGIC = 20000630
 MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 26
-_COMPRESSIONS = {0: "none", 1: "RLE", 2: "ZIPS", 3: "ZIP", 4: "PIZ", 5: "PXR24", 6: "B44", 7: "B44A", 8: "DWAA", 9: "DWAB"}
+_COMPRESSIONS = {
+    0: "none",
+    1: "RLE",
+    2: "ZIPS",
+    3: "ZIP",
+    4: "PIZ",
+    5: "PXR24",
+    6: "B44",
+    7: "B44A",
+    8: "DWAA",
+    9: "DWAB",
+}
 _LINES = {0: 1, 2: 1, 3: 16}
 """Scan lines per block of the compressions that are read."""
 _TYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}

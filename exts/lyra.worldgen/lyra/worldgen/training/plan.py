@@ -28,7 +28,9 @@ class AugmentConfig(Section):
     section: ClassVar[str] = "augment"
 
     self_augmentation: bool = True
-    """whether the segment before the target is replaced by what the network makes of it, in about a third of the steps"""
+    """whether the segment before the target is what the network makes of it, in about a third of the steps"""
+    noise_factor: float = 0.5
+    """part of a drawn timestep at which it does that; the more noise, the more of it is the network's own"""
     image_rate: float = 0.3
     """share of the even steps that see nothing but the first picture"""
     corruption_mean: float = -3.0
@@ -43,6 +45,7 @@ class AugmentConfig(Section):
     def _check(self) -> None:
         for name in ("image_rate", "view_drop_rate", "text_drop_rate"):
             self._between(name, 0.0, 1.0)
+        self._between("noise_factor", 0.001, 1.0)
         self._between("corruption_mean", -20.0, 5.0)
         self._between("corruption_deviation", 0.0, 10.0)
 
@@ -76,6 +79,8 @@ class StepPlan:
     before: Segment | None = None
     """The segment that the network makes itself; only if augmented."""
     before_draws: StageDraws | None = None
+    noise_factor: float = 0.5
+    """See `AugmentConfig`."""
 
     def __post_init__(self) -> None:
         whole = self.before is not None and self.before_draws is not None
@@ -113,6 +118,7 @@ def plan_step(clip: Clip, layout: ContextLayout, config: AugmentConfig, *, seed:
         draws=_draw(rng, clip, target, layout, config, remembered_frames(target, len(clip))),
         before=segment,
         before_draws=before_draws,
+        noise_factor=config.noise_factor,
     )
 
 

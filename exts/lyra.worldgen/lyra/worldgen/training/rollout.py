@@ -31,7 +31,7 @@ class Drift:
     signed_levels: tuple[float, float, float]
     """Mean difference by channel."""
     shift_levels: float
-    """Size of the mean difference of each frame, over frames and channels: how far the whole picture's colour is off."""
+    """Size of the mean difference of each frame, over frames and channels: how far its colour as a whole is off."""
     psnr_db: float
 
 
@@ -127,5 +127,3 @@ def drift_of(made_u8: np.ndarray, truth_u8: np.ndarray, *, chunk_frames: int) ->
             )
         )
     return result
-
-

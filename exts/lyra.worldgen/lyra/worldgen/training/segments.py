@@ -1,4 +1,4 @@
-"""Which frames one training step sees: the segment, what it may remember, what is drawn from that (our notes 5.2, 5.3)."""
+"""Which frames one training step sees: the segment, what it may remember, what is drawn of that (our notes, 5)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def draw_views(
     *,
     count: int,
 ) -> list[int]:
-    """Frames drawn without replacement by how much of the target they show, the first draw last; empty when none does."""
+    """Frames drawn without replacement by how much of the target they show, the first draw last; empty if none does."""
     if not memory or count <= 0:
         return []
     cells = visible_cells(list(memory), target_w2c, K_px, size_hw).astype(np.float64)

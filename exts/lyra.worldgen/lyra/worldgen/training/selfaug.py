@@ -163,7 +163,9 @@ def training_step(
         history, target = encoded.history, encoded.new
     else:
         before_text = text if before_text is None else before_text
-        augmented = augment(painter, footage, plan.before, plan.before_draws, text=before_text)
+        augmented = augment(
+            painter, footage, plan.before, plan.before_draws, text=before_text, noise_factor=plan.noise_factor
+        )
         target = encode_new(painter, footage, plan.target, augmented.encoded.cache_after)
         footage, history = augmented.footage, augmented.history
     inputs = network_inputs(painter, footage, plan.target, history, plan.draws, text=text)
@@ -184,13 +186,21 @@ def training_step(
     )
 
 
-def augment(painter: Painter, footage: Footage, segment: Segment, draws: StageDraws, *, text: torch.Tensor) -> Augmented:
+def augment(
+    painter: Painter,
+    footage: Footage,
+    segment: Segment,
+    draws: StageDraws,
+    *,
+    text: torch.Tensor,
+    noise_factor: float = 0.5,
+) -> Augmented:
     """Let the network denoise a segment in one step, and write what it made over the film."""
     torch = require("torch", extra="train")
     encoded = encode_segment(painter, footage, segment)
     inputs = network_inputs(painter, footage, segment, encoded.history, draws, text=text)
     drawn = painter.times.timesteps[int(painter.times.index_of(draws.time_u))]
-    sigma = float(painter.times.sigmas[int(painter.times.halved(drawn))])
+    sigma = float(painter.times.sigmas[int(painter.times.halved(drawn, factor=noise_factor))])
     with torch.no_grad():
         prediction = predict(
             painter, inputs, encoded.new[None], draws, timestep=float(network_timestep(sigma)), sigma=sigma
