@@ -1,7 +1,8 @@
 """Textured rooms in closed form and films of smooth walks through them: training data without a download.
 
-A room is a box seen from inside with solid boxes in it. Every surface has two colours, a third one that waves over
-it, and a pattern with a period that survives small pictures. Depth, poses and intrinsics are exact.
+A room is a box seen from inside with solid boxes in it. Every surface is plain or has a pattern of two colours with a
+period that survives small pictures. Colours come from a palette, so that there is something to know about rooms: a
+network can tell a wall that is off its colour. Depth, poses and intrinsics are exact.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _CORNERS = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)],
 _QUADS = np.array([[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]])
 FREE_M = 0.45
 """Least distance of the walk from walls and boxes [m]."""
+PALETTE = np.array(
+    [[0.85, 0.3, 0.25], [0.95, 0.75, 0.25], [0.3, 0.6, 0.3], [0.2, 0.4, 0.75], [0.55, 0.35, 0.65], [0.93, 0.9, 0.85],
+     [0.5, 0.5, 0.5], [0.15, 0.17, 0.22]]
+)  # fmt: skip
+PLAIN_SHARE = 0.5
 SAMPLES = 2
 """Colour samples per pixel and direction."""
 CAPTION = "A quiet room with patterned walls and plain boxes; the camera moves slowly and nothing else does."
@@ -57,7 +63,7 @@ class _Surface:
     """The look of one side of a box."""
 
     colours: np.ndarray
-    """[3, 3] in 0..1: two of the pattern, one that waves over it."""
+    """[2, 3] in 0..1, equal on a plain surface."""
     kind: int
     """0 stripes, 1 checks, 2 waves."""
     period_m: float
@@ -171,9 +177,9 @@ def _box(low: np.ndarray, high: np.ndarray, *, inside: bool) -> TriMesh:
 
 
 def _random_surface(rng: np.random.Generator) -> _Surface:
-    base = rng.uniform(0.1, 0.9, 3)
+    first, second = rng.choice(len(PALETTE), 2, replace=False)
     return _Surface(
-        colours=np.clip(base + np.array([[0], [0.16], [0.1]]) * rng.standard_normal((3, 3)), 0.03, 0.97),
+        colours=PALETTE[[first, first if rng.random() < PLAIN_SHARE else second]],
         kind=int(rng.integers(3)),
         period_m=float(rng.uniform(1.2, 3.0)),
         angle_rad=float(rng.uniform(0, np.pi)),
@@ -190,10 +196,8 @@ def _pattern(surface: _Surface, plane: np.ndarray) -> np.ndarray:
         mix = 0.5 + 0.5 * np.tanh(4 * np.sin(2 * np.pi * u) * np.sin(2 * np.pi * v))
     else:
         mix = 0.5 + 0.25 * (np.sin(2 * np.pi * u) + np.sin(2 * np.pi * v))
-    slow = 0.25 + 0.25 * np.sin(0.6 * np.pi * (u - v))
-    a, b, third = surface.colours
-    pattern = a + mix[:, None] * (b - a)
-    return pattern + slow[:, None] * (third - pattern)
+    a, b = surface.colours
+    return a + mix[:, None] * (b - a)
 
 
 def _waves(rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
