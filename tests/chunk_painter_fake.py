@@ -18,14 +18,26 @@ class ChunkPainterFake:
     Args:
         frames: of a chunk.
         keep_known: whether remembered pixels replace painted ones.
+        lookback_chunks: 1 for a painter that knows the newest chunk alone, None for one that forgets nothing.
     """
 
     name = "chunk-fake"
     weights_licence = "none"
 
-    def __init__(self, frames: int = 8, width_px: int = 64, height_px: int = 32, *, keep_known: bool = True) -> None:
-        self.film = FilmFormat(frames=frames, width_px=width_px, height_px=height_px, retrieved_views=3)
+    def __init__(
+        self,
+        frames: int = 8,
+        width_px: int = 64,
+        height_px: int = 32,
+        *,
+        keep_known: bool = True,
+        lookback_chunks: int | None = None,
+    ) -> None:
+        self.film = FilmFormat(
+            frames=frames, width_px=width_px, height_px=height_px, retrieved_views=3, lookback_chunks=lookback_chunks
+        )
         self.keep_known = keep_known
+        self.info = {"frames": frames}
         self.hints: list[ChunkHint] = []
         self.begun: list[np.ndarray] = []
         self.redrafted = 0
@@ -50,10 +62,11 @@ class ChunkPainterFake:
 
     def redraft(self, memory: str, kept: Mapping[str, np.ndarray]) -> Draft:
         self.redrafted += 1
-        rng = np.random.default_rng(list(kept["noise_seed"].tolist()) + list(memory.encode()))
+        past = b"" if self.film.lookback_chunks else memory.encode()
+        rng = np.random.default_rng([*kept["noise_seed"].tolist(), *past])
         shape = (self.film.frames, self.film.height_px, self.film.width_px, 3)
         frames = rng.uniform(-10, 265, shape).astype(np.float32)
-        return Draft(frames=frames, kept=kept, after=_hash(memory.encode(), frames), facts={})
+        return Draft(frames=frames, kept=kept, after=_hash(past, frames), facts={})
 
     def accept(self, memory: str, shot: Shot, draft: Draft, frames: np.ndarray) -> str:
         return _hash(draft.after.encode(), frames, shot.Ts_world_cam)

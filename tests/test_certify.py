@@ -210,6 +210,7 @@ def fake_interpreter(tmp_path: Path, body: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_hanging_process_is_ended_with_its_children(tmp_path):
     """After the timeout nothing of the physics process lives, and the certificate names the timeout."""
     write_room_world(tmp_path / "room")
@@ -238,6 +239,7 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -92,6 +92,7 @@ def assert_plays(path: Path) -> None:
     assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 3
 
 
+@pytest.mark.slow
 def test_preview_of_a_room(world, short_film):
     """All files appear, nothing else changes, and a second run gives the same bytes."""
     from PIL import Image
@@ -173,6 +174,7 @@ def test_foreign_folders_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_damaged_extras_do_not_stop_the_preview(world, short_film):
     """A damaged splat file, photo or certificate leaves a caption instead of a picture."""
     (world / "certificate.json").write_text(

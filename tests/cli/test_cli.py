@@ -326,7 +326,18 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys):
     assert "pip install 'lyra-worldgen[sim]'" in out and "generate cannot run: absent-a" in out
     monkeypatch.setattr(doctor, "PACKAGES", packages[:1])
     assert main(["doctor", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["painter"] == "patch"
+    values = json.loads(capsys.readouterr().out)
+    assert values["painter"] == "patch"
+    assert {row["card"] for row in values["lyra2"]} >= {"80 GB (H100)", "24 GB (RTX 4090)"}
+
+
+def test_doctor_says_what_lyra_2_takes():
+    """One row for each card, and one for this machine's where it has a card."""
+    without = doctor.lyra2_lines(None)
+    assert any("48 GB (L40S)" in line for line in without) and "no CUDA device" in without[-1]
+    card = doctor.lyra2_card({"names": ["NVIDIA A100-SXM4-80GB, 80 GiB"], "free": 79 * 2**30})
+    assert card is not None and card.peak_flops > 0
+    assert "here: NVIDIA A100" in doctor.lyra2_lines(card)[-1]
 
 
 def test_module_and_script_are_the_same_command():

@@ -30,6 +30,8 @@ from lyra.worldgen.generation.cache import SpatialCache
 from lyra.worldgen.generation.painter_fake import PainterFake
 from rooms import analytic_room
 
+pytestmark = pytest.mark.slow
+
 CFG = PersistenceConfig(size_px=64, loops=2, distance_m=2.0)
 
 

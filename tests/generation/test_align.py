@@ -107,6 +107,7 @@ def test_camera_centres_alone_lose_the_scale_of_a_turn(room):
     assert abs(baseline_scale(pure_rotation(room, 12), rng) - 1.0) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "with_floor", "error"),
     [

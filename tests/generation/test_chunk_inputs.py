@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from golden_data import load_golden
-from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk, warp_on, warp_reference
+from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk, compiled_warp, reference_warp
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.retrieval import cache_points, retrieve
 
@@ -22,12 +25,10 @@ def toy_encoder(video: np.ndarray) -> np.ndarray:
     return np.stack([small[k % 3] * (k + 1) / 16 for k in range(16)]).astype(np.float32)
 
 
-@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("warp", [reference_warp, compiled_warp])
 @pytest.mark.parametrize("case", ["case1", "case2_seed_only", "case3_multiview"])
-def test_inputs_equal_the_recording(case, fast):
-    """Context, conditioning, rays, mask and correspondence of a chunk, with either warp."""
-    if fast:
-        pytest.importorskip("torch")
+def test_inputs_equal_the_recording(case, warp):
+    """Context, conditioning, rays, mask and correspondence of a chunk."""
     g, meta = load_golden("prepare_inputs_case1")
     want, spec = load_golden(f"prepare_inputs_{case}")
     video, w2c, K, depths = g["video"][0], g["w2c"][0], g["K"], g["depths"]
@@ -48,7 +49,7 @@ def test_inputs_equal_the_recording(case, fast):
         K_px=K,
         retrieved=[RetrievedView(frame_id=i, rgb=video[:, i], depth_z=depths[i], w2c=w2c[i]) for i in picks],
         encode=toy_encoder,
-        warp=warp_on("cpu") if fast else warp_reference,
+        warp=warp,
     )
     np.testing.assert_allclose(inputs.latents, want["latents"][0], atol=1e-5)
     buffer = inputs.buffer if "cond_latent" in want else inputs.buffer[..., ::2, ::2]
@@ -61,3 +62,33 @@ def test_inputs_equal_the_recording(case, fast):
         np.testing.assert_array_equal(inputs.mask, want["mask"][0])
         off = np.abs(inputs.warped_last - want["warped_last_frame"][0])
         assert np.mean(off > 1e-4) <= 1e-3
+
+
+def test_a_lens_for_every_frame():
+    """One camera matrix a frame is what one for all is when they are equal; a longer lens looks closer."""
+    g, meta = load_golden("prepare_inputs_case1")
+    video, w2c, K, depths = g["video"][0], g["w2c"][0], g["K"], g["depths"]
+    window = np.array(meta["video_indices"])
+    given = {
+        "first_frame": video[:, 0],
+        "last_frame": video[:, -1],
+        "last_depth_z": depths[HISTORY - 1],
+        "history_latents": g["history_latents"][0],
+        "window_w2c": w2c[window],
+        "encode": toy_encoder,
+    }
+    views = [RetrievedView(frame_id=0, rgb=video[:, 0], depth_z=depths[0], w2c=w2c[0])]
+    Ks = np.tile(K, (len(window), 1, 1))
+    want = assemble_chunk(LAYOUT, K_px=K, retrieved=views, **given)
+    got = assemble_chunk(LAYOUT, K_px=Ks, retrieved=[replace(view, K_px=K) for view in views], **given)
+    for name in ("latents", "cond", "buffer", "warped_last"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    Ks[-LAYOUT.new_frames :, :2, :2] *= 1.5
+    closer = assemble_chunk(LAYOUT, K_px=Ks, retrieved=views, **given)
+    context = LAYOUT.context_latents
+    np.testing.assert_array_equal(closer.cond[:, :context], want.cond[:, :context])
+    assert (closer.warped_last != want.warped_last).any() and (
+        closer.cond[16:, context:] != want.cond[16:, context:]
+    ).any()
+    with pytest.raises(InputError, match="K_px has shape"):
+        assemble_chunk(LAYOUT, K_px=Ks[:3], retrieved=views, **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def poses(xy: np.ndarray, z: float = 1.5) -> np.ndarray:
 SPACE = space_with_wall()
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     st.lists(st.tuples(st.floats(-9, 9, allow_nan=False), st.floats(-9, 9, allow_nan=False)), min_size=1, max_size=12),

@@ -132,6 +132,20 @@ def test_a_killed_film_is_taken_up(survived: int, keep_known: bool, caplog) -> N
     assert not caplog.records
 
 
+@pytest.mark.slow
+def test_only_as_many_chunks_are_drafted_again_as_the_painter_looks_back(caplog) -> None:
+    """Older chunks are remembered from their views alone, and the film goes on the same."""
+    legs = (*LEGS, Leg(path="out-and-back:distance=1"))
+    want = run(ChunkPainterFake(lookback_chunks=1), legs=legs)
+    store = MortalStore(limit=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(ChunkPainterFake(lookback_chunks=1), store=store, legs=legs)
+    store.limit = 99
+    painter = ChunkPainterFake(lookback_chunks=1)
+    assert_same(want, run(painter, store=store, legs=legs))
+    assert painter.redrafted == 1 + 1 and not caplog.records
+
+
 def test_nothing_is_taken_up_when_nothing_is_left_to_paint() -> None:
     """A finished film costs nothing."""
     store = MemoryChunkStore()
@@ -141,6 +155,7 @@ def test_nothing_is_taken_up_when_nothing_is_left_to_paint() -> None:
     assert painter.redrafted == 0 and not painter.begun
 
 
+@pytest.mark.slow
 def test_undo_leaves_no_trace() -> None:
     """After a leg was taken back another one comes out as if the first had never been."""
     other = (LEGS[0], Leg(path="out-and-back:distance=1"))
@@ -192,6 +207,7 @@ def test_looks_become_films(path: str) -> None:
         np.testing.assert_allclose(Ts[-1, :2, 3], ROOM.T_world_cam[:2, 3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_separate_looks_of_a_robot_are_refused() -> None:
     """`explore` jumps from place to place; the message names what works."""
     with pytest.raises(ConfigError, match=r"path 'explore' looks at separate places.* auto"):

@@ -16,6 +16,7 @@ from lyra.worldgen.generation.photo import load_photo
 from rooms import analytic_room
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(odd_pictures()))
 def test_any_picture_gives_a_sound_geometry(name):
     g = estimate_geometry(as_photo(odd_pictures()[name]), GeometryConfig())
@@ -72,6 +73,7 @@ def test_focal_length_in_the_file_overrides_the_lines(photos):
     np.testing.assert_allclose(np.degrees(g.camera.hfov_rad), 50.0, atol=5.0)
 
 
+@pytest.mark.slow
 def test_same_photo_gives_the_same_bytes(photos):
     photo = load_photo(photos / "lobby.png", long_side_px=320)
     one, two = (estimate_geometry(photo, GeometryConfig()) for _ in range(2))
@@ -104,6 +106,7 @@ def test_without_weights_the_classical_path_works(photos, no_weights, name):
     assert (g.labels == Label.FLOOR).mean() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["calibrate", "grabcut_floor", "join_cues", "_runs", "build_layout"])
 def test_a_broken_stage_costs_confidence_and_not_the_world(photos, monkeypatch, stage):
     whole = estimate_geometry(load_photo(photos / "hall.png", long_side_px=320), GeometryConfig())

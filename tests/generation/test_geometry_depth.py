@@ -63,6 +63,7 @@ def gravity_error_deg(g: PhotoGeometry, room: AnalyticRoom) -> float:
     return float(np.degrees(np.arccos(min(cosine, 1.0))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "factor", "shift"),
     [
@@ -88,6 +89,7 @@ def test_exact_depth_of_unknown_scale_and_shift_gives_the_room(space, factor, sh
     assert g.confidence > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "shift"), [(SPACE_METRIC, 0.0), (SPACE_DEPTH, -0.3), (SPACE_DISPARITY, 0.3)])
 def test_noise_of_two_percent_costs_little(space, shift):
     """Every pixel 2 % off: still within 3 % and half a degree, less sure of it."""

@@ -69,6 +69,7 @@ def hint_with_holes(frames: int = 1, height: int = 48, width: int = 64) -> Paint
     return PaintHint(rgb_u8=rgb, known=known, prompt="a quiet room")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_family_paints_only_the_holes(weights, kind):
     """Nine and four channels, two text encoders, a transformer: known pixels stay, the seed decides the rest."""
@@ -161,6 +162,7 @@ def test_small_pictures_are_painted_at_native_size(weights, monkeypatch):
     assert sizes == [(96, 128, 3)]
 
 
+@pytest.mark.slow
 def test_exploring_a_room_with_foreign_weights(weights):
     """The whole loop accepts the painter; a full turn comes home to the photo."""
     room = analytic_room(width_px=64, height_px=48)
@@ -365,6 +367,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_a_failed_world_goes_on_with_good_weights(copy, weights, photos, tmp_path):
     """Bad weights cost the stage, not the folder: with good ones in their place the same command finishes it."""
     out, settings = tmp_path / "world", config(copy, inpaint__steps=1, **SMALL)

@@ -99,6 +99,7 @@ def test_column_map_stays_in_the_photo(painter):
     assert np.median(difference) < 25
 
 
+@pytest.mark.slow
 def test_ring_repeats_bit_for_bit(painter):
     """Same seed, same ring, for any number of threads; another seed paints another one around the same photo."""
     again = PatchPainter(rows=96, threads=2).prepare(photo(), ROOM.geometry(), seed=1)
@@ -149,6 +150,7 @@ def hint_of(view, T, known, **kw) -> PaintHint:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(share=st.sampled_from([0.0, 0.02, 0.3, 1.0]), seed=st.integers(0, 2**32 - 1), flat=st.booleans())
 def test_known_pixels_come_back(painter, share, seed, flat):
@@ -178,6 +180,7 @@ def test_floor_comes_from_floor(painter):
         np.testing.assert_allclose(out[here].mean(0), truth, atol=40)
 
 
+@pytest.mark.slow
 def test_nothing_red_behind_a_red_box(rng):
     """Foreground is neither copied nor looked at: the hole beside it shows background only."""
     view, T = turned(0)
@@ -200,6 +203,7 @@ def test_nothing_red_behind_a_red_box(rng):
             assert np.mean(redness > 100) < 0.1
 
 
+@pytest.mark.slow
 def test_unseen_side_of_an_object_looks_like_the_object(rng):
     """Where the proxy says object, the object's own pixels are the source."""
     view, T = turned(0)
@@ -259,6 +263,7 @@ def swd(a: np.ndarray, b: np.ndarray, *, patch: int = 7, seed: int = 0) -> float
     return float(np.abs(quantiles(a) - quantiles(b)).mean())
 
 
+@pytest.mark.slow
 def test_beats_diffusing_colour_into_the_hole(painter):
     """Patch statistics of a large hole are nearer to the photo's than those of Telea and Navier-Stokes inpainting."""
     import cv2

@@ -83,6 +83,7 @@ def test_same_seed_same_world_other_seed_other_paint() -> None:
         np.testing.assert_array_equal(x.depth_z_m, y.depth_z_m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survived", [0, 1, 2])
 def test_killed_after_any_chunk_it_resumes_to_the_same_world(survived: int) -> None:
     """Chunks saved before the kill are reused; the finished world equals an uninterrupted one."""

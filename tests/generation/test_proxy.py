@@ -99,6 +99,7 @@ def test_objects_become_closed_solids() -> None:
     assert t[0] == pytest.approx(2.0, abs=0.02)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(span=st.floats(0.3, 1.2), seed=st.integers(0, 20))
 def test_camera_never_enters_geometry(span: float, seed: int) -> None:

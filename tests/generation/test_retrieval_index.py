@@ -54,6 +54,7 @@ def index_of(views: list) -> RetrievalIndex:
     return index
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),

@@ -12,6 +12,8 @@ from lyra.worldgen.generation.painter import RingPanorama
 from lyra.worldgen.generation.painter_patch import PatchPainter
 from rooms import analytic_room
 
+pytestmark = pytest.mark.slow
+
 ROOM = analytic_room(width_px=160, height_px=120, boxes=False)
 
 

@@ -96,6 +96,7 @@ def open_edges(mesh: TriMesh) -> int:
     return sum(n != 1 or edges.get((b, a), 0) != 1 for (a, b), n in edges.items())
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(home=homes(), seed=st.integers(0, 99))
 def test_any_home_with_further_rooms_is_a_sound_world(home, seed):
@@ -202,6 +203,7 @@ def test_rooms_are_seen_through_doors_only(four_rooms, four_rooms_mesh):
             assert path[contains(door.corners_xy_m, path[:, :2]), 2].max() <= door.height_m
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(home=homes(), radius=st.floats(0.1, 0.5), seed=st.integers(0, 99))
 def test_the_robot_fits_through_every_door(home, radius, seed):

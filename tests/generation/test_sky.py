@@ -33,6 +33,7 @@ def outdoors() -> tuple[Photo, PhotoGeometry]:
     return dataclasses.replace(ROOM.photo(), rgb_u8=rgb), dataclasses.replace(geometry, labels=labels, layout=layout)
 
 
+@pytest.mark.slow
 def test_zenith_is_clouds_like_those_of_the_photo(outdoors) -> None:
     """Straight up it is as blue and as cloudy as ahead; the field is nowhere in it."""
     photo, geometry = outdoors

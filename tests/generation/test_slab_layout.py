@@ -23,6 +23,7 @@ def runs(walk) -> list[int]:
     return np.diff(np.concatenate([[0], np.flatnonzero(new) + 1, [len(walk.column)]])).tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(w=st.integers(1, 60), length=st.integers(0, 200), seed=st.integers(0, 2**32 - 1))
 def test_every_size_gives_a_walk(w, length, seed):

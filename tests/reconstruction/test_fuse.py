@@ -37,6 +37,7 @@ def test_fused_depth_is_the_room():
     assert (mesh.face_labels[floor] == Label.FLOOR).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_surface_without_proxy_is_fused():
     """Views without a proxy still give a surface."""
     views = analytic_room().views()

@@ -73,6 +73,7 @@ def test_files_are_read_by_others(tmp_path: Path, result):
     assert len(trimesh.load(tmp_path / "points.ply").vertices) > 1000
 
 
+@pytest.mark.slow
 def test_same_views_same_files(tmp_path: Path, world, result):
     """A second run writes the same bytes."""
     again = reconstruct(world, CONFIG)

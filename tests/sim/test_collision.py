@@ -46,6 +46,7 @@ def test_plain_room_is_six_boxes_and_its_objects():
     assert plan.rest.face_labels is not None and set(plan.rest.face_labels) == {Label.WALL, Label.OBJECT}
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(seed=st.integers(0, 500), walls=st.integers(6, 40), indoors=st.booleans())
 def test_any_star_shaped_world_agrees_and_keeps_its_free_space(seed, walls, indoors):
@@ -71,6 +72,7 @@ def test_door_gap_stays_open():
     assert all(any(box.contains(p[None]).any() for box in plan.boxes) for p in beside)
 
 
+@pytest.mark.slow
 def test_sky_never_collides_and_backdrop_does():
     """Open sky lets everything through; the walls that stand for far scenery stop a robot."""
     mesh = open_place()
@@ -79,6 +81,7 @@ def test_sky_never_collides_and_backdrop_does():
     assert plan.as_mesh().vertices[:, 2].max() < 4.3
 
 
+@pytest.mark.slow
 def test_noise_and_dust_become_clean_planes():
     """A fused mesh with millimetre noise and floaters gives the same slabs and walls, floor at zero, dust gone."""
     plan = build_colliders(noisy_room(), CFG)
@@ -98,6 +101,7 @@ def test_inverted_mesh_is_wound_into_free_space():
     assert np.percentile(ray_agreement_m(mesh, plan, EYE, seed=0, count=1000), 95) < 0.01
 
 
+@pytest.mark.slow
 def test_rest_keeps_its_budget():
     """The triangle mesh is decimated to its budget and stays close to the surface."""
     mesh = noisy_room()

@@ -40,6 +40,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @EACH
 def test_files_are_those_announced_and_the_bytes_repeat(tmp_path, name):
     """Two runs write the same files with the same bytes, exactly those in the result, and nothing half-written."""
@@ -51,6 +52,7 @@ def test_files_are_those_announced_and_the_bytes_repeat(tmp_path, name):
     assert first == hashes(tmp_path / "b")
 
 
+@pytest.mark.slow
 @EACH
 def test_collider_agrees_with_the_visual_mesh(tmp_path, name):
     """A range sensor sees the collider where the picture is: median below 1 cm, 95th percentile below 3 cm."""

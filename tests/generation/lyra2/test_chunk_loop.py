@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk
+from lyra.worldgen.generation.chunk_inputs import RetrievedView, assemble_chunk, compiled_warp
 from lyra.worldgen.generation.context_layout import ContextLayout
 from lyra.worldgen.generation.lyra2.chunk_loop import ChunkLoop, FilmState
 from tiny_lyra2 import TINY_LAYOUT, golden_vae
@@ -90,6 +90,7 @@ def test_the_state_keeps_its_size_and_loses_nothing(loop, films):
         K_px=np.concatenate([np.tile(K, (length, 1, 1)), *(c["new_K"] for c in cameras)]),
         retrieved=shown,
         encode=lambda video: loop.vae.encode(torch.from_numpy(np.ascontiguousarray(video))[None])[0][0].numpy(),
+        warp=compiled_warp,
     )
     for name in ("latents", "cond", "mask", "buffer", "buffer_valid", "warped_last"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
@@ -112,3 +113,31 @@ def test_another_number_of_frames_is_refused(loop, films):
     """A chunk has the layout's frames, no more and no fewer."""
     with pytest.raises(InputError, match="frames has shape"):
         loop.advance(films[0], frames_of(0)[:, :8], films[0].decoder, **cameras_of(0))
+
+
+@pytest.mark.slow
+def test_what_is_older_than_the_lookback_leaves_no_trace(loop):
+    """A film that begins anew with its newest chunks is the whole film to the bit; with fewer chunks it is not."""
+    still = np.full((3, 16, 16), 0.25, np.float32)
+    noise = np.random.default_rng(1).standard_normal((40, 16, LAYOUT.new_latents, 2, 2)).astype(np.float32)
+    count = loop.lookback_chunks
+    assert 10 < count < 20
+
+    def film(chunks) -> FilmState:
+        state = loop.begin(still, K)
+        for k in chunks:
+            frames, decoder = loop.decode(state, noise[k])
+            state = loop.advance(state, frames, decoder, **cameras_of(k))
+        return state
+
+    def arrays(state: FilmState) -> list[np.ndarray]:
+        tensors = [*state.encoder.states, *state.decoder.states]
+        plain = [state.latents, state.window_w2c, state.window_K, state.first_frame, state.last_frame]
+        return [*plain, *(t.numpy() for t in tensors if hasattr(t, "numpy"))]
+
+    end = count + 2
+    want = arrays(film(range(end)))
+    for a, b in zip(want, arrays(film(range(end - count, end))), strict=True):
+        np.testing.assert_array_equal(a, b)
+    few = arrays(film(range(end - 3, end)))
+    assert not all(np.array_equal(a, b) for a, b in zip(want, few, strict=True))

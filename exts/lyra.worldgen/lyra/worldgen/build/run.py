@@ -324,13 +324,17 @@ def _input_hashes(
             "revision": stage.revision,
             "photo": photo_sha256,
             "seed": config.seed,
-            "config": {name: resolved[name] for name in stage.sections},
+            "config": {name: resolved[name] for name in (*stage.sections, *_of_painter(stage, config))},
             "previous": previous,
         }
         if stage.chunked and journey:
             decides["journey"] = [leg_to_json(leg) for leg in journey]
         hashes[stage.name] = previous = sha256_json(decides)
     return hashes
+
+
+def _of_painter(stage: Stage, config: WorldConfig) -> tuple[str, ...]:
+    return tuple(name for name in stage.painter_sections if name == config.generation.painter)
 
 
 def _missing(manifest: Manifest, stages: Stages) -> tuple[Stage, ...]:

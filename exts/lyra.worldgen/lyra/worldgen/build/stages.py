@@ -17,7 +17,7 @@ from ..core.errors import WorldgenError
 from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.views import Photo
-from ..core.world import Manifest
+from ..core.world import Manifest, is_research_only
 from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
 
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from ..generation.depth_judge import DepthJudge
 
 log = logging.getLogger(__name__)
+
+NOTICE_NAME = "NOTICE.txt"
+NOTICE = """\
+Pictures of this world were painted with the weights "{model}" under the licence:
+{licence}
+The world and everything made from it may be used only as far as that licence allows. world.json says which stage used
+them. The photo's own licence applies as well.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,8 @@ class Stage:
     run: Callable[[StageContext], None]
     sections: tuple[str, ...] = ()
     """Sections of the configuration that change the result."""
+    painter_sections: tuple[str, ...] = ()
+    """Sections that change it only where the painter is called like them."""
     work: float = 1.0
     """Share of the whole build's time, in any unit."""
     disk_mib: float = 1.0
@@ -96,6 +106,7 @@ def default_stages() -> Stages:
                 name="explore",
                 run=_explore,
                 sections=("geometry", "generation", "inpaint", "models"),
+                painter_sections=("lyra2",),
                 work=50,
                 disk_mib=100,
                 outputs=("memory/explored.npz",),
@@ -156,7 +167,7 @@ def resolve_backends(config: WorldConfig) -> WorldConfig:
     _expect_known(GEOMETRIES, geometry.backend)
     make_geometry(replace(config, geometry=geometry))  # refuses settings that cannot work before anything is written
     if generation.painter == "auto":
-        name, why = choose_painter(config.models)
+        name, why = choose_painter(config.models, config)
         unused = bool(config.models.painter) and name == "patch"
         log.log(logging.WARNING if unused else logging.INFO, "painter %s: %s", name, why)
         generation = replace(generation, painter=name)
@@ -169,13 +180,17 @@ def _expect_known(registry: Registry, name: str) -> None:
         registry.load(name)  # refuses it with the list of names; a known one is loaded when it is used
 
 
-def choose_painter(models: ModelsConfig | None = None) -> tuple[str, str]:
+def choose_painter(models: ModelsConfig | None = None, config: WorldConfig | None = None) -> tuple[str, str]:
     """The painter that `auto` stands for on this machine, and why in one line; nothing is fetched or loaded."""
     if models is None or not models.painter:
         return "patch", "needs no weights and runs on any CPU; models.painter names no others"
-    from ..generation.inpaint_pipeline import plan_pipeline
-
     try:
+        if (Path(models.painter).expanduser() / "lyra2.json").is_file():
+            from ..generation.painter_lyra2 import check_settings
+
+            return "lyra2", check_settings(config or WorldConfig(models=models))
+        from ..generation.inpaint_pipeline import plan_pipeline
+
         return "inpaint", plan_pipeline(models)
     except WorldgenError as error:
         return "patch", f"needs no weights; those of models.painter cannot be used: {error}"
@@ -184,6 +199,10 @@ def choose_painter(models: ModelsConfig | None = None) -> tuple[str, str]:
 def _check_painter(config: WorldConfig) -> None:
     if config.generation.painter == "inpaint":
         from ..generation.painter_inpaint import check_settings
+
+        check_settings(config)
+    elif config.generation.painter == "lyra2":
+        from ..generation.painter_lyra2 import check_settings
 
         check_settings(config)
 
@@ -226,14 +245,15 @@ def _understand(context: StageContext) -> None:
 
 def _explore(context: StageContext) -> None:
     from ..core.store import load_geometry, save_explored
-    from ..generation.painter import PAINTERS
+    from ..generation.painter import PAINTERS, ChunkPainter
     from ..generation.pipeline import explore
 
     notes, config = context.notes, context.config
     geometry = load_geometry(notes.world / "memory" / "geometry.npz")
     painter = PAINTERS.load(config.generation.painter).from_config(config)
     foreign = hasattr(painter, "model")
-    judge = depth_judge(config)
+    # Films are not judged: painting one again takes as long as painting it.
+    judge = None if isinstance(painter, ChunkPainter) else depth_judge(config)
     try:
         views = explore(
             context.photo,
@@ -254,6 +274,10 @@ def _explore(context: StageContext) -> None:
     notes.backend = painter.name
     notes.model = painter.model if foreign else painter.name
     notes.weights_licence = painter.weights_licence
+    if is_research_only(painter.weights_licence):
+        (notes.folder / NOTICE_NAME).write_text(
+            NOTICE.format(model=notes.model, licence=painter.weights_licence), encoding="utf-8"
+        )
     notes.versions = _versions(
         "numpy", "torch", "diffusers", "opencv-python-headless", *(("transformers",) if foreign else ())
     )
@@ -263,6 +287,7 @@ def _explore(context: StageContext) -> None:
         "chunks": chunks,  # one undo point each
         "path_m": round(_length_m(views.Ts_world_path), 3),
         "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
+        **({"painter": painter.info} if isinstance(painter, ChunkPainter) else {}),
     }
 
 

@@ -16,6 +16,7 @@ examples:
   lyra-worldgen generate kitchen.jpg --path horizontal_zoom:direction=left,strength=1.5,frames=241
   lyra-worldgen generate kitchen.jpg --camera-height 1.2 --set simulation.robot_radius_m=0.4
   lyra-worldgen generate kitchen.jpg --painter inpaint --painter-model weights/sd-inpainting --prompt "a kitchen"
+  lyra-worldgen generate kitchen.jpg --painter lyra2 --painter-model weights/lyra2 --prompt "a quiet kitchen"
   lyra-worldgen generate kitchen.jpg --config config/generation/fast.yaml --dry-run
 
 Paths: `lyra-worldgen paths` lists them with their options.

@@ -10,7 +10,7 @@ from typing import Any
 from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, differing_keys, resolved_dict
 from ..core.errors import InputError
-from ..core.world import Manifest, World, load_world
+from ..core.world import Manifest, World, is_research_only, load_world
 from .generate import add_output_flags
 from .terminal import Console, duration, table
 
@@ -142,6 +142,7 @@ def world_values(world: World) -> dict[str, Any]:
         "confidence": manifest.confidence,
         "mode": manifest.mode,
         "licence": manifest.licence,
+        "research_only": is_research_only(manifest.licence),
         "seconds": round(sum(r.seconds for name, r in manifest.stages.items() if "/" not in name), 1),
     }
 
@@ -160,6 +161,8 @@ def world_summary(world: World) -> str:
     if world.manifest.scale is not None:
         scale = world.manifest.scale
         rows.append(("scale", f"±{100 * scale.relative_sigma:.0f} %, from the {scale.source.replace('_', ' ')}"))
+    if is_research_only(world.manifest.licence):
+        rows.append(("NOTICE", f"painted with weights for research only, see NOTICE.txt: {world.manifest.licence}"))
     if world.has("preview.png"):
         rows.append(("look", str(world.folder / "preview.png")))
     if world.has("certificate.html"):

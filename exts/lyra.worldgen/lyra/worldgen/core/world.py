@@ -206,6 +206,13 @@ def strictest_licence(licences: Iterable[str]) -> str:
     return max(parts, key=_LICENCE_ORDER.index) if parts else "none"
 
 
+def is_research_only(licence: str) -> bool:
+    """Whether a licence, by its SPDX id or short text, forbids commercial use or anything but research."""
+    text = licence.lower().replace("-", " ").replace("_", " ")
+    words = ("research only", "non commercial", "noncommercial", "not commercial", "by nc", "internal scientific")
+    return any(word in text for word in words)
+
+
 def safe_name(name: object, where: str = MANIFEST_NAME) -> str:
     """A file name inside a world folder; raises `InputError` for anything that could lead out of it."""
     text = name if isinstance(name, str) else ""

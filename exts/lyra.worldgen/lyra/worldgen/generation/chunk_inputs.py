@@ -17,11 +17,9 @@ from .warp import forward_warp_many
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """[3, T, H, W] in -1..1 to latents [16, 1 + (T - 1) / 4, h, w], from scratch."""
-WarpMany = Callable[
-    [np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
-]
-"""Picture [C, H, W], depth [H, W], w2c [4, 4], K_px [3, 3], targets' w2c [T, 4, 4] and K_px [T, 3, 3] to pictures
-[C, T, H, W] (holes -1) and depths [T, H, W] (holes 0), all targets in one call of the warp."""
+Warp = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""One picture [C, H, W] with depth [H, W], w2c [4, 4] and K [3, 3] into cameras [T, 4, 4], [T, 3, 3] that share one
+call: pictures [T, H, W, C] with holes -1, and depths [T, H, W] with holes 0."""
 WARPED_TOGETHER = 16
 """Targets that share one call of the warp, as in the released configuration."""
 
@@ -59,46 +57,6 @@ class ChunkInputs:
     """[3, new frames, H, W]: the last history frame seen from the new cameras."""
 
 
-def warp_reference(
-    image: np.ndarray,
-    depth_z: np.ndarray,
-    w2c: np.ndarray,
-    K_px: np.ndarray,
-    targets_w2c: np.ndarray,
-    targets_K: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The warp in NumPy; see `WarpMany`."""
-    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
-    picture, _, depth = forward_warp_many(*view, targets_w2c, targets_K)
-    return np.moveaxis(picture, -1, 0), depth
-
-
-def warp_on(device: Any, *, reliable_only: bool = True) -> WarpMany:
-    """The fast warp on a torch device; the same pictures within float32 sums.
-
-    Args:
-        device: where it is computed.
-        reliable_only: leave out pixels on depth edges, as the reference does; in very small pictures every slanted
-            surface looks like an edge.
-
-    Raises:
-        DependencyError: torch is missing, or numba for the processor.
-    """
-    torch = require("torch", extra="gen")
-    from .warp_torch import warp_views
-
-    def warp(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        image, depth_z, w2c, K_px, *targets = (
-            torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays
-        )
-        picture, _, depth = warp_views(
-            image[None], depth_z[None], w2c[None], K_px[None], *targets, reliable_only=reliable_only
-        )
-        return picture.transpose(0, 1).cpu().numpy(), depth.cpu().numpy()
-
-    return warp
-
-
 def assemble_chunk(
     layout: ContextLayout,
     *,
@@ -110,7 +68,7 @@ def assemble_chunk(
     K_px: np.ndarray,
     retrieved: Sequence[RetrievedView],
     encode: Encode,
-    warp: WarpMany = warp_reference,
+    warp: Warp | None = None,
 ) -> ChunkInputs:
     """Put the context of one chunk together.
 
@@ -123,7 +81,7 @@ def assemble_chunk(
         K_px: [3, 3] shared by all, or [as many as window_w2c, 3, 3].
         retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
         encode: the video encoder.
-        warp: how pictures are brought into other cameras.
+        warp: how pictures are warped; by the reference when None, which is slow.
 
     Raises:
         InputError: shapes disagree.
@@ -152,7 +110,8 @@ def assemble_chunk(
     for position, latent in zip(layout.spatial_positions, spatial, strict=True):
         context[:, position] = latent[:, 0]
 
-    warped, _ = _warp(warp, last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
+    warp = reference_warp if warp is None else warp
+    warped, _ = _warped(warp, last_frame, last_depth_z, last_w2c, last_K, new_w2c, new_K)
     tail = encode(np.concatenate([warped[:, :1], warped], 1))[:, 1:]
     if tail.shape[1] != layout.new_latents:
         raise InputError(f"encode gave {tail.shape[1] + 1} latents for {warped.shape[1] + 1} frames")
@@ -188,8 +147,7 @@ def _K_of(view: RetrievedView, shared: np.ndarray) -> np.ndarray:
     return shared if view.K_px is None else view.K_px
 
 
-def _warp(
-    warp: WarpMany,
+def reference_warp(
     image: np.ndarray,
     depth_z: np.ndarray,
     w2c: np.ndarray,
@@ -197,14 +155,78 @@ def _warp(
     targets_w2c: np.ndarray,
     targets_K: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture [C, H, W] into some cameras, few at a time: pictures [C, T, H, W] in -1..1 and depths [T, H, W]."""
+    """`Warp` by `warp.forward_warp_many`."""
+    view = (np.moveaxis(image, 0, -1)[None], depth_z[None], w2c[None], K_px[None])
+    pictures, _, depths = forward_warp_many(*view, targets_w2c, targets_K)
+    return pictures, depths
+
+
+def compiled_warp(
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Warp` by `warp_torch.warp_views` on the processor, where it gives the same bits every time.
+
+    Raises:
+        DependencyError: torch or numba is missing.
+    """
+    return warp_on("cpu")(image, depth_z, w2c, K_px, targets_w2c, targets_K)
+
+
+def warp_on(device: Any, *, reliable_only: bool = True) -> Warp:
+    """`Warp` by `warp_torch.warp_views` on a torch device.
+
+    Args:
+        device: where it is computed.
+        reliable_only: leave out pixels on depth edges, as the reference does; in very small pictures every slanted
+            surface looks like an edge.
+
+    Raises:
+        DependencyError: torch is missing, or numba for the processor.
+    """
+    from . import warp_torch
+
+    torch = require("torch", extra="gen")
+
+    def warp(
+        image: np.ndarray,
+        depth_z: np.ndarray,
+        w2c: np.ndarray,
+        K_px: np.ndarray,
+        targets_w2c: np.ndarray,
+        targets_K: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        arrays = (image[None], depth_z[None], w2c[None], K_px[None], targets_w2c, targets_K)
+        pictures, _, depths = warp_torch.warp_views(
+            *(torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays),
+            reliable_only=reliable_only,
+        )
+        return pictures.permute(0, 2, 3, 1).cpu().numpy(), depths.cpu().numpy()
+
+    return warp
+
+
+def _warped(
+    warp: Warp,
+    image: np.ndarray,
+    depth_z: np.ndarray,
+    w2c: np.ndarray,
+    K_px: np.ndarray,
+    targets_w2c: np.ndarray,
+    targets_K: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One picture [C, H, W] into some cameras: pictures [C, T, H, W] in -1..1 (holes -1) and depths [T, H, W]."""
     images, depths = [], []
     for first in range(0, len(targets_w2c), WARPED_TOGETHER):
         together = slice(first, first + WARPED_TOGETHER)
         picture, depth = warp(image, depth_z, w2c, K_px, targets_w2c[together], targets_K[together])
         images.append(np.clip(picture, -1, 1))
         depths.append(depth)
-    return np.concatenate(images, 1).astype(np.float32), np.concatenate(depths).astype(np.float32)
+    return np.moveaxis(np.concatenate(images), -1, 0).astype(np.float32), np.concatenate(depths).astype(np.float32)
 
 
 def _buffer(
@@ -214,7 +236,7 @@ def _buffer(
     new_w2c: np.ndarray,
     new_K: np.ndarray,
     hw: tuple[int, int],
-    warp: WarpMany,
+    warp: Warp,
 ) -> tuple[np.ndarray, np.ndarray]:
     slots = len(layout.spatial_positions)
     maps = canonical_maps(slots, *hw)
@@ -232,7 +254,7 @@ def _buffer(
     warped = []
     # Best first: the last view sits in the last slot.
     for slot, view in zip(range(slots - 1, -1, -1), reversed(views), strict=False):
-        warped.append(_warp(warp, maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
+        warped.append(_warped(warp, maps[slot], view.depth_z, view.w2c, _K_of(view, shared_K), new_w2c, new_K))
     depths = scale_depth(np.stack([depth for _, depth in warped])) if warped else np.zeros(0)
     for k in range(slots):
         if k < len(warped):

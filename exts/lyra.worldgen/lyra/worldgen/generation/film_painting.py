@@ -6,7 +6,7 @@ draft, the rest of the draft is new and is remembered, depth and labels are the 
 painter's own memory of the film goes on with.
 
 That memory is large and is not kept. It follows from the photo and the drafts, so a run that goes on makes it again: by
-the same steps, with the painter decoding what it kept instead of sampling.
+the same steps, with the painter decoding what it kept instead of sampling, over as many chunks as it looks back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,19 @@ class Settled:
     """In the order in which they were."""
     painted_px: int
     """Pixels that the painter made."""
+    differing: int = 0
+    """Remembered views that an earlier run has made differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Past:
+    """What is needed of a chunk that an earlier run painted."""
+
+    view_ids: tuple[int, ...]
+    """Of the views that it added, the photo's apart; those of key frames come first."""
+    key_count: int
+    arrays: Mapping[str, np.ndarray]
+    """Empty where the chunk is too old to matter to the painter."""
 
 
 class FilmPainting:
@@ -69,6 +82,7 @@ class FilmPainting:
         painter: paints it.
         scene: the proxy world.
         photo_view: the first remembered view; the film begins with what it shows.
+        load_view: reads a view of a finished chunk.
         remember: without memory a frame knows what the one before it shows and nothing else.
     """
 
@@ -78,11 +92,12 @@ class FilmPainting:
         scene: Scene,
         photo_view: RgbdView,
         *,
+        load_view: Callable[[int], RgbdView],
         remember: bool,
     ) -> None:
         self._painter, self._scene, self._photo_view = painter, scene, photo_view
-        self._remember = remember
-        self._found: list[Chunk] = []
+        self._load_view, self._remember = load_view, remember
+        self._found: list[_Past] = []
         self._memory: Any = None
         self._last_depth_z_m = np.zeros((0, 0), np.float32)
         self._sights = RetrievalIndex()
@@ -90,7 +105,13 @@ class FilmPainting:
     def found(self, chunk: Chunk) -> None:
         """Take note of a chunk that was painted by an earlier run."""
         assert self._memory is None, "finished chunks come before those that are painted"
-        self._found.append(chunk)
+        _, keys = _shot_from_arrays(chunk.arrays)
+        ids = tuple(view.view_id for view in chunk.views if view.view_id != self._photo_view.view_id)
+        self._found.append(_Past(view_ids=ids, key_count=int(keys.sum()), arrays=chunk.arrays))
+        lookback = self._painter.film.lookback_chunks
+        # The first chunk's arrays stay: they say which lens the film began with.
+        if lookback is not None and (old := len(self._found) - 1 - lookback) > 0:
+            self._found[old] = replace(self._found[old], arrays={})
 
     def paint_chunk(
         self,
@@ -139,7 +160,7 @@ class FilmPainting:
         settled = self._settle(
             cache, shot, plan.keys, draft, lambda k: note(round(total * (0.8 + 0.2 * k / total)), f"{text}, memory")
         )
-        self._accept(shot, plan.keys, draft, settled)
+        self._memory = self._accept(self._memory, shot, plan.keys, draft, settled)
         note(total, text)
         if on_frame is not None:
             for t, view in enumerate(settled.views):
@@ -162,24 +183,40 @@ class FilmPainting:
 
     def _take_up(self, shot: Shot, note: Callable[[int, str], None]) -> None:
         """Begin the film, and go through the chunks that were painted before."""
-        past = [_shot_from_arrays(chunk.arrays) for chunk in self._found]
-        first_camera = (past[0][0] if past else shot).cameras[0]
-        rgb, depth = seen_through(self._photo_view, first_camera)
+        past = self._found
+        first_camera = (_shot_from_arrays(past[0].arrays)[0] if past else shot).cameras[0]
+        rgb, self._last_depth_z_m = seen_through(self._photo_view, first_camera)
         memory = self._painter.begin(rgb, first_camera, self._photo_view.T_world_cam)
-        self._last_depth_z_m = depth
         self._see(self._photo_view)
         cache = SpatialCache() if self._remember else FleetingCache()
         cache.add(self._photo_view)
-        self._memory = memory
-        for number, (chunk, (earlier, keys)) in enumerate(zip(self._found, past, strict=True)):
+        lookback, settled = self._painter.film.lookback_chunks, None
+        skipped = 0 if lookback is None else max(0, len(past) - lookback)
+        for number, chunk in enumerate(past):
             note(0, f"taking up the film, chunk {number + 1} of {len(past)}")
-            draft = self._painter.redraft(
-                self._memory, {name: a for name, a in chunk.arrays.items() if name not in _OURS}
+            if number < skipped:
+                for k, view_id in enumerate(chunk.view_ids):
+                    view = self._load_view(view_id)
+                    cache.add(view)
+                    if k < chunk.key_count:
+                        self._see(view)
+            else:
+                earlier, keys = _shot_from_arrays(chunk.arrays)
+                kept = {name: a for name, a in chunk.arrays.items() if name not in _OURS}
+                draft = self._painter.redraft(memory, kept)
+                settled = self._settle(cache, earlier, keys, draft, lambda k: None, stored=set(chunk.view_ids))
+                memory = self._accept(memory, earlier, keys, draft, settled)
+            cache.may_release(chunk.view_ids, self._load_view)
+        # Before the newest chunk a painter that looks back only so far has not warmed up.
+        if settled is not None and settled.differing:
+            log.warning(
+                "%d of %d views of the newest chunk came out differently when the film was taken up (another machine "
+                "or version?); the world keeps the old ones",
+                settled.differing,
+                len(settled.remembered),
             )
-            stored = {view.view_id: view for view in chunk.views}
-            settled = self._settle(cache, earlier, keys, draft, lambda k: None, stored=stored)
-            self._accept(earlier, keys, draft, settled)
-        self._found.clear()
+        self._memory = memory
+        self._found = []
 
     def _settle(
         self,
@@ -189,9 +226,9 @@ class FilmPainting:
         draft: Draft,
         settled: Callable[[int], None],
         *,
-        stored: Mapping[int, RgbdView] | None = None,
+        stored: Set[int] = frozenset(),
     ) -> Settled:
-        """Lay memory over a draft, frame by frame; `stored` holds what an earlier run made of the same draft."""
+        """Lay memory over a draft, frame by frame; `stored` are views that an earlier run made of the same draft."""
         total = len(keys)
         _expect_draft(draft, (total, self._painter.film.height_px, self._painter.film.width_px, 3), self._painter.name)
         # What is forgotten at once cannot be looked up from a later frame.
@@ -207,26 +244,20 @@ class FilmPainting:
             painted = int((view.valid & ~known).sum())
             new = self._painter.keep_known and painted >= worth_keeping(view)
             if keys[t] or new or not self._remember:
-                earlier = (stored or {}).get(view.view_id)
-                if earlier is not None and np.array_equal(earlier.T_world_cam, view.T_world_cam):
+                earlier = self._load_view(view.view_id) if view.view_id in stored else view
+                if np.array_equal(earlier.T_world_cam, view.T_world_cam):
                     differing += not np.array_equal(earlier.rgb_u8, view.rgb_u8)
                     view = earlier
                 cache.add(view)
                 remembered.append(view)
             painted_px += painted
             views[t] = view
-        if differing:
-            log.warning(
-                "%d of %d earlier views came out differently when the film was taken up (another machine or version?); "
-                "the world keeps the old ones",
-                differing,
-                len(remembered),
-            )
         return Settled(
             frames=frames,
             views=tuple(view for view in views if view is not None),
             remembered=tuple(remembered),
             painted_px=painted_px,
+            differing=differing,
         )
 
     def _view(
@@ -252,13 +283,15 @@ class FilmPainting:
         )
         return view, known
 
-    def _accept(self, shot: Shot, keys: np.ndarray, draft: Draft, settled: Settled) -> None:
-        self._memory = self._painter.accept(self._memory, shot, draft, settled.frames)
+    def _accept(self, memory: Any, shot: Shot, keys: np.ndarray, draft: Draft, settled: Settled) -> Any:
+        """The painter's memory after a chunk; its key frames can be shown to the painter from now on."""
+        memory = self._painter.accept(memory, shot, draft, settled.frames)
         last = settled.views[-1]
         self._last_depth_z_m = np.where(last.valid, last.depth_z_m, 0).astype(np.float32)
         if self._remember:
             for t in np.flatnonzero(keys):
                 self._see(settled.views[t])
+        return memory
 
     def _see(self, view: RgbdView) -> None:
         """Make a view one that can be shown to the painter: all of it, not only the pixels that it owns."""

@@ -10,7 +10,6 @@ import inspect
 import logging
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +22,7 @@ from ..core.config import InpaintConfig, ModelsConfig
 from ..core.errors import BackendError, ConfigError, InputError, WorldgenError
 from ..core.optional import require
 from .residency import Residency, plan_residency, this_machine
-from .weights import Weights, find_weights, reason_of
+from .weights import Weights, find_weights, quiet_libraries, reason_of
 from .weights_files import absent_parts, expect_whole_pipeline, pipeline_index, pipeline_size, pipeline_variant
 
 log = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ class InpaintPipeline:
         self.residency = Residency(
             plan_residency(pipeline_size(folder), this_machine(), config), name=self.weights.name
         )
-        with _quiet(), self.weights.loading():
+        with quiet_libraries(), self.weights.loading():
             pipeline = self.residency.load(_loader(folder))
         try:
             self._takes = _arguments(type(pipeline))
@@ -139,7 +138,7 @@ class InpaintPipeline:
             **self._guidance(pipeline),
         }
         arguments = {name: value for name, value in offered.items() if name in self._takes}
-        with _quiet(), self._running():
+        with quiet_libraries(), self._running():
             self._note_long_prompt(pipeline, prompt)
             with self.residency.explained("while it painted"):
                 result = pipeline(**arguments)
@@ -303,22 +302,3 @@ def _native_side_px(pipeline: Any, multiple_px: int) -> int:
         if isinstance(side, int) and side > 0:
             return max(multiple_px, side * _cell_px(pipeline) // multiple_px * multiple_px)
     return max(multiple_px, FALLBACK_SIDE_PX // multiple_px * multiple_px)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep libraries from printing bars and advice to their own developers; what is wrong comes as an exception."""
-    controls = [require(f"{name}.utils.logging", extra=_EXTRA) for name in ("diffusers", "transformers")]
-    before = [(control, control.get_verbosity(), control.is_progress_bar_enabled()) for control in controls]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for control in controls:
-            control.set_verbosity(logging.CRITICAL)
-            control.disable_progress_bar()
-        try:
-            yield
-        finally:
-            for control, verbosity, bars in before:
-                control.set_verbosity(verbosity)
-                if bars:
-                    control.enable_progress_bar()

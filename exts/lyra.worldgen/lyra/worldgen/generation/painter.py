@@ -121,6 +121,8 @@ class FilmFormat:
     height_px: int
     retrieved_views: int
     """Most remembered views that it can be shown for a chunk."""
+    lookback_chunks: int | None = None
+    """So many of the newest chunks, and the first frame, decide the painter's memory of a film; all when None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,8 @@ class ChunkPainter(Protocol):
     film: FilmFormat
     keep_known: bool
     """Whether pixels that the world remembers replace what the model painted there."""
+    info: Mapping[str, Any]
+    """JSON values for the world's provenance."""
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> ChunkPainter:

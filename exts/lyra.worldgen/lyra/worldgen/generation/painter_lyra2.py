@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from .painter import ChunkHint, Draft, FilmFormat, RingPanorama, Shot
 from .paths import expect_film
 from .residency import Residency, this_machine
 from .warp import reference_K
-from .weights import find_weights
+from .weights import find_weights, quiet_libraries
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,23 @@ class Lyra2Painter:
             height_px=asked.height_px,
             retrieved_views=len(layout.spatial_positions),
         )
+        sampling = ("sampler", "steps", "guidance", "shift") if asked.sampler == "unipc" else ("sampler",)
+        self.info = {
+            **{name: getattr(asked, name) for name in (*sampling, "keep_known", "quantize")},
+            "size_px": [asked.width_px, asked.height_px],
+            "layout": folder.config("transformer")["layout"],
+            "adapters": dict(chosen_adapters(asked)),
+            "sources": _sources(folder),
+        }
         plan, text_device = plan_networks(folder, config.models, asked, this_machine())
         plan = replace(plan, why=plan_line(plan, text_device))
         self._residency = Residency(plan, name=self.model, remedy=REMEDY)
         self._captioner = Captioner(asked.caption_model, device=text_device) if asked.caption_model else None
-        with folder.weights.loading():
-            self._residency.load(lambda dtype: Lyra2Networks(folder, asked, dtype, plan=plan, text_device=text_device))
+        with quiet_libraries(), folder.weights.loading():
+            networks = self._residency.load(
+                lambda dtype: Lyra2Networks(folder, asked, dtype, plan=plan, text_device=text_device)
+            )
+        self.film = replace(self.film, lookback_chunks=networks.loop.lookback_chunks)
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Lyra2Painter:
@@ -172,6 +184,13 @@ def layout_of(folder: Lyra2Folder) -> ContextLayout:
             f"the network's configuration names no layout; convert the released files again: {folder.path}"
         )
     return ContextLayout.parse(text)
+
+
+def _sources(folder: Lyra2Folder) -> dict[str, Any]:
+    """Released file, size and hash of every converted part, as the conversion recorded them."""
+    parts = folder.index.get("parts")
+    described = parts.items() if isinstance(parts, dict) else ()
+    return {str(name): part.get("sources") for name, part in described if isinstance(part, dict)}
 
 
 def check_settings(config: WorldConfig) -> str:

@@ -129,7 +129,7 @@ class WorldPipeline:
         scene = self.prepare(photo, geometry, cache, legs[0], seed=seed, progress=progress, store=store)
         film = None
         if isinstance(self.painter, ChunkPainter):
-            film = FilmPainting(self.painter, scene, cache.view(0), remember=self.remember)
+            film = FilmPainting(self.painter, scene, cache.view(0), load_view=store.load_view, remember=self.remember)
         paths: list[np.ndarray] = []
         index, key, done = 0, "", 0
         T_world_last = geometry.T_world_cam

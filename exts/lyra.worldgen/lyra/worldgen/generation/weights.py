@@ -6,7 +6,9 @@ they bear, and what it means when they do not load.
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -220,6 +222,25 @@ def find_weights(value: str, *, key: str, flag: str, download: bool) -> Weights:
     if _HUB_ID.fullmatch(value):
         return Weights(given=value, name=value, key=key, path=None, download=download)
     raise InputError(f"{key} is a folder that does not exist; check the path: {value[:200]}")
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep libraries from printing bars and advice to their own developers; what is wrong comes as an exception."""
+    controls = [require(f"{name}.utils.logging", extra=_EXTRA) for name in ("diffusers", "transformers")]
+    before = [(control, control.get_verbosity(), control.is_progress_bar_enabled()) for control in controls]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for control in controls:
+            control.set_verbosity(logging.CRITICAL)
+            control.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for control, verbosity, bars in before:
+                control.set_verbosity(verbosity)
+                if bars:
+                    control.enable_progress_bar()
 
 
 def reason_of(error: BaseException) -> str:

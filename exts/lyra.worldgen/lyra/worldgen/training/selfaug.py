@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.optional import require
-from ..generation.chunk_inputs import ChunkInputs, RetrievedView, WarpMany, assemble_chunk
+from ..generation.chunk_inputs import ChunkInputs, RetrievedView, Warp, assemble_chunk
 from ..generation.context_layout import FRAMES_PER_LATENT, ContextLayout
 from ..generation.schedules import TrainingTimes, network_timestep, predict_clean, renoise
 from .clips import Clip
@@ -35,7 +35,7 @@ class Painter:
     """`StreamingVae` or `BlockVae`, frozen."""
     layout: ContextLayout
     times: TrainingTimes
-    warp: WarpMany
+    warp: Warp
     vision: Callable[[np.ndarray], torch.Tensor]
     """A frame [3, H, W] in -1..1 to image tokens [1, P, width]."""
     device: Any = "cpu"

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import BackendError
 from ...core.optional import require
-from ..weights import Weights, find_weights
+from ..weights import Weights, find_weights, quiet_libraries
 
 REQUEST = (
     "The first picture is where a slow walk through a place began, the last one is where it is now. Describe the place "
@@ -53,7 +53,7 @@ class Captioner:
         transformers = require("transformers", extra="models")
         image = require("PIL.Image", extra="core", package="pillow")
         pictures = [image.fromarray(frame) for frame in frames_u8]
-        with self._weights.loading():
+        with quiet_libraries(), self._weights.loading():
             place = {"local_files_only": True, "trust_remote_code": False}
             processor = transformers.AutoProcessor.from_pretrained(self._weights.source, **place)
             model = transformers.AutoModelForImageTextToText.from_pretrained(self._weights.source, **place)

@@ -260,8 +260,8 @@ def open_distributed(folder: Path) -> Checkpoint:
         raise InputError(f"a checkpoint cannot be read ({explain_os_error(error)}): {path}") from error
     except _DAMAGE as error:
         raise InputError(
-            f"the description of a distributed checkpoint is damaged ({reason_of(error)}); copy or fetch it again: "
-            f"{path}"
+            f"the description of a distributed checkpoint is damaged ({reason_of(error)}); copy or fetch it again, "
+            f"or make one file of it with torch's dcp_to_torch_save if you trust it: {path}"
         ) from error
     sizes: dict[str, int] = {}
     tensors: dict[str, TensorInfo] = {}
@@ -329,8 +329,8 @@ def _describe(
         if type(start) is not int or type(length) is not int or start < 0 or length < 0:
             raise bad(key, "has a damaged description", path)
         if name not in sizes:
-            if not (folder / name).is_file() or (folder / name).is_symlink():
-                raise bad(key, f"lies in {name[:80]}, which is missing or a link", path)
+            if not (folder / name).is_file():  # a link is well: a hub's cache consists of them
+                raise bad(key, f"lies in {name[:80]}, which is missing", path)
             sizes[name] = (folder / name).stat().st_size
         if start + length > sizes[name]:
             raise bad(key, f"is cut off: it ends at byte {start + length}, the file at {sizes[name]}", folder / name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...core.arrays import expect_shape
 from ...core.optional import require
-from ..chunk_inputs import ChunkInputs, RetrievedView, assemble_chunk
+from ..chunk_inputs import ChunkInputs, RetrievedView, assemble_chunk, compiled_warp
 from ..context_layout import FRAMES_PER_LATENT, ContextLayout
 
 if TYPE_CHECKING:
@@ -53,6 +53,35 @@ class ChunkLoop:
         self.layout, self.vae = layout, vae
         self.caches_rest_on_cpu = False
         """Whether what the VAE remembers leaves its device between two calls."""
+
+    @property
+    def lookback_chunks(self) -> int:
+        """A film's state follows from its first frame and so many of its newest chunks.
+
+        The context looks back over its latents, those over the frames that the encoder sees, and those over the latents
+        that the decoder sees: every convolution over time reaches two of its own steps back.
+        """
+        config = self.vae.vae.config
+        blocks, levels = int(config.num_res_blocks), len(config.dim_mult)
+        halved = [bool(flag) for flag in config.temperal_downsample]
+        step, encoder = 1, 2  # frames; the first convolution
+        for level in range(levels):
+            encoder += 2 * (2 * blocks) * step
+            if level < levels - 1 and halved[level]:
+                encoder += 2 * step
+                step *= 2
+        encoder += 2 * (4 + 1) * step
+        decoder = 2 * (1 + 4) * step
+        for level in range(levels):
+            decoder += 2 * 2 * (blocks + 1) * step
+            if level < levels - 1 and halved[::-1][level]:
+                decoder += 2 * step
+                step //= 2
+        decoder += 2 * step
+        context = FRAMES_PER_LATENT * (self.layout.context_latents - 1)
+        # Frames are encoded four at a time, so a reach may begin inside such a group.
+        frames = context + encoder + decoder + 2 * FRAMES_PER_LATENT
+        return -(-frames // self.layout.new_frames)
 
     def begin(self, frame: np.ndarray, K_px: np.ndarray) -> FilmState:
         """A film that begins with a frame [3, H, W] in -1..1, which stands for the time before it as well."""
@@ -106,6 +135,7 @@ class ChunkLoop:
             K_px=np.concatenate([state.window_K, new_K]),
             retrieved=retrieved,
             encode=lambda video: self._encode(video, None)[0],
+            warp=compiled_warp,
         )
 
     def decode(self, state: FilmState, new_latents: np.ndarray) -> tuple[np.ndarray, VaeCache]:

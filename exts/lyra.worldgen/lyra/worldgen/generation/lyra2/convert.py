@@ -182,9 +182,9 @@ def convert(
         fresh = []
         for part in parts:
             old = before["parts"].get(part.name) if before is not None else None
-            if old is None:
+            if old is None or not (out / part.name).exists():
                 fresh.append(part)
-            elif old.get("sources") != sources[part.name]:
+            elif not isinstance(old, dict) or old.get("sources") != sources[part.name]:
                 raise InputError(
                     f"the folder holds another {part.name} already; choose another --out or delete that part: {out}"
                 )

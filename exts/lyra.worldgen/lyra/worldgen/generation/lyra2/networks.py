@@ -21,6 +21,7 @@ from ...core.progress import Progress
 from ..chunk_inputs import ChunkInputs
 from ..context_layout import ContextLayout
 from ..residency import BYTES_PER_NUMBER, MachineMemory, ResidencyPlan, plan_residency
+from ..weights import quiet_libraries
 from ..weights_files import WeightsSize
 from .chunk_loop import ChunkLoop
 from .cost import pass_memory
@@ -149,9 +150,10 @@ class Lyra2Networks:
     def read(self, prompt: str) -> Any:
         """Embedding of a prompt [1, 512, width]."""
         if prompt not in self._texts:
-            encoder = self._folder.load_text(self._dtype)
-            encoder.model.to(self._text_device)
-            self._texts[prompt] = encoder.embed([prompt]).cpu()
+            with quiet_libraries():
+                encoder = self._folder.load_text(self._dtype)
+                encoder.model.to(self._text_device)
+                self._texts[prompt] = encoder.embed([prompt]).cpu()
             del encoder
             gc.collect()
             if self._text_device == "cuda":
