@@ -21,7 +21,7 @@ ALLOWED = {
     "kit": {"core", "top", "kit"},
     "face": {"core", "top", "cli", *STAGES},
 }
-"""Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` serves the command line."""
+"""Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` is for `cli`."""
 BY_NAME = re.compile(r"lyra\.worldgen\.[a-z_.]+(:\w+)?")
 """A module named in a string."""
 SIMULATOR_ROOTS = {"omni", "carb", "isaacsim", "isaaclab"}
