@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, journey, rescale, splats, worlds
+    from . import doctor, evaluate, generate, journey, rescale, splats, train_painter, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         worlds.add_parsers,
         splats.add_parser,
         evaluate.add_parser,
+        train_painter.add_parser,
         doctor.add_parser,
     ):
         add(commands)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from .annotations import Annotation, parse_annotations
 from .errors import ConfigError
@@ -29,11 +29,12 @@ TAG_FAMILIES = ("36h11", "25h9", "16h5")
 """AprilTag families that are looked for."""
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration file that is read [bytes]."""
+S = TypeVar("S", bound="Section")
 _TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-class _Section:
-    """Base of the config dataclasses: checks the types of all plain fields, then the section's own ranges."""
+class Section:
+    """Base of all config dataclasses: checks the types of plain fields, then the section's own ranges."""
 
     section: ClassVar[str] = ""
 
@@ -63,7 +64,7 @@ class _Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometryConfig(_Section):
+class GeometryConfig(Section):
     """How the photo is understood."""
 
     section: ClassVar[str] = "geometry"
@@ -84,7 +85,7 @@ class GeometryConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig(_Section):
+class ScaleConfig(Section):
     """What is known about the true size of things in the photo, before the world is made."""
 
     section: ClassVar[str] = "scale"
@@ -158,7 +159,7 @@ class RescaleConfig(ScaleConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig(_Section):
+class GenerationConfig(Section):
     """How unseen space is explored and painted."""
 
     section: ClassVar[str] = "generation"
@@ -189,7 +190,7 @@ class GenerationConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InpaintConfig(_Section):
+class InpaintConfig(Section):
     """How an inpainting pipeline is asked; for the painter `inpaint`."""
 
     section: ClassVar[str] = "inpaint"
@@ -217,7 +218,7 @@ class InpaintConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lyra2Config(_Section):
+class Lyra2Config(Section):
     """How Lyra 2.0 is asked; for the painter `lyra2`."""
 
     section: ClassVar[str] = "lyra2"
@@ -274,7 +275,7 @@ class Lyra2Config(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelsConfig(_Section):
+class ModelsConfig(Section):
     """Foreign weights: which, from where, and how they are held in memory."""
 
     section: ClassVar[str] = "models"
@@ -299,7 +300,7 @@ class ModelsConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionConfig(_Section):
+class ReconstructionConfig(Section):
     """How views become splats and a mesh."""
 
     section: ClassVar[str] = "reconstruction"
@@ -318,7 +319,7 @@ class ReconstructionConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationConfig(_Section):
+class SimulationConfig(Section):
     """How the mesh becomes something to bump into and to drive in."""
 
     section: ClassVar[str] = "simulation"
@@ -348,7 +349,7 @@ class SimulationConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertificateConfig(_Section):
+class CertificateConfig(Section):
     """How hard the world is tested."""
 
     section: ClassVar[str] = "certificate"
@@ -367,7 +368,7 @@ class CertificateConfig(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldConfig(_Section):
+class WorldConfig(Section):
     """Everything that decides what a world looks like, besides the photo."""
 
     seed: int = 0
@@ -398,6 +399,15 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
     """
+    return load_schema(WorldConfig, path, overrides)
+
+
+def load_schema(schema: type[S], path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> S:
+    """`load_config` for another tree of config dataclasses.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
+    """
     data = _read_yaml(Path(path)) if path is not None else {}
     for key_path, value in (overrides or {}).items():
         *sections, name = key_path.split(".")
@@ -410,7 +420,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
                 raise ConfigError(f"{part} is {_show(place)}; expected a section with keys")
         place[name] = value
     try:
-        return config_from_dict(data)
+        return _build(schema, data, "", schema)
     except ConfigError as error:
         if path is None:
             raise
@@ -423,15 +433,16 @@ def config_from_dict(data: Mapping[str, Any]) -> WorldConfig:
     Raises:
         ConfigError: unknown key, wrong type or value out of range; the message names the key path.
     """
-    return _build(WorldConfig, data, "")
+    return _build(WorldConfig, data, "", WorldConfig)
 
 
-def resolved_dict(config: WorldConfig) -> dict[str, Any]:
-    """All values, defaults included, as plain JSON types; `config_from_dict` reads it back."""
+def resolved_dict(config: Section) -> dict[str, Any]:
+    """All values, defaults included, as plain JSON types; `config_from_dict` reads a `WorldConfig` back."""
+    assert dataclasses.is_dataclass(config), "sections are dataclasses"
     return dataclasses.asdict(config)
 
 
-def resolved_yaml(config: WorldConfig) -> str:
+def resolved_yaml(config: Section) -> str:
     """The resolved configuration as YAML text in schema order."""
     import yaml
 
@@ -509,7 +520,7 @@ def _typed(key_path: str, value: Any, kind: type) -> Any:
     return value
 
 
-def _build(cls: type, data: Any, prefix: str) -> Any:
+def _build(cls: type, data: Any, prefix: str, schema: type) -> Any:
     if data is None:
         data = {}  # a section header with nothing below it
     if not isinstance(data, Mapping):
@@ -519,17 +530,17 @@ def _build(cls: type, data: Any, prefix: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in types:
-            raise ConfigError(f"unknown key {prefix}{str(key)[:60]}{_elsewhere(str(key), list(types), prefix)}")
+            raise ConfigError(f"unknown key {prefix}{str(key)[:60]}{_elsewhere(str(key), list(types), prefix, schema)}")
         kind = types[key]
-        values[key] = _build(kind, value, f"{prefix}{key}.") if dataclasses.is_dataclass(kind) else value
+        values[key] = _build(kind, value, f"{prefix}{key}.", schema) if dataclasses.is_dataclass(kind) else value
     return cls(**values)
 
 
-def _elsewhere(key: str, known: list[str], prefix: str) -> str:
+def _elsewhere(key: str, known: list[str], prefix: str, schema: type) -> str:
     """The hint after an unknown key: the nearest name here, else the same name in another section."""
     if near := nearest(key, known):
         return f"; did you mean '{near}'?"
-    for name, kind in _field_types(WorldConfig).items():
+    for name, kind in _field_types(schema).items():
         if dataclasses.is_dataclass(kind) and (near := nearest(key, list(_field_types(kind)))):
             return f"; did you mean '{name}.{near}'?"
     where = prefix.rstrip(".") or "the top level"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .chunk_inputs import (
     WARPED_TOGETHER,
     ChunkCameras,
     RetrievedView,
+    Warp,
     chunk_cameras,
     distinct_views,
 )
@@ -97,6 +98,37 @@ def assemble_chunk(
         buffer=buffer,
         buffer_valid=valid,
     )
+
+
+def warp_on(device: Any, *, reliable_only: bool = True) -> Warp:
+    """`Warp` by `warp_torch.warp_views` on a torch device.
+
+    Args:
+        device: where it is computed.
+        reliable_only: leave out pixels on depth edges, as the reference does; in very small pictures every slanted
+            surface looks like an edge.
+
+    Raises:
+        DependencyError: torch is missing, or numba for the processor.
+    """
+    torch = require("torch", extra="gen")
+
+    def warp(
+        image: np.ndarray,
+        depth_z: np.ndarray,
+        w2c: np.ndarray,
+        K_px: np.ndarray,
+        targets_w2c: np.ndarray,
+        targets_K: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        arrays = (image[None], depth_z[None], w2c[None], K_px[None], targets_w2c, targets_K)
+        pictures, _, depths = warp_views(
+            *(torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays),
+            reliable_only=reliable_only,
+        )
+        return pictures.permute(0, 2, 3, 1).cpu().numpy(), depths.cpu().numpy()
+
+    return warp
 
 
 class _Warp:

@@ -76,7 +76,7 @@ def ray_map(K_px: np.ndarray, T_ref_cam: np.ndarray, height_px: int, width_px: i
     fx, fy, cx, cy = (K_px[:, i, None, None] for i in range(4))
     direction = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones((len(K_px), height_px, width_px))], -1)
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    direction = np.einsum("vij,vhwj->vhwi", T_ref_cam[:, :3, :3], direction)
+    direction = direction @ T_ref_cam[:, None, :3, :3].transpose(0, 1, 3, 2)
     origin = np.broadcast_to(T_ref_cam[:, None, None, :3, 3], direction.shape)
     return np.concatenate([origin, direction], -1).astype(np.float32)
 

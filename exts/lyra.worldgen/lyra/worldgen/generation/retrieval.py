@@ -137,3 +137,22 @@ def retrieve(
         taken[best] = True
         covered |= cover[best]
     return picks[::-1]
+
+
+def visible_cells(
+    cache: list[CachedPoints], target_w2c: np.ndarray, target_K: np.ndarray, size_hw: tuple[int, int]
+) -> np.ndarray:
+    """[views] int64: cells of the coarse target grid in which each view's point is the nearest of all.
+
+    Of equally near points the view that was added first owns the cell.
+    """
+    h, w, K = target_grid(target_K, size_hw)
+    points = np.concatenate([c.points_world for c in cache])
+    owner = np.repeat(np.arange(len(cache)), [len(c.points_world) for c in cache])
+    x, y, z = project(points, target_w2c.astype(np.float32), K)
+    with np.errstate(invalid="ignore"):
+        ok = (z > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
+    cell, z, owner = y[ok].astype(np.int64) * w + x[ok].astype(np.int64), z[ok], owner[ok]
+    order = np.lexsort((owner, z, cell))
+    first = order[np.flatnonzero(np.diff(cell[order], prepend=-1))]
+    return np.bincount(owner[first], minlength=len(cache))

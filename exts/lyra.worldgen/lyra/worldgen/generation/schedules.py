@@ -164,9 +164,10 @@ class TrainingTimes:
         """Places in the table for quantiles `u` in 0..1, which training draws logit-normal."""
         return np.clip((TRAIN_STEPS * np.asarray(u, np.float32)).astype(np.int64), 0, TRAIN_STEPS - 1)
 
-    def halved(self, timesteps: np.ndarray | float) -> np.ndarray:
-        """Places in the table for self-augmentation: half the timestep, rounded down, at least 1, the nearest entry."""
-        half = np.maximum(np.floor(0.5 * np.asarray(timesteps, np.float64)), 1.0)
+    def halved(self, timesteps: np.ndarray | float, *, factor: float = 0.5) -> np.ndarray:
+        """Places in the table for self-augmentation: half the timestep (or another part of it), rounded down, at least
+        1, the nearest entry."""
+        half = np.maximum(np.floor(factor * np.asarray(timesteps, np.float64)), 1.0)
         return np.abs(half[..., None] - self.timesteps).argmin(-1)
 
 

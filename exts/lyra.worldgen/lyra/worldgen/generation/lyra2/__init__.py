@@ -1,1 +1,1 @@
-"""Lyra 2.0: the video model that continues a world chunk by chunk (our notes, section 3)."""
+"""Lyra 2.0 itself: its networks, what they are sampled with, and the files they come in."""
