@@ -36,7 +36,7 @@ from lyra.worldgen.core.store import save_explored, save_geometry
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.generation.photo import decode_photo
 from lyra.worldgen.generation.scale import as_generated
-from lyra.worldgen.reconstruction.splat_io import read_splats_ply
+from lyra.worldgen.reconstruction.splat_io import read_splats
 from rooms import analytic_room
 
 ROOM = analytic_room()
@@ -152,7 +152,7 @@ def test_everything_outside_the_memory_is_scaled(folder, template):
     np.testing.assert_allclose(after.splats().scales_m, 0.8 * before.splats().scales_m, rtol=1e-6)
     assert after.geometry().layout.camera_height_m == pytest.approx(1.2)
     assert after.views().ceiling_m == pytest.approx(0.8 * 2.8)
-    portable = [read_splats_ply(world.path("splats.ply")) for world in (before, after)]
+    portable = [read_splats(world.path("splats.ply")) for world in (before, after)]
     np.testing.assert_allclose(portable[1].means, 0.8 * portable[0].means, rtol=1e-5, atol=1e-6)
     old, new = read_world(template), read_world(folder)
     assert new.photo_camera == old.photo_camera and new.T_world_photo[2, 3] == pytest.approx(1.2)

@@ -138,7 +138,11 @@ def test_degree_four_loses_its_last_band(tmp_path: Path):
         (gzip.compress(by_hand(3))[:-8] + b"12345678", "damaged"),
         (b"\x1f\x8b" + b"\xff" * 50, "damaged"),
     ],
-)
+    ids=[
+        "stream cut", "a byte less", "version 4 in gzip", "version 4", "other magic", "empty", "too many", "degree 5",
+        "30 bits", "more than there is", "wrong checksum", "no deflate",
+    ],
+)  # fmt: skip
 def test_hostile_files(tmp_path: Path, data: bytes, match: str):
     """Each kind of damage is refused with its path at the end of one line."""
     path = tmp_path / "s.spz"
