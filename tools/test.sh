@@ -3,7 +3,7 @@
 #
 #   tools/test.sh [--fast] [pytest arguments]
 #
-# --fast leaves out what is slow or drives PhysX, pyright and the other environments: the inner loop, under two minutes
+# --fast leaves out what is slow or drives PhysX, pyright and the other environments: the inner loop, some three minutes
 # once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
 set -uo pipefail
 
