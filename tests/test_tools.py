@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,16 @@ def test_links_are_followed(tmp_path, monkeypatch):
 def test_missing_system_libraries_are_named(message, advice):
     """An import error leads to the package that mends it."""
     assert probe_install.advice(message).startswith(advice)
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
+def test_scripts_probe_what_they_install(script):
+    """What a script looks for after installing is brought by the extras that it installs, and nothing else is."""
+    text = (ROOT / "tools" / script).read_text()
+    extras = re.search(r"^extras=\"?([\w,]+)", text, re.MULTILINE)[1]
+    assert 'install_package .venv "$extras"' in text and 'probe_install.py "$extras"' in text
+    found = {package.extra for package in probe_install.packages_of(extras).values()}
+    assert {"core", "gen", "recon", "sim", "physx", "evaluate"} <= found <= {"core", *extras.split(",")}
 
 
 def test_changelog_takes_fragments_in(tmp_path):

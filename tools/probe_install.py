@@ -1,6 +1,6 @@
-"""Imports every package that the extras bring and names what is missing, system libraries with their Debian package.
+"""Imports every package that some extras bring and names what is missing, system libraries with their Debian package.
 
-python tools/probe_install.py
+python tools/probe_install.py EXTRA,EXTRA,...
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from lyra.worldgen.cli.doctor import PACKAGES, probe_imports
+from lyra.worldgen.cli.doctor import PACKAGES, Package, probe_imports
 
 DEBIAN = {
     "libEGL.so": "libegl1",
@@ -39,8 +39,14 @@ def advice(problem: str) -> str:
     return f"apt-get install {package}" if package else f"install the system package that holds {match[1]}"
 
 
+def packages_of(extras: str) -> dict[str, Package]:
+    """What an installation with these extras, `gen,sim`, has to be able to import, by module."""
+    asked = {"core", *extras.split(",")}
+    return {package.module: package for package in PACKAGES if package.extra in asked}
+
+
 def main() -> int:
-    wanted = {package.module: package for package in PACKAGES if package.extra}
+    wanted = packages_of(sys.argv[1] if len(sys.argv) > 1 else "")
     problems = {module: text for module, text in probe_imports(list(wanted)).items() if text}
     for module, text in problems.items():
         print(f"error: {wanted[module].distribution} cannot be imported: {text}\n  {advice(text)}", file=sys.stderr)

@@ -28,11 +28,11 @@ python="$(find_python 3.11 3.12)" ||
 SECONDS=0
 make_venv .venv "$python"
 # Other extras may be there already (tools/test.sh adds the developer's); what is installed stays.
-extras="gen,recon,sim,physx"
-if [ -f .venv/.lyra-installed ] && grep -q '^dev,' .venv/.lyra-installed; then extras="dev,$extras"; fi
+extras="gen,recon,sim,physx,evaluate"
+if [ -f .venv/.lyra-installed ] && grep -q '^dev,' .venv/.lyra-installed; then extras="dev,$extras,models,train"; fi
 install_package .venv "$extras"
 if [ ! -f .venv/.lyra-probed ] || [ .venv/.lyra-installed -nt .venv/.lyra-probed ]; then
-    .venv/bin/python tools/probe_install.py || exit 3
+    .venv/bin/python tools/probe_install.py "$extras" || exit 3
     touch .venv/.lyra-probed
 fi
 installed_s=$SECONDS

@@ -24,12 +24,13 @@ step() {
 python="$(find_python 3.11 3.12)" || die "no Python 3.11 or 3.12 found; install one or name it in LYRA_PYTHON"
 [ -f .venv/.lyra-installed ] || { need_disk 6000; say "installing into $ROOT/.venv, once (some minutes) ..."; }
 make_venv .venv "$python"
-install_package .venv dev,gen,recon,sim,physx,models,evaluate
+extras=dev,gen,recon,sim,physx,evaluate,models,train
+install_package .venv "$extras"
 # pyright runs on Node.js; a machine without one gets it as a wheel.
 [ -n "$fast" ] || command -v node >/dev/null 2>&1 || pip_install .venv 'pyright[nodejs]'
 bin="$ROOT/.venv/bin"
 
-step "installation" "$bin/python" tools/probe_install.py
+step "installation" "$bin/python" tools/probe_install.py "$extras"
 step "ruff check" "$bin/ruff" check -q .
 step "ruff format" "$bin/ruff" format -q --check .
 if [ -z "$fast" ]; then step "pyright" env PYRIGHT_PYTHON_IGNORE_WARNINGS=1 "$bin/pyright"; fi

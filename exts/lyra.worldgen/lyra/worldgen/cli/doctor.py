@@ -59,6 +59,7 @@ PACKAGES = (
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
     Package(module="transformers", distribution="transformers", extra="models", without="foreign weights"),
     Package(module="accelerate", distribution="accelerate", extra="models", without="models larger than the GPU"),
+    Package(module="tensorboard", distribution="tensorboard", extra="train", without="curves of training but as JSON"),
 )
 PROBE = """
 import importlib, json, os, sys

@@ -293,7 +293,7 @@ class _Log:
             self._file = path.open("a", encoding="utf-8")
         if importlib.util.find_spec("tensorboard") is not None:
             board = require("torch.utils.tensorboard", extra="train", package="tensorboard")
-            self._board = board.SummaryWriter(str(out / "tensorboard"), purge_step=step)
+            self._board = board.SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
         else:
             log.info("tensorboard is not installed: scalars go to %s only", path)
 

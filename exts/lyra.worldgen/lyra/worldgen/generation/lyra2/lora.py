@@ -22,7 +22,7 @@ from .checkpoint_reader import FLOATS, Checkpoint, bad, open_checkpoint
 log = logging.getLogger(__name__)
 
 SMALL_RANGE = 0.016
-"""Whole-tensor changes (`.diff`) that span less than this are left out: left-over noise of norm layers."""
+"""Whole-tensor changes (`.diff`, `.diff_b`) whose magnitudes span less are left out, as upstream's loader does."""
 _WRAPPERS = ("diffusion_model.", "net.")
 _UNDERSCORED = "lora_unet_"
 _ROLES = {
@@ -119,8 +119,9 @@ def open_adapter(source: AdapterFile, shapes: Shapes) -> Adapter:
     dropped = []
     for parameter, roles in list(changes.items()):
         _expect_shapes(parameter, roles, file, shapes[parameter], source.path)
-        if "diff" in roles and _range(file.read(roles["diff"])) < SMALL_RANGE:
-            dropped.append(roles.pop("diff"))
+        for role in ("diff", "diff_b"):
+            if role in roles and _range(file.read(roles[role])) < SMALL_RANGE:
+                dropped.append(roles.pop(role))
         if not roles:
             del changes[parameter]
     if dropped:
@@ -205,4 +206,5 @@ def _expect_shapes(
 
 
 def _range(tensor: Any) -> float:
-    return float(tensor.max() - tensor.min()) if tensor.numel() else 0.0
+    """Between the least and the largest magnitude."""
+    return float(tensor.abs().max() - tensor.abs().min()) if tensor.numel() else 0.0
