@@ -77,17 +77,19 @@ def test_alpha_over_rank_scales(shapes, tmp_path):
 
 
 def test_biases_and_whole_tensors(shapes, tmp_path):
-    """`diff_b` is added to the bias, `.diff` to the weight unless it spans next to nothing."""
+    """`diff_b` is added to the bias, `.diff` to the weight, unless their magnitudes span next to nothing."""
     bias = torch.linspace(-1, 1, 64)
     tensors = {
         "blocks.0.self_attn.q.diff_b": bias,
         "blocks.0.norm3.diff": torch.linspace(0, 0.5, 64),
         "blocks.1.norm3.diff": torch.linspace(0, 0.01, 64),
+        "blocks.1.self_attn.q.diff_b": torch.linspace(-0.015, 0.015, 64),
     }
     adapter = opened(write(tmp_path, tensors), shapes, 2.0)
     torch.testing.assert_close(adapter.change_of("blocks.0.self_attn.q.bias"), 2 * bias)
     torch.testing.assert_close(adapter.change_of("blocks.0.norm3.weight"), torch.linspace(0, 1, 64))
-    assert adapter.dropped == ("blocks.1.norm3.diff",) and adapter.change_of("blocks.1.norm3.weight") is None
+    assert adapter.dropped == ("blocks.1.norm3.diff", "blocks.1.self_attn.q.diff_b")
+    assert adapter.change_of("blocks.1.norm3.weight") is None
 
 
 def small(shapes: dict, seed: int) -> dict:
