@@ -1,5 +1,6 @@
 """Building a world: the only place that joins the stages."""
 
+from .imports import import_world as import_world
 from .journey import branch_world as branch_world
 from .journey import extend_world as extend_world
 from .journey import undo_world as undo_world

@@ -235,6 +235,11 @@ def _set_journey(writer: WorldWriter, legs: Sequence[Leg]) -> None:
 
 
 def _expect_explored(manifest: Manifest, folder: Path) -> None:
+    if manifest.photo.imported:
+        raise InputError(
+            f"the world was imported from {manifest.photo.name}, so there is no exploration to extend, undo or branch; "
+            f"only worlds of photos have one: {folder}"
+        )
     if not chunk_stages(manifest.stages):
         raise InputError(
             f"the world has not been explored yet; finish it first with: lyra-worldgen generate PHOTO: {folder}"

@@ -16,9 +16,10 @@ from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
 from ..core.store import load_mesh, load_splats
 from ..core.world import World
+from .imports import IMPORT, imported_scale
 from .journey import beginnings
-from .run import go_on, input_hashes, open_world, photo_of
-from .stages import Stage, StageContext, Stages, default_stages, reconstruct_again, scale_of
+from .run import go_on, input_hashes, open_world, photo_of, stages_of
+from .stages import Stage, StageContext, Stages, reconstruct_again, scale_of
 
 _RECONSTRUCT = "reconstruct"
 
@@ -43,18 +44,25 @@ def rescale_world(
     Raises:
         InputError: no world, one that is not explored yet, or evidence that cannot be used; nothing is changed.
     """
-    stages = stages or default_stages()
     folder = Path(folder)
     with open_world(folder) as writer:
-        if "explore" not in writer.manifest.stages:
+        stages = stages or stages_of(writer.manifest)
+        imported = writer.manifest.photo.imported
+        if imported and IMPORT not in writer.manifest.stages:
+            raise InputError(f"the world does not hold what is imported yet; import the file again: {folder}")
+        if not imported and "explore" not in writer.manifest.stages:
             raise InputError(f"the world is not explored yet; finish it with: lyra-worldgen finish: {folder}")
         old = config_from_dict(writer.manifest.config)
         new = replace(old, rescale=rescale)
         if new != old:
-            for finding in writer.world.check_files(["understand"]):
-                raise InputError(f"{finding.message}; repair it with: lyra-worldgen finish: {folder}")
-            photo, photo_bytes = photo_of(writer.world, old, stages)
-            scale_of(folder, photo, photo_bytes, new)  # refuses before anything is changed
+            # Both refuse before anything is changed.
+            if imported:
+                imported_scale(writer.manifest, rescale)
+            else:
+                for finding in writer.world.check_files(["understand"]):
+                    raise InputError(f"{finding.message}; repair it with: lyra-worldgen finish: {folder}")
+                photo, photo_bytes = photo_of(writer.world, old, stages)
+                scale_of(folder, photo, photo_bytes, new)
             if _is_whole(writer.world, stages):
                 stages = _copying(writer.world, stages)
             manifest = replace(writer.manifest, config=resolved_dict(new))
@@ -69,7 +77,7 @@ def _is_whole(world: World, stages: Stages) -> bool:
     manifest = world.manifest
     config = config_from_dict(manifest.config)
     hashes = input_hashes(manifest.photo.sha256, config, stages, manifest.journey)
-    names = ("understand", "explore", _RECONSTRUCT)
+    names = (IMPORT, _RECONSTRUCT) if manifest.photo.imported else ("understand", "explore", _RECONSTRUCT)
     done = all(name in manifest.stages and manifest.stages[name].inputs == hashes[name] for name in names)
     return done and world.check_files([_RECONSTRUCT]).ok
 

@@ -85,36 +85,58 @@ def build_world(
         config = replace(config, rescale=config_from_dict({"rescale": before.config["rescale"]}).rescale)
     photo_bytes = _read_photo_bytes(photo_path)
     manifest = Manifest(
-        generator=_generator(),
+        generator=generator_name(),
         photo=PhotoRecord(name=photo_path.name, sha256=sha256_bytes(photo_bytes), size_px=(1, 1)),
         config=resolved_dict(config),
         plan=tuple(stage.name for stage in stages.items),
         journey=files.journey(config),
     )
-    if before is not None and not overwrite:
-        _expect_same_job(before, manifest, out)
-        world = World(folder=out, manifest=before)
-        hashes = input_hashes(manifest.photo.sha256, config, stages, before.journey)
-        current = all(name in before.stages and before.stages[name].inputs == h for name, h in hashes.items())
-        if before.finished and current and world.check_files().ok:
-            log.info("already finished: %s", out)
-            return world
+    if before is not None and not overwrite and (world := finished_world(out, before, manifest, config, stages)):
+        return world
     photo = replace(stages.read_photo(photo_path, config), name=photo_path.name)
     if photo.sha256 != manifest.photo.sha256:
         raise InputError(f"the photo changed while it was read; try again: {photo_path}")
     manifest = replace(manifest, photo=replace(manifest.photo, size_px=photo.original_size_px))
-    to_run = stages.items if before is None or overwrite else _missing(before, stages)
+    check_stages(out, None if overwrite else before, config, stages)
+    with open_for_writing(out) as writer:
+        begin_or_go_on(writer, manifest, overwrite=overwrite)
+        run = Run(writer, stages, config, photo, photo_bytes, progress, files)
+        run.all(until)
+        return writer.world
+
+
+def finished_world(
+    out: Path, before: Manifest, manifest: Manifest, config: WorldConfig, stages: Stages
+) -> World | None:
+    """The world in a folder if it is what a job would make, whole; None if something is left to do.
+
+    Raises:
+        InputError: the folder holds the world of another job.
+    """
+    _expect_same_job(before, manifest, out)
+    world = World(folder=out, manifest=before)
+    hashes = input_hashes(manifest.photo.sha256, config, stages, before.journey)
+    current = all(name in before.stages and before.stages[name].inputs == h for name, h in hashes.items())
+    if before.finished and current and world.check_files().ok:
+        log.info("already finished: %s", out)
+        return world
+    return None
+
+
+def check_stages(out: Path, before: Manifest | None, config: WorldConfig, stages: Stages) -> None:
+    """Refuse, before anything is written, settings that stages cannot run with and a disk that is too full."""
+    to_run = stages.items if before is None else _missing(before, stages)
     for stage in to_run:
         stage.check(config)
     _expect_room(out, to_run)
-    with open_for_writing(out) as writer:
-        if writer.is_new or overwrite:
-            writer.start(manifest)
-        else:
-            _expect_same_job(writer.manifest, manifest, out)
-        run = _Run(writer, stages, config, photo, photo_bytes, progress, files)
-        run.all(until)
-        return writer.world
+
+
+def begin_or_go_on(writer: WorldWriter, manifest: Manifest, *, overwrite: bool) -> None:
+    """Start the world of a job, or make sure that the one in the folder is the same job's."""
+    if writer.is_new or overwrite:
+        writer.start(manifest)
+    else:
+        _expect_same_job(writer.manifest, manifest, writer.folder)
 
 
 def finish_world(folder: Path, *, progress: Progress = SILENT, until: str = "", stages: Stages | None = None) -> World:
@@ -123,9 +145,17 @@ def finish_world(folder: Path, *, progress: Progress = SILENT, until: str = "", 
     Raises:
         InputError: no world, or one that does not hold its photo yet.
     """
-    stages = stages or default_stages()
     with open_world(Path(folder)) as writer:
-        return go_on(writer, stages, progress=progress, until=until)
+        return go_on(writer, stages or stages_of(writer.manifest), progress=progress, until=until)
+
+
+def stages_of(manifest: Manifest) -> Stages:
+    """The product's stages for a world that exists: those of a photo, or those of an import."""
+    if manifest.photo.imported:
+        from .imports import import_stages
+
+        return import_stages()
+    return default_stages()
 
 
 @contextmanager
@@ -147,8 +177,8 @@ def go_on(
     """Run what an open world lacks, with the configuration and the photo that it holds."""
     manifest = writer.manifest
     config = config_from_dict(manifest.config)
-    photo, photo_bytes = photo_of(writer.world, config, stages)
-    run = _Run(writer, stages, config, photo, photo_bytes, progress, files or PathFiles())
+    photo, photo_bytes = (None, b"") if manifest.photo.imported else photo_of(writer.world, config, stages)
+    run = Run(writer, stages, config, photo, photo_bytes, progress, files or PathFiles())
     run.all(until)
     return writer.world
 
@@ -177,26 +207,24 @@ def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages:
         InputError: no world, or an earlier stage has not finished or its files are damaged.
     """
 
-    stages = stages or default_stages()
     folder = Path(folder)
-    read_manifest(folder)
+    manifest = read_manifest(folder)
+    stages = stages or stages_of(manifest)
     with open_for_writing(folder) as writer:
         index = next(i for i, stage in enumerate(stages.items) if stage.name == name)
         for stage in stages.items[:index]:
             if stage.name not in writer.manifest.stages and stage.name in writer.manifest.plan:
-                raise InputError(
-                    f"stage {stage.name} has not finished; run lyra-worldgen generate with the photo first: {folder}"
-                )
+                raise InputError(f"stage {stage.name} has not finished; {_how_to_finish(writer.manifest)}: {folder}")
         report = writer.world.check_files([s.name for s in stages.items[:index] if s.name in writer.manifest.stages])
         for finding in report:
-            raise InputError(f"{finding.message}; run lyra-worldgen generate with its photo to repair it: {folder}")
+            raise InputError(f"{finding.message}; {_how_to_finish(writer.manifest)}: {folder}")
         config = config_from_dict(writer.manifest.config)
-        run = _Run(writer, stages, config, None, b"", progress, PathFiles())
+        run = Run(writer, stages, config, None, b"", progress, PathFiles())
         run.one(index)
         return writer.world
 
 
-class _Run:
+class Run:
     """One pass over the stages of one open world."""
 
     def __init__(
@@ -328,6 +356,12 @@ def _caused_by_full_disk(error: BaseException | None) -> bool:
     return False
 
 
+def _how_to_finish(manifest: Manifest) -> str:
+    if manifest.photo.imported:
+        return f"run lyra-worldgen import with {manifest.photo.name} again"
+    return "run lyra-worldgen generate with its photo again"
+
+
 def input_hashes(
     photo_sha256: str, config: WorldConfig, stages: Stages, journey: tuple[Leg, ...] = ()
 ) -> dict[str, str]:
@@ -372,10 +406,9 @@ def _expect_same_job(old: Manifest, new: Manifest, folder: Path) -> None:
     """Refuse to continue or replace another job's world; raises `InputError` that says what differs."""
     state = "a finished" if old.finished else "an unfinished"
     advice = "choose another --out, or pass --overwrite to make it anew"
-    if old.photo.sha256 != new.photo.sha256:
-        raise InputError(
-            f"the output folder holds {state} world of another photo ({old.photo.name}); {advice}: {folder}"
-        )
+    if (old.photo.sha256, old.photo.kind) != (new.photo.sha256, new.photo.kind):
+        what = f"another {'file' if old.photo.imported else 'photo'} ({old.photo.name})"
+        raise InputError(f"the output folder holds {state} world of {what}; {advice}: {folder}")
     if keys := differing_keys(with_late_sections(old.config), new.config):
         first = keys[0]
         values = f"{first} was {_at(old.config, first)!r}, now {_at(new.config, first)!r}"
@@ -436,7 +469,8 @@ def _photo_by_name(record: PhotoRecord) -> Photo:
     )
 
 
-def _generator() -> str:
+def generator_name() -> str:
+    """Name and version of this program."""
     from .. import __version__
 
     return f"lyra.worldgen {__version__}"

@@ -131,31 +131,38 @@ def default_stages() -> Stages:
                 disk_mib=200,
                 outputs=("memory/mesh.npz", "memory/splats.npz", "splats.ply", "points.ply", "mesh.glb"),
             ),
-            Stage(
-                name="simulate",
-                run=_simulate,
-                sections=("simulation",),
-                work=5,
-                disk_mib=120,
-                outputs=("world.usda", "world_scene.usda", "nav/map.yaml", "nav/map.png", "nav/episodes.jsonl"),
-            ),
-            Stage(
-                name="certify",
-                run=_certify,
-                sections=("certificate",),
-                work=6,
-                disk_mib=10,
-                outputs=("certificate.json", "certificate.html"),
-                in_place=("certificate.json", "certificate.html"),
-            ),
-            Stage(
-                name="preview",
-                run=_preview,
-                work=12,
-                disk_mib=10,
-                outputs=("preview.png",),
-                in_place=("preview.png", "walkthrough.mp4", ".thumbs/256x256/world.usda.png"),
-            ),
+            *late_stages(),
+        ),
+    )
+
+
+def late_stages() -> tuple[Stage, ...]:
+    """What follows when mesh and splats are there, wherever they come from."""
+    return (
+        Stage(
+            name="simulate",
+            run=_simulate,
+            sections=("simulation",),
+            work=5,
+            disk_mib=120,
+            outputs=("world.usda", "world_scene.usda", "nav/map.yaml", "nav/map.png", "nav/episodes.jsonl"),
+        ),
+        Stage(
+            name="certify",
+            run=_certify,
+            sections=("certificate",),
+            work=6,
+            disk_mib=10,
+            outputs=("certificate.json", "certificate.html"),
+            in_place=("certificate.json", "certificate.html"),
+        ),
+        Stage(
+            name="preview",
+            run=_preview,
+            work=12,
+            disk_mib=10,
+            outputs=("preview.png",),
+            in_place=("preview.png", "walkthrough.mp4", ".thumbs/256x256/world.usda.png"),
         ),
     )
 
@@ -247,7 +254,7 @@ def _understand(context: StageContext) -> None:
     # A model that was asked took part, even if its answer was put aside.
     notes.backend, notes.model, notes.weights_licence = geometry.backend, backend.model, backend.weights_licence
     models = () if backend.name == "embedded" else ("torch", "transformers", "moge", "depth_anything_3")
-    notes.versions = _versions("numpy", "opencv-python-headless", *models)
+    notes.versions = installed_versions("numpy", "opencv-python-headless", *models)
     notes.facts = {
         "mode": geometry.mode,
         "confidence": round(geometry.confidence, 4),
@@ -294,7 +301,7 @@ def _explore(context: StageContext) -> None:
         (notes.folder / NOTICE_NAME).write_text(
             NOTICE.format(model=notes.model, licence=painter.weights_licence), encoding="utf-8"
         )
-    notes.versions = _versions(
+    notes.versions = installed_versions(
         "numpy", "torch", "diffusers", "opencv-python-headless", *(("transformers",) if foreign else ())
     )
     chunks = context.chunks.chunk_facts()
@@ -302,7 +309,7 @@ def _explore(context: StageContext) -> None:
         "views": len(views.views),
         "chunks": chunks,  # one undo point each
         "path_m": round(_length_m(views.Ts_world_path), 3),
-        "metrics": {name: _rounded(value) for name, value in sorted(views.metrics.items())},
+        "metrics": {name: rounded(value) for name, value in sorted(views.metrics.items())},
         **({"painter": painter.info} if paints_films(painter) else {}),
     }
 
@@ -323,10 +330,10 @@ def _reconstruct(context: StageContext) -> None:
 
     views = load_views(context.notes.world / "memory")
     result = reconstruct(views, context.config.reconstruction, progress=context.progress)
-    _write_reconstructed(context, result)
+    write_reconstructed(context, result)
     context.notes.backend = "embedded"
-    context.notes.versions = _versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
-    context.notes.facts |= {name: _rounded(value) for name, value in sorted(result.metrics.items())}
+    context.notes.versions = installed_versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
+    context.notes.facts |= {name: rounded(value) for name, value in sorted(result.metrics.items())}
     context.notes.findings += result.report.as_list()
 
 
@@ -336,21 +343,28 @@ def reconstruct_again(context: StageContext, mesh: TriMesh, splats: GaussianClou
     from ..reconstruction.reconstruct import Reconstruction
 
     notes = context.notes
-    _write_reconstructed(context, Reconstruction(mesh=mesh, splats=splats, report=Report()))
+    write_reconstructed(context, Reconstruction(mesh=mesh, splats=splats, report=Report()))
     notes.backend, notes.model, notes.weights_licence = record.backend, record.model, record.weights_licence
     notes.versions = dict(record.versions)
     notes.facts |= {name: value for name, value in record.facts.items() if name != "scale"}
     notes.findings += [f for f in record.findings if not str(f.get("code", "")).startswith("scale.")]
 
 
-def _write_reconstructed(context: StageContext, result: Reconstruction) -> None:
+def write_reconstructed(context: StageContext, result: Reconstruction) -> None:
     """Write mesh and splats: to the memory in its units, for everybody else in metres."""
     from ..core.store import save_splats
     from ..reconstruction.reconstruct import write_reconstruction
 
     notes = context.notes
     factor = 1.0
-    if context.config.rescale != RescaleConfig():
+    if context.manifest.photo.imported:
+        from .imports import imported_scale
+
+        imported = imported_scale(context.manifest, context.config.rescale)
+        factor = imported.metres_per_unit
+        if context.config.rescale != RescaleConfig():
+            notes.facts = {"scale": imported.as_dict()}
+    elif context.config.rescale != RescaleConfig():
         scale = scale_of(notes.world, context.photo, context.photo_bytes, context.config)
         notes.facts = {"scale": scale.as_dict()}
         notes.findings = scale.report.as_list()
@@ -369,24 +383,42 @@ def scale_of(folder: Path, photo: Photo, photo_bytes: bytes, config: WorldConfig
 
 
 def _simulate(context: StageContext) -> None:
+    from ..certify.world_data import viewpoint
     from ..core.store import load_geometry, load_mesh, load_splats
     from ..sim.simulate import WorldMeta, write_simulation
 
     notes, manifest = context.notes, context.manifest
     factor = manifest.metres_per_unit
-    geometry = scaled_geometry(load_geometry(notes.world / "memory" / "geometry.npz"), factor)
-    meta = WorldMeta(
-        name=Path(manifest.photo.name).stem or "world",
-        photo_sha256=manifest.photo.sha256,
-        licence=f"weights: {manifest.licence}; the photo's own licence applies",
-        source_file=manifest.photo.name,
-        relative_scale_sigma=_scale_sigma(context, geometry),
-        confidence=geometry.confidence,
-        T_world_cam=geometry.T_world_cam,
-        camera=geometry.camera,
-        generator=manifest.generator,
-        extra={"world_id": manifest.id, "seed": str(manifest.seed), "painter": context.config.generation.painter},
-    )
+    extra = {"world_id": manifest.id, "seed": str(manifest.seed)}
+    if manifest.photo.imported:
+        scale = manifest.scale
+        camera, T_world_cam = viewpoint(notes.world, factor)
+        meta = WorldMeta(
+            name=Path(manifest.photo.name).stem or "world",
+            photo_sha256=manifest.photo.sha256,
+            licence=manifest.licence,
+            source_file=manifest.photo.name,
+            relative_scale_sigma=0.25 if scale is None else scale.relative_sigma,
+            confidence=manifest.confidence or 0.0,
+            T_world_cam=T_world_cam,
+            camera=camera,
+            generator=manifest.generator,
+            extra={**extra, "imported": manifest.photo.kind},
+        )
+    else:
+        geometry = scaled_geometry(load_geometry(notes.world / "memory" / "geometry.npz"), factor)
+        meta = WorldMeta(
+            name=Path(manifest.photo.name).stem or "world",
+            photo_sha256=manifest.photo.sha256,
+            licence=f"weights: {manifest.licence}; the photo's own licence applies",
+            source_file=manifest.photo.name,
+            relative_scale_sigma=_scale_sigma(context, geometry),
+            confidence=geometry.confidence,
+            T_world_cam=geometry.T_world_cam,
+            camera=geometry.camera,
+            generator=manifest.generator,
+            extra={**extra, "painter": context.config.generation.painter},
+        )
     result = write_simulation(
         notes.folder,
         scaled_mesh(load_mesh(notes.world / "memory" / "mesh.npz"), factor),
@@ -397,14 +429,14 @@ def _simulate(context: StageContext) -> None:
         progress=context.progress,
     )
     notes.backend = "usd"
-    notes.versions = _versions("numpy", "usd-core", "scipy", "fast-simplification")
+    notes.versions = installed_versions("numpy", "usd-core", "scipy", "fast-simplification")
     notes.facts = {
         "collider": result.plan.mode,
         "boxes": len(result.plan.boxes),
         "episodes": len(result.episodes),
         "free_space": result.space.stats,
-        "ray_error_median_m": _rounded(result.ray_error_median_m),
-        "ray_error_p95_m": _rounded(result.ray_error_p95_m),
+        "ray_error_median_m": rounded(result.ray_error_median_m),
+        "ray_error_p95_m": rounded(result.ray_error_p95_m),
     }
     notes.findings = result.report.as_list()
 
@@ -422,7 +454,7 @@ def _certify(context: StageContext) -> None:
     notes = context.notes
     certificate = certify_world(notes.world, cfg=context.config.certificate, progress=context.progress)
     notes.backend = "physx"
-    notes.versions = _versions("ovphysx", "usd-core", "numpy")
+    notes.versions = installed_versions("ovphysx", "usd-core", "numpy")
     notes.facts = {
         "verdict": certificate.verdict,
         "summary": certificate.summary,
@@ -436,10 +468,10 @@ def _preview(context: StageContext) -> None:
 
     write_preview(context.notes.world, progress=context.progress)
     context.notes.backend = "embedded"
-    context.notes.versions = _versions("numpy", "pillow", "opencv-python-headless")
+    context.notes.versions = installed_versions("numpy", "pillow", "opencv-python-headless")
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
     """Six digits are plenty; what JSON cannot say becomes null."""
     return round(float(value), 6) if math.isfinite(value) else None
 
@@ -449,7 +481,7 @@ def _length_m(Ts_world_path: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(Ts_world_path[:, :3, 3], axis=0), axis=1).sum())
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def installed_versions(*packages: str) -> dict[str, str]:
     """Versions of installed packages; missing ones are left out."""
     found = {}
     for package in packages:

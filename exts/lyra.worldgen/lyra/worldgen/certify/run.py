@@ -20,7 +20,7 @@ from .plan import Plan, make_plan
 from .records import Certificate, Line
 from .space import FreeSpace, analyse
 from .splat_depth import splat_lines
-from .world_data import WorldData, read_world
+from .world_data import WorldData, origin_of, read_world
 
 MIN_AREA_M2 = 15.0
 TRUSTED_SIGMA = 0.15
@@ -190,10 +190,9 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
 
 
 def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome) -> dict[str, Any]:
-    photo = world.manifest.get("photo")
     facts: dict[str, Any] = {
         "name": world.name,
-        "photo_sha256": photo.get("sha256", "") if isinstance(photo, dict) else "",
+        "photo_sha256": origin_of(world.manifest).get("sha256", ""),
         "outdoors": world.outdoors,
         "robot": {"radius_m": world.robot_radius_m, "height_m": world.robot_height_m},
         "free_area_m2": round(space.free_area_m2, 2),

@@ -46,7 +46,7 @@ class WorldData:
     """Height of the floor."""
     photo_camera: PinholeCamera
     T_world_photo: np.ndarray
-    """[4, 4] pose of the photo."""
+    """[4, 4] pose of the photo, see `viewpoint`."""
     manifest: dict[str, Any]
     """Content of `world.json`; empty when there is none."""
 
@@ -70,9 +70,12 @@ class WorldData:
 
     @property
     def name(self) -> str:
-        photo = self.manifest.get("photo")
-        stem = Path(str(photo.get("name", ""))).stem if isinstance(photo, dict) else ""
-        return stem or self.folder.resolve().name
+        return Path(str(origin_of(self.manifest).get("name", ""))).stem or self.folder.resolve().name
+
+    @property
+    def imported(self) -> bool:
+        """True if it does not come from a photo."""
+        return "photo" not in self.manifest and "source" in self.manifest
 
 
 def read_world(folder: Path) -> WorldData:
@@ -89,7 +92,7 @@ def read_world(folder: Path) -> WorldData:
     mesh = scaled_mesh(load_mesh(folder / "memory" / "mesh.npz"), factor)
     grid = load_ros_map(folder / "nav" / "map.yaml")
     space = _json_object(folder / "nav" / "free_space.json")
-    camera, T_world_photo = _photo_pose(folder, factor)
+    camera, T_world_photo = viewpoint(folder, factor)
     return WorldData(
         folder=folder,
         mesh=mesh,
@@ -138,6 +141,26 @@ def read_path_poses(folder: Path) -> np.ndarray:
     return np.zeros((0, 4, 4))
 
 
+def origin_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says about the photo, or about the file that was imported; nothing where it says nothing."""
+    origin = manifest.get("photo", manifest.get("source"))
+    return origin if isinstance(origin, dict) else {}
+
+
+def viewpoint(folder: Path, metres_per_unit: float) -> tuple[PinholeCamera, np.ndarray]:
+    """Where a world is looked at from: the photo's camera and pose [4, 4] in metres, or what stands in for them.
+
+    An imported world has no photo; its tour begins at a good place, else people look from their own height.
+    """
+    try:
+        geometry = load_geometry(folder / "memory" / "geometry.npz")
+        return geometry.camera, scaled_poses(geometry.T_world_cam, metres_per_unit)
+    except WorldgenError:
+        camera = PinholeCamera.from_hfov(640, 480, math.radians(70))
+        tour = read_path_poses(folder)
+        return camera, tour[0] if len(tour) else camera_pose(np.array([0.0, 0.0, 1.5]))
+
+
 def find_photo(folder: Path) -> Path | None:
     """The copy of the input photo."""
     found = sorted(p for p in folder.glob("photo.*") if p.is_file())
@@ -149,16 +172,6 @@ def _metres_per_unit(manifest: dict[str, Any]) -> float:
     scale = manifest.get("scale")
     value = scale.get("metres_per_unit", 1.0) if isinstance(scale, dict) else 1.0
     return expect_factor("scale.metres_per_unit", value if isinstance(value, int | float) else math.nan)
-
-
-def _photo_pose(folder: Path, factor: float) -> tuple[PinholeCamera, np.ndarray]:
-    try:
-        geometry = load_geometry(folder / "memory" / "geometry.npz")
-        return geometry.camera, scaled_poses(geometry.T_world_cam, factor)
-    except WorldgenError:
-        # An imported world has no photo; people look at it from their own height.
-        camera = PinholeCamera.from_hfov(640, 480, math.radians(70))
-        return camera, camera_pose(np.array([0.0, 0.0, 1.5]))
 
 
 def _xy(plain: dict[str, Any], name: str) -> tuple[float, float]:

@@ -34,6 +34,7 @@ examples:
   lyra-worldgen generate photo.jpg                         world in worlds/photo
   lyra-worldgen generate photo.jpg --camera-height 0.4     taken by a robot, not by a person
   lyra-worldgen generate photo.jpg --config config/generation/fast.yaml --seed 7 --out worlds/small
+  lyra-worldgen import scan.ply --units cm --out worlds/scan   splats or a mesh of another program
   lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
   lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
@@ -59,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, journey, rescale, splats, train_painter, worlds
+    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         generate.add_parser,
+        imports.add_parser,
         journey.add_parsers,
         rescale.add_parser,
         worlds.add_parsers,

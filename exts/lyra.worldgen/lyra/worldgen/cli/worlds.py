@@ -10,7 +10,7 @@ from typing import Any
 from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, differing_keys, resolved_dict, with_late_sections
 from ..core.errors import InputError
-from ..core.world import Manifest, Scale, World, is_research_only, load_world, manifest_to_json
+from ..core.world import SCALE_STAGES, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
 from .generate import add_output_flags
 from .terminal import Console, duration, table
 
@@ -63,16 +63,16 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     rows = [
         ("world", f"{world.folder} ({manifest.id}, format {manifest.format})"),
         ("state", f"{state}{f', {manifest.verdict}' if manifest.verdict else ''}"),
-        ("photo", f"{manifest.photo.name}, {manifest.photo.size_px[0]}x{manifest.photo.size_px[1]} px"),
+        origin_row(manifest),
         ("made by", manifest.generator),
         ("seed", str(manifest.seed)),
         ("settings", ", ".join(f"{key}={_value(config, key)}" for key in changed) or "all default"),
-        ("scale", "unknown" if scale is None else scale_text(scale)),
+        ("scale", "unknown" if scale is None else scale_text(scale, imported=manifest.photo.imported)),
         *(("", evidence_text(piece)) for piece in (() if scale is None else scale.evidence)),
         *(("", note) for note in scale_notes(manifest)),
-        ("licence", f"{manifest.licence} (weights that took part)"),
+        ("licence", manifest.licence if manifest.photo.imported else f"{manifest.licence} (weights that took part)"),
         ("parents", ", ".join(manifest.parents) or "none"),
-        ("explored", exploration(manifest)),
+        *(() if manifest.photo.imported else (("explored", exploration(manifest)),)),
     ]
     stages = [("stage", "backend", "time", "size", "files")]
     chunks = {name for _, name in chunk_stages(manifest.stages)}
@@ -87,7 +87,8 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     lines += [f"{finding.message}" for finding in problems] or ["every file is as its stage left it"]
     values = {
         **world_values(world),
-        "photo": manifest.photo.name,
+        "photo": None if manifest.photo.imported else manifest.photo.name,
+        "source": manifest_to_json(manifest).get("source"),
         "seed": manifest.seed,
         "config": manifest.config,
         "explored": exploration(manifest),
@@ -101,17 +102,28 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     return 0 if problems.ok else 1
 
 
-def scale_text(scale: Scale) -> str:
+def origin_row(manifest: Manifest) -> tuple[str, str]:
+    """Where a world comes from."""
+    origin = manifest.photo
+    if not origin.imported:
+        return "photo", f"{origin.name}, {origin.size_px[0]}x{origin.size_px[1]} px"
+    up = manifest.fact("import", "up")
+    return "imported", f"{origin.name}, {origin.kind}{f', up is {up}' if isinstance(up, str) else ''}"
+
+
+def scale_text(scale: Scale, *, imported: bool = False) -> str:
     """How far the metres may be off, what they rest on, and what became of the memory's units."""
-    rescaled = "" if scale.metres_per_unit == 1.0 else f"; {scale.metres_per_unit:.4g} times as large as generated"
+    factor = f"{scale.metres_per_unit:.4g}"
+    rescaled = f"; one unit of the file is {factor} m" if imported else f"; {factor} times as large as generated"
+    rescaled = "" if scale.metres_per_unit == 1.0 else rescaled
     return f"{scale.text}, from: {scale.source.replace('_', ' ')}{rescaled}"
 
 
 def scale_notes(manifest: Manifest) -> list[str]:
     """What was found about the evidence: contradictions, and guesses that gave way. Of a rescaled world, the latest."""
-    for stage in ("reconstruct", "understand"):
+    for stage in SCALE_STAGES:
         record = manifest.stages.get(stage)
-        if record is not None and (stage == "understand" or "scale" in record.facts):
+        if record is not None and (stage != SCALE_STAGES[0] or "scale" in record.facts):
             return [str(f.get("message")) for f in record.findings if str(f.get("code", "")).startswith("scale.")]
     return []
 
@@ -188,9 +200,11 @@ def world_summary(world: World) -> str:
         rows.append(("room", f"{values['connected_area_m2']} m² of connected free floor"))
     if world.manifest.scale is not None:
         scale = world.manifest.scale
-        rows.append(("scale", scale_text(scale)))
+        rows.append(("scale", scale_text(scale, imported=world.manifest.photo.imported)))
         rows += [("", note) for note in scale_notes(world.manifest)]
-    if is_research_only(world.manifest.licence):
+    if world.manifest.photo.imported:
+        rows.append(("licence", world.manifest.licence))
+    elif is_research_only(world.manifest.licence):
         rows.append(("NOTICE", f"painted with weights for research only, see NOTICE.txt: {world.manifest.licence}"))
     if world.has("preview.png"):
         rows.append(("look", str(world.folder / "preview.png")))

@@ -63,6 +63,49 @@ class Annotation:
         return self.kind != "measure"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure3d:
+    """Two points of a file and the length between them."""
+
+    ends: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """In the axes and units of the file."""
+    length_m: float
+    sigma_m: float
+    text: str
+    """As it was written."""
+
+
+def parse_measures3d(key_path: str, text: str) -> tuple[Measure3d, ...]:
+    """The lengths in a text like `0,0,0:1.5,0,2=2.4m`, several with `;` between them; raises `ConfigError`."""
+    parts = [" ".join(part.split()) for part in text.split(";") if part.strip()]
+    if len(parts) > MAX_ANNOTATIONS:
+        raise ConfigError(f"{key_path} holds {len(parts)} lengths; expected at most {MAX_ANNOTATIONS}")
+    return tuple(_measure3d(key_path, part) for part in parts)
+
+
+def _measure3d(key_path: str, text: str) -> Measure3d:
+    where = f"{key_path} '{text[:80]}'"
+    points, equals, length = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{where} gives no length; expected x,y,z:x,y,z=0.9m")
+    try:
+        ends = [tuple(float(value) for value in point.split(",")) for point in points.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) != 2 or not all(len(end) == 3 and all(math.isfinite(v) and abs(v) < 1e9 for v in end) for end in ends):
+        raise ConfigError(f"{where}: '{points[:60]}' is no pair of points; expected x,y,z:x,y,z")
+    if math.dist(*ends) <= 0:
+        raise ConfigError(f"{where}: both ends are the same place; expected two points")
+    metres, sigma = parse_length(where, length)
+    a, b = ends
+    return Measure3d(
+        ends=((a[0], a[1], a[2]), (b[0], b[1], b[2])),
+        length_m=metres,
+        sigma_m=sigma or measured_sigma(metres),
+        text=text,
+    )
+
+
 def parse_annotations(key_path: str, text: str, *, known: bool) -> tuple[Annotation, ...]:
     """The annotations in a text; raises `ConfigError` that quotes the one that makes no sense.
 

@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
-from .annotations import Annotation, parse_annotations
+from .annotations import UNITS_M, Annotation, parse_annotations, parse_measures3d
 from .errors import ConfigError
 
-LATE_SECTIONS = ("scale", "rescale")
+LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
 TAG_FAMILIES = ("36h11", "25h9", "16h5")
 """AprilTag families that are looked for."""
@@ -367,6 +367,59 @@ class CertificateConfig(Section):
         self._between("timeout_s", 1.0, 86_400.0)
 
 
+UP_AXES = {"x": "x", "x-up": "x", "-x": "-x", "x-down": "-x", "y": "y", "y-up": "y", "-y": "-y", "y-down": "-y"}
+UP_AXES |= {"z": "z", "z-up": "z", "-z": "-z", "z-down": "-z"}
+"""Ways to say which axis of a file points up, and that axis."""
+SOURCE_KINDS = ("splats", "mesh", "points", "panorama", "views")
+"""What can be imported, in whatever format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig(Section):
+    """What is known about a file that is imported."""
+
+    section: ClassVar[str] = "source"
+
+    kind: str = "auto"
+    """what the file is: auto finds out from its content; splats, mesh, points, panorama or views (posed pictures)"""
+    up: str = "auto"
+    """axis of the file that points up: auto, y-up, y-down, z-up, z-down, x-up, x-down (or y, -y, ...); refined by the
+    floor that is found"""
+    units: str = "auto"
+    """length of one unit of the file: m, cm, mm, in or ft; auto estimates it"""
+    metres_per_unit: float = 0.0
+    """metres for each unit of the file, when it is none of the usual ones; 0 leaves it to units"""
+    measure3d: str = ""
+    """distance between two points in the file's own coordinates, x,y,z:x,y,z=0.9m; several with ; between them"""
+    ceiling_height_m: float = 0.0
+    """measured height of the ceiling above the floor [m]; 0 says that nobody measured it"""
+    keep_floaters: bool = False
+    """whether splats that hang in the air on their own stay"""
+    voxel_m: float = 0.0
+    """edge of the voxels in which splats become a surface [m]; 0 chooses it by the size of the place"""
+    max_faces: int = 120_000
+    """most faces of the mesh that people see"""
+    licence: str = "unknown, as given by its owner"
+    """licence of the file, as its owner states it: an SPDX id or a short text"""
+
+    def _check(self) -> None:
+        self._choice("kind", ("auto", *SOURCE_KINDS))
+        self._choice("up", ("auto", *UP_AXES))
+        self._choice("units", ("auto", *UNITS_M))
+        if self.metres_per_unit:
+            self._between("metres_per_unit", 1e-3, 1e3)
+            if self.units != "auto":
+                raise ConfigError("source.units and source.metres_per_unit are both given; give one of the two")
+        if self.ceiling_height_m:
+            self._between("ceiling_height_m", 0.5, 100.0)
+        if self.voxel_m:
+            self._between("voxel_m", 0.005, 1.0)
+        self._between("max_faces", 1000, 2_000_000)
+        if not self.licence.strip() or len(self.licence) > 500:
+            raise ConfigError("source.licence is empty or longer than 500 characters; expected an SPDX id or a line")
+        parse_measures3d(self._path("measure3d"), self.measure3d)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig(Section):
     """Everything that decides what a world looks like, besides the photo."""
@@ -383,6 +436,7 @@ class WorldConfig(Section):
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     rescale: RescaleConfig = field(default_factory=RescaleConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
 
     def _check(self) -> None:
         # The range of a torch and NumPy seed on every platform.

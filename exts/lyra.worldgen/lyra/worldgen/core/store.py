@@ -84,6 +84,7 @@ _SPLAT_FIELDS = {
     "labels": _Field("|u1", ("N",), optional=True),
 }
 _EXPLORED_FIELDS = {"Ts_world_path": _Field("<f8", ("P", 4, 4)), "metric_values": _Field("<f8", ("Q",))}
+_PATH_FIELDS = {"Ts_world_path": _Field("<f8", ("P", 4, 4))}
 
 
 @contextmanager
@@ -259,6 +260,20 @@ def load_views(folder: Path) -> WorldViews:
         Ts_world_path=arrays["Ts_world_path"],
         metrics=metrics,
     )
+
+
+def save_path(path: Path, Ts_world_path: np.ndarray) -> None:
+    """Write poses [P, 4, 4] from which a world is looked at."""
+    _save(path, "path", _PATH_FIELDS, {"Ts_world_path": Ts_world_path}, {})
+
+
+def load_path(path: Path) -> np.ndarray:
+    """Read what `save_path` wrote; raises `InputError` for anything else."""
+    arrays, _ = _load(path, "path", _PATH_FIELDS)
+    poses = arrays["Ts_world_path"]
+    if not np.isfinite(poses).all():
+        raise InputError(f"Ts_world_path holds NaN or infinite values: {path}")
+    return poses
 
 
 def view_path(folder: Path, index: int) -> Path:

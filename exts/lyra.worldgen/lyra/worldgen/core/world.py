@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from .config import without_unsaid
+from .config import SOURCE_KINDS, without_unsaid
 from .errors import InputError
 from .files import explain_os_error, sha256_file, sha256_json
 from .journey import Leg, journey_from_json, leg_to_json
@@ -31,10 +31,13 @@ from .views import PhotoGeometry, WorldViews
 FORMAT = 1
 """Version of the folder layout and of `world.json` that this code reads and writes."""
 MANIFEST_NAME = "world.json"
+PHOTO_KIND = "photo"
 MAX_MANIFEST_BYTES = 16 * 2**20
 """Largest `world.json` that is read [bytes]."""
 VERDICTS = ("passed", "failed", "incomplete")
 """What a certificate may say; incomplete when a check could not be made on this machine."""
+SCALE_STAGES = ("reconstruct", "understand", "import")
+"""Stages that may state the scale; the first one that does is right."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PERMISSIVE = ("CC0-1.0", "Unlicense", "0BSD", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0")
 _ATTRIBUTION = ("CC-BY-4.0", "ODC-By-1.0")
@@ -74,13 +77,21 @@ class StageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoRecord:
-    """Where the world comes from."""
+    """Where the world comes from: a photo, or a file of another kind that was imported."""
 
     name: str
     """File name that the user gave, without folder."""
     sha256: str
-    size_px: tuple[int, int]
-    """Width and height, upright."""
+    size_px: tuple[int, int] = (1, 1)
+    """Width and height of a photo, upright."""
+    kind: str = PHOTO_KIND
+    """`photo`, or what was imported: one of `config.SOURCE_KINDS`."""
+    licence: str = ""
+    """Licence of what was imported, as its owner states it."""
+
+    @property
+    def imported(self) -> bool:
+        return self.kind != PHOTO_KIND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +152,8 @@ class Manifest:
     @property
     def confidence(self) -> float | None:
         """How well the photo was understood, 0..1."""
-        return _finite(self.fact("understand", "confidence"))
+        value = self.fact("understand", "confidence")
+        return _finite(self.fact("import", "confidence") if value is None else value)
 
     @property
     def mode(self) -> str:
@@ -151,8 +163,8 @@ class Manifest:
 
     @property
     def scale(self) -> Scale | None:
-        """A fact of the stage `understand`, or of `reconstruct` once the world was rescaled; None before both."""
-        for stage in ("reconstruct", "understand"):
+        """A fact of the stage `understand` or `import`, or of `reconstruct` once it was rescaled; None before."""
+        for stage in SCALE_STAGES:
             fact = self.fact(stage, "scale")
             if not isinstance(fact, dict):
                 continue
@@ -181,7 +193,10 @@ class Manifest:
 
     @property
     def licence(self) -> str:
-        """The strictest licence of the weights that took part; the photo's own licence is its owner's to state."""
+        """The strictest licence of the weights that took part and of what was imported.
+
+        A photo's own licence is its owner's to state.
+        """
         return strictest_licence(record.weights_licence for record in self.stages.values())
 
     @property
@@ -266,11 +281,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
         "id": manifest.id,
         "finished": manifest.finished,
         "verdict": manifest.verdict,
-        "photo": {
-            "name": manifest.photo.name,
-            "sha256": manifest.photo.sha256,
-            "size_px": list(manifest.photo.size_px),
-        },
+        **_origin_to_json(manifest.photo),
         "seed": manifest.seed,
         "licence": manifest.licence,
         "parents": list(manifest.parents),
@@ -304,24 +315,39 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _origin_to_json(origin: PhotoRecord) -> dict[str, Any]:
+    if origin.imported:
+        fields = ("name", "sha256", "kind", "licence")
+        return {"source": {name: getattr(origin, name) for name in fields}}
+    return {"photo": {"name": origin.name, "sha256": origin.sha256, "size_px": list(origin.size_px)}}
+
+
+def _origin_from_json(root: dict[str, Any]) -> PhotoRecord:
+    if "photo" not in root and "source" in root:
+        source = _mapping(root["source"], "source.")
+        name, kind, licence = (_get(source, key, str, "source.") for key in ("name", "kind", "licence"))
+        if kind not in SOURCE_KINDS:
+            raise InputError(f"source.kind is '{kind[:40]}'; expected one of: {', '.join(SOURCE_KINDS)}")
+        return PhotoRecord(name=name, sha256=_hash(source, "sha256", "source."), kind=kind, licence=licence)
+    photo = _mapping(_get(root, "photo", dict), "photo.")
+    size = _get(photo, "size_px", list, "photo.")
+    if len(size) != 2 or not all(type(v) is int and 0 < v < 2**20 for v in size):
+        raise InputError(f"photo.size_px is {str(size)[:60]}; expected width and height")
+    return PhotoRecord(
+        name=_get(photo, "name", str, "photo."), sha256=_hash(photo, "sha256", "photo."), size_px=(size[0], size[1])
+    )
+
+
 def manifest_from_json(data: Any) -> Manifest:
     """Check and read the JSON value of a `world.json`; raises `InputError` that names the key."""
     root = _mapping(data, "")
     version = _get(root, "format", int)
     if version != FORMAT:
         raise InputError(f"format is {version}; this version reads {FORMAT}; use the program that wrote it")
-    photo = _mapping(_get(root, "photo", dict), "photo.")
-    size = _get(photo, "size_px", list, "photo.")
-    if len(size) != 2 or not all(type(v) is int and 0 < v < 2**20 for v in size):
-        raise InputError(f"photo.size_px is {str(size)[:60]}; expected width and height")
     stages = _mapping(_get(root, "stages", dict), "stages.")
     return Manifest(
         generator=_get(root, "generator", str),
-        photo=PhotoRecord(
-            name=_get(photo, "name", str, "photo."),
-            sha256=_hash(photo, "sha256", "photo."),
-            size_px=(size[0], size[1]),
-        ),
+        photo=_origin_from_json(root),
         config=_get(root, "config", dict),
         plan=_texts(root, "plan"),
         stages={name: _stage_from_json(record, f"stages.{name}.") for name, record in stages.items()},

@@ -1,0 +1,213 @@
+"""From a file of another program to a finished world folder: the same job as a photo, with other first stages.
+
+The stage `import` reads the file and writes what it holds into the memory, upright and in units of its own; from then
+on the file is not needed any more. `reconstruct` makes of it what is missing: a surface of splats, splats of a surface,
+both of posed pictures. The stages behind them are those of every world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ..core.config import RescaleConfig, WorldConfig, config_from_dict, resolved_dict
+from ..core.errors import InputError
+from ..core.progress import SILENT, Progress
+from ..core.scaling import expect_factor
+from ..core.world import Manifest, PhotoRecord, World
+from ..core.world_writer import existing_manifest, open_for_writing
+from ..importing.kinds import READERS, find_source
+from .path_files import PathFiles
+from .run import Run, begin_or_go_on, check_stages, finished_world, generator_name
+from .stages import Stage, StageContext, Stages, installed_versions, late_stages, rounded, write_reconstructed
+
+if TYPE_CHECKING:
+    from ..importing.records import ImportedScale, ImportedScene, Source
+    from ..reconstruction.reconstruct import Reconstruction
+
+IMPORT = "import"
+MESH_FILE, SPLATS_FILE, PATH_FILE = "imported_mesh.npz", "imported_splats.npz", "path.npz"
+"""What an import leaves below `memory/`, besides posed views."""
+
+
+def import_world(
+    source: Path,
+    out: Path,
+    config: WorldConfig | None = None,
+    *,
+    progress: Progress = SILENT,
+    overwrite: bool = False,
+    until: str = "",
+) -> World:
+    """Make a world of a file that another program made, or finish one that was begun. A finished one is left as it is.
+
+    Args:
+        source: splats, a mesh, a panorama, or posed pictures; what it is is found by its content.
+        out: the world folder; missing, empty, or a world of the same file and configuration.
+        config: defaults when None; its section `source` says what is known about the file.
+        progress: told about milestones; may cancel.
+        overwrite: make the world anew when the folder holds one already.
+        until: the last stage to run; the world stays unfinished. All when empty.
+
+    Raises:
+        InputError: a file that cannot be read or used, or a folder with a world of other inputs.
+        DependencyError: a package that a stage needs is missing.
+        ConversionError: the geometry could not be written as USD.
+        Cancelled: the user stopped; finished stages are kept for the next run.
+    """
+    source, out = Path(source), Path(out)
+    config = config or WorldConfig()
+    before = existing_manifest(out)
+    found = find_source(source, config.source.kind)
+    stages = import_stages(found)
+    if before is not None and not overwrite and "rescale" in before.config and config.rescale == RescaleConfig():
+        # The size that it was given since belongs to the world.
+        config = replace(config, rescale=config_from_dict({"rescale": before.config["rescale"]}).rescale)
+    manifest = Manifest(
+        generator=generator_name(),
+        photo=PhotoRecord(
+            name=source.resolve().name, sha256=found.sha256, kind=found.kind, licence=config.source.licence
+        ),
+        config=resolved_dict(config),
+        plan=tuple(stage.name for stage in stages.items),
+    )
+    if before is not None and not overwrite and (world := finished_world(out, before, manifest, config, stages)):
+        return world
+    check_stages(out, None if overwrite else before, config, stages)
+    with open_for_writing(out) as writer:
+        begin_or_go_on(writer, manifest, overwrite=overwrite)
+        Run(writer, stages, config, None, b"", progress, PathFiles()).all(until)
+        return writer.world
+
+
+def import_stages(source: Source | None = None) -> Stages:
+    """The stages of an import; without the source only those behind the first can run."""
+
+    def read(context: StageContext) -> None:
+        if source is None:
+            name = context.manifest.photo.name
+            raise InputError(f"the world does not hold what was in {name} yet; run lyra-worldgen import with it again")
+        _import(context, source)
+
+    return Stages(
+        read_photo=lambda path, config: _no_photo(path),
+        resolve=lambda config: config,
+        items=(
+            Stage(
+                name=IMPORT,
+                run=read,
+                sections=("source",),
+                late_sections=("scale",),
+                work=10,
+                disk_mib=400,
+            ),
+            Stage(
+                name="reconstruct",
+                run=_reconstruct,
+                sections=("reconstruction",),
+                late_sections=("rescale",),
+                work=60,
+                disk_mib=300,
+                outputs=("memory/mesh.npz", "memory/splats.npz", "splats.ply", "points.ply", "mesh.glb"),
+            ),
+            *late_stages(),
+        ),
+    )
+
+
+def _no_photo(path: Path) -> NoReturn:
+    raise InputError(f"an imported world has no photo: {path}")
+
+
+def _import(context: StageContext, source: Source) -> None:
+    """Read the file into the memory."""
+    notes = context.notes
+    if source.kind not in READERS.names():
+        raise InputError(f"this version does not import files of the kind '{source.kind}': {source.path}")
+    scene: ImportedScene = READERS.load(source.kind)(source, context.config, progress=context.progress)
+    memory = notes.folder / "memory"
+    memory.mkdir()
+    _save_scene(memory, scene)
+    notes.backend = scene.backend
+    licences = (context.config.source.licence, scene.weights_licence)
+    notes.weights_licence = " AND ".join(text for text in licences if text and not text.lower().startswith("none"))
+    notes.versions = installed_versions("numpy", "trimesh", "pillow", "scipy", "opencv-python-headless")
+    notes.facts = {"kind": source.kind, "layout": source.layout, "scale": scene.scale.as_dict(), **scene.facts}
+    notes.findings = scene.report.as_list()
+
+
+def _save_scene(memory: Path, scene: ImportedScene) -> None:
+    from ..core.store import save_geometry, save_mesh, save_path, save_splats, save_views
+
+    if scene.mesh is not None:
+        save_mesh(memory / MESH_FILE, scene.mesh)
+    if scene.splats is not None:
+        save_splats(memory / SPLATS_FILE, scene.splats)
+    if scene.views is not None:
+        save_views(memory, scene.views)
+    else:
+        save_path(memory / PATH_FILE, scene.Ts_world_path)
+    if scene.geometry is not None:
+        save_geometry(memory / "geometry.npz", scene.geometry)
+
+
+def _reconstruct(context: StageContext) -> None:
+    """Make what the import did not bring; the memory keeps its units, `reconstruct` works in metres."""
+    from ..core.scaling import scaled_mesh, scaled_splats, scaled_views
+    from ..core.store import load_views
+
+    memory, config = context.notes.world / "memory", context.config
+    imported = context.manifest.stages[IMPORT]
+    # As it was imported: the surface does not depend on what is said about its size later.
+    factor = imported_scale(context.manifest, RescaleConfig()).metres_per_unit
+    result: Reconstruction
+    if "memory/explored.npz" in imported.files:
+        from ..reconstruction.reconstruct import reconstruct
+
+        views = scaled_views(load_views(memory), factor)
+        result = reconstruct(views, config.reconstruction, progress=context.progress)
+    else:
+        raise InputError("this version reconstructs imported views only")
+    notes = context.notes
+    notes.backend = "embedded"
+    notes.versions = installed_versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
+    in_units = replace(
+        result, mesh=scaled_mesh(result.mesh, 1 / factor), splats=scaled_splats(result.splats, 1 / factor)
+    )
+    write_reconstructed(context, in_units)
+    notes.facts |= {name: rounded(value) for name, value in sorted(result.metrics.items())}
+    notes.findings += result.report.as_list()
+
+
+def imported_scale(manifest: Manifest, rescale: RescaleConfig) -> ImportedScale:
+    """What one unit of an imported world's memory is, after what `rescale` says about it.
+
+    Raises:
+        InputError: evidence that needs a photo, or a factor that no world can have.
+    """
+    from ..importing.records import ImportedScale
+
+    stated = replace(manifest, stages={IMPORT: manifest.stages[IMPORT]}).scale
+    if stated is None:
+        raise InputError("the imported world does not say how large it is; import it again with --overwrite")
+    scale = ImportedScale(
+        metres_per_unit=stated.metres_per_unit,
+        source=stated.source,
+        relative_sigma=stated.relative_sigma,
+        evidence=stated.evidence,
+    )
+    if rescale == RescaleConfig():
+        return scale
+    if not rescale.factor:
+        raise InputError(
+            "an imported world has no photo to measure in; give --factor, or import it again with --measure3d, --units "
+            "or --ceiling-height and --overwrite"
+        )
+    told = {"kind": "factor", "says": f"{rescale.factor:g} times as large as imported", "used": True}
+    return ImportedScale(
+        metres_per_unit=expect_factor("the scale", stated.metres_per_unit * rescale.factor),
+        source="factor",
+        relative_sigma=rescale.factor_sigma or stated.relative_sigma,
+        evidence=(told,),
+    )
