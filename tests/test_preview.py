@@ -15,11 +15,12 @@ from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.preview import film, write_preview
-from lyra.worldgen.preview.colliders import draw_wireframe, read_colliders
+from lyra.worldgen.preview.colliders import draw_wireframe
 from lyra.worldgen.preview.film import film_poses
 from lyra.worldgen.preview.raster import MeshRasteriser
 from lyra.worldgen.preview.run import read_certificate, traces_of
 from lyra.worldgen.preview.sheet import WIDTH_PX, Chip, Tile, draw_sheet
+from lyra.worldgen.sim.usd_read import read_colliders
 from physx_rooms import textured, write_room_world
 from rooms import analytic_room
 

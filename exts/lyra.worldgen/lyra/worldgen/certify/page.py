@@ -12,6 +12,7 @@ from .records import Certificate, Line
 _GROUPS = (
     ("Floor and bodies", ("floor.", "drops.", "shots.")),
     ("Colliders against what is seen", ("winding.", "rays.", "splats.", "bounds.")),
+    ("One frame for all files", ("frame.",)),
     ("Map and free space", ("map.", "space.")),
     ("A robot drives", ("drive.",)),
     ("Scale and files", ("scale.", "size.")),

@@ -14,6 +14,7 @@ from ..core.files import write_json, write_text
 from ..core.progress import SILENT, SupportsProgress
 from ..sim.physx_process import INSTALL_HINT, PhysxOutcome, run_physx_job
 from .judge import Evidence, judge, unmeasured_lines
+from .one_frame import frame_lines
 from .page import render_page
 from .pictures import draw_pictures
 from .plan import Plan, make_plan
@@ -69,15 +70,17 @@ def certify_world(
         judgement = judge(world, space, plan, outcome.result)
         lines, evidence = list(judgement.lines), judgement.evidence
         lines += splat_lines(world, plan, outcome.result)
-    lines += [*_space_lines(world, space), *_size_lines(world)]
-    timings = {"read": planned - started, "physics": simulated - planned}
+    judged = time.perf_counter()
+    one_frame, frames = frame_lines(folder)
+    lines += [*one_frame, *_space_lines(world, space), *_size_lines(world)]
+    timings = {"read": planned - started, "physics": simulated - planned, "frames": time.perf_counter() - judged}
     if outcome.result is not None:
         timings |= {f"physx_{name}": seconds for name, seconds in outcome.result.timings_s.items()}
     progress.step("certify", 3, 4, "drawing")
     timings["total"] = time.perf_counter() - started
     certificate = Certificate(
         lines=tuple(lines),
-        facts=_facts(world, space, plan, outcome),
+        facts=_facts(world, space, plan, outcome) | {"frames": [frame.as_dict() for frame in frames]},
         drives=_drives(outcome),
         warnings=tuple(_warnings(world, outcome)),
         timings_s=timings,

@@ -21,7 +21,8 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.raycast import Raycaster
 from ..core.store import load_view, view_path
 from ..sim.simulate import write_thumbnail
-from .colliders import draw_wireframe, read_colliders
+from ..sim.usd_read import read_colliders
+from .colliders import draw_wireframe
 from .film import film_poses, write_film
 from .raster import MeshRasteriser
 from .sheet import VERDICT_RGB, WIDTH_PX, Chip, Tile, draw_sheet
