@@ -181,7 +181,7 @@ class EmbeddedGeometry:
         confidence = 0.0
         if layout is not None:
             depth, labels = cast_layout(layout, camera, T_world_cam)
-            confidence = _confidence(estimate, prior, cues, depth, cfg.camera_height_m)
+            confidence = joint_confidence(estimate, prior, cues, depth, cfg.camera_height_m)
             if (labels == Label.FLOOR).mean() < _MIN_FLOOR_SHARE or (mode == PRIOR and confidence < 0.1):
                 layout = None
         if layout is None:
@@ -199,7 +199,7 @@ class EmbeddedGeometry:
             confidence=confidence,
             mode=mode,
             manhattan_yaw_rad=estimate.yaw_rad,
-            relative_scale_sigma=_scale_sigma(estimate, layout, mode),
+            relative_scale_sigma=scale_sigma(estimate, layout, mode),
             backend=self.name,
             notes=tuple(notes.lines),
         )
@@ -250,7 +250,7 @@ def _runs(cues: LabelCues, camera: PinholeCamera, view: PolarView) -> Runs:
     return column_runs(parse_columns(view.sample(cues.probability, camera), view), view)
 
 
-def _confidence(
+def joint_confidence(
     estimate: CameraEstimate,
     prior: CameraPrior,
     cues: LabelCues | None,
@@ -277,7 +277,7 @@ def _confidence(
     return lines * floor * agree
 
 
-def _scale_sigma(estimate: CameraEstimate, layout: PolarLayout, mode: str) -> float:
+def scale_sigma(estimate: CameraEstimate, layout: PolarLayout, mode: str) -> float:
     """One standard deviation of metres per unit: the guessed camera height and what the horizon's doubt makes of it.
 
     The distance of a contact at depression e moves by a factor dp / (sin e cos e) when the pitch is off by dp.

@@ -48,7 +48,7 @@ def load_photo(path: Path, *, long_side_px: int) -> Photo:
             120 megapixels (refused from the header, before anything is decoded).
     """
     path = Path(path)
-    return decode_photo(_read_file(path), path, long_side_px=long_side_px)
+    return decode_photo(read_photo_file(path), path, long_side_px=long_side_px)
 
 
 def decode_photo(data: bytes, path: Path, *, long_side_px: int) -> Photo:
@@ -79,7 +79,8 @@ def decode_photo(data: bytes, path: Path, *, long_side_px: int) -> Photo:
     )
 
 
-def _read_file(path: Path) -> bytes:
+def read_photo_file(path: Path) -> bytes:
+    """The bytes of a picture file; raises `InputError` for what is missing, empty, too large or no regular file."""
     try:
         if path.is_dir():
             raise InputError(f"photo is a directory; name one picture file inside it: {path}")
