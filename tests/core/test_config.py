@@ -9,18 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyra.worldgen.core.config import (
-    GenerationConfig,
-    GeometryConfig,
-    WorldConfig,
-    config_from_dict,
-    differing_keys,
-    field_docs,
-    load_config,
-    resolved_dict,
-    resolved_yaml,
-)
+from lyra.worldgen.core.config import GenerationConfig, GeometryConfig, WorldConfig, config_from_dict, load_config
 from lyra.worldgen.core.errors import ConfigError
+from lyra.worldgen.core.schema import differing_keys, field_docs, resolved_dict, resolved_yaml
 
 
 def write(folder: Path, text: str | bytes) -> Path:

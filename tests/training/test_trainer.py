@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.cli.main import main
-from lyra.worldgen.core.config import load_schema, resolved_dict
 from lyra.worldgen.core.errors import ConfigError, InputError
 from lyra.worldgen.core.progress import Progress
+from lyra.worldgen.core.schema import load_schema, resolved_dict
 from lyra.worldgen.training import trainer as trainer_module
 from lyra.worldgen.training.components import load_small_network, small_components, small_painter
 from lyra.worldgen.training.config import NEW_PARTS, DataConfig, NetworkConfig, OptimConfig, TrainingConfig

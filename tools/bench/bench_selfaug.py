@@ -135,7 +135,7 @@ def one_run(args: argparse.Namespace, seed: int, arm: str) -> int:
     import torch
 
     torch.set_num_threads(1)
-    from lyra.worldgen.core.config import load_schema
+    from lyra.worldgen.core.schema import load_schema
     from lyra.worldgen.training.config import TrainingConfig
     from lyra.worldgen.training.run import train
 

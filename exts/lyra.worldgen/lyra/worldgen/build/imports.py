@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ..core.config import RescaleConfig, WorldConfig, config_from_dict, resolved_dict
+from ..core.config import RescaleConfig, WorldConfig, config_from_dict
+from ..core.schema import resolved_dict
 from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
 from ..core.scaling import expect_factor

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.config import RescaleConfig, config_from_dict, resolved_dict
+from ..core.config import RescaleConfig, config_from_dict
+from ..core.schema import resolved_dict
 from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
 from ..core.store import load_mesh, load_splats

@@ -18,15 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.chunks import FolderChunkStore
-from ..core.config import (
-    RescaleConfig,
-    WorldConfig,
-    config_from_dict,
-    differing_keys,
-    resolved_dict,
-    with_late_sections,
-    without_unsaid,
-)
+from ..core.config import RescaleConfig, WorldConfig, config_from_dict, with_late_sections, without_unsaid
+from ..core.schema import differing_keys, resolved_dict
 from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
 from ..core.files import explain_os_error, sha256_bytes, sha256_json
 from ..core.journey import Leg, leg_to_json

@@ -123,7 +123,8 @@ def add_until_flag(parser: argparse.ArgumentParser) -> None:
 
 def field_help(key: str) -> tuple[str, str]:
     """Docstring and default of a configuration field given by its key path."""
-    from ..core.config import WorldConfig, field_docs
+    from ..core.config import WorldConfig
+    from ..core.schema import field_docs
 
     *sections, name = key.split(".")
     owner: Any = WorldConfig()
@@ -136,7 +137,8 @@ def field_help(key: str) -> tuple[str, str]:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the world; the exit code says whether it is certified."""
     from ..build import build_world
-    from ..core.config import load_config, resolved_dict, resolved_yaml
+    from ..core.config import load_config
+    from ..core.schema import resolved_dict, resolved_yaml
 
     overrides: dict[str, Any] = dict(parse_setting(text) for text in args.set)
     given = field_values(args, FLAGS)

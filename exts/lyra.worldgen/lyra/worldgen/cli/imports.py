@@ -81,7 +81,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the world; the exit code says whether it is certified."""
     from ..build import import_world
-    from ..core.config import load_config, resolved_dict, resolved_yaml
+    from ..core.config import load_config
+    from ..core.schema import resolved_dict, resolved_yaml
     from ..importing.kinds import find_source
 
     overrides: dict[str, Any] = dict(parse_setting(text) for text in args.set)

@@ -120,8 +120,8 @@ def _make_films(args: argparse.Namespace, console: Console) -> int:
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
-    from ..core.config import load_schema, resolved_dict, resolved_yaml
     from ..core.errors import ConfigError
+    from ..core.schema import load_schema, resolved_dict, resolved_yaml
     from ..training.config import TrainingConfig
 
     config = load_schema(TrainingConfig, args.config, dict(parse_setting(text) for text in args.set))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.chunks import chunk_stages
-from ..core.config import WorldConfig, differing_keys, resolved_dict, with_late_sections
+from ..core.config import WorldConfig, with_late_sections
 from ..core.errors import InputError
+from ..core.schema import differing_keys, resolved_dict
 from ..core.world import SCALE_STAGES, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
 from .generate import add_output_flags
 from .terminal import Console, duration, table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..core.config import Section
 from ..core.errors import ConfigError
+from ..core.schema import Section
 from ..generation.context_layout import RELEASED, ContextLayout
 from .plan import AugmentConfig
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..core.config import Section
+from ..core.schema import Section
 from ..generation.context_layout import ContextLayout
 from .clips import Clip
 from .segments import Segment, draw_segment, draw_views, drop_views, remembered_frames

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..core.config import resolved_dict
 from ..core.errors import ConfigError
 from ..core.files import naming, write_json
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
+from ..core.schema import resolved_dict
 from .components import folder_components, small_components
 from .config import TrainingConfig
 from .dataset import FilmFolder

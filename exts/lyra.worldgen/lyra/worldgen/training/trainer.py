@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.config import resolved_dict
 from ..core.errors import BackendError, ConfigError, InputError
 from ..core.files import naming, write_json
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
+from ..core.schema import resolved_dict
 from .components import NETWORK_NAME, Components
 from .config import NEW_PARTS, TrainingConfig
 from .dataset import FilmFolder
