@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyra.worldgen.core.config import GenerationConfig, GeometryConfig, WorldConfig, config_from_dict, load_config
+from lyra.worldgen.core.config import (
+    GenerationConfig,
+    GeometryConfig,
+    WorldConfig,
+    config_from_dict,
+    load_config,
+    with_late_sections,
+    without_unsaid,
+)
 from lyra.worldgen.core.errors import ConfigError
 from lyra.worldgen.core.schema import differing_keys, field_docs, resolved_dict, resolved_yaml
 
@@ -132,3 +140,15 @@ def test_shipped_presets_are_valid(repository, name):
     config = load_config(repository / "config" / "generation" / f"{name}.yaml")
     if name == "default":
         assert config == WorldConfig()
+
+
+def test_worlds_from_before_a_key_existed_stay_what_they_are():
+    """A late key at its default changes nothing; a missing one is its default; one that says something counts."""
+    now = resolved_dict(WorldConfig())
+    before = {**now, "simulation": {k: v for k, v in now["simulation"].items() if not k.endswith("_material")}}
+    assert before["simulation"] != now["simulation"]
+    assert without_unsaid(now) == without_unsaid(before)
+    assert differing_keys(with_late_sections(before), now) == []
+    tiled = resolved_dict(config_from_dict({"simulation": {"floor_material": "tile"}}))
+    assert without_unsaid(tiled)["simulation"]["floor_material"] == "tile"
+    assert differing_keys(with_late_sections(before), tiled) == ["simulation.floor_material"]

@@ -360,6 +360,7 @@ def input_hashes(
 ) -> dict[str, str]:
     """For each stage the hash of everything that decides its result, the stage before it included."""
     resolved = resolved_dict(config)
+    said = without_unsaid(resolved)
     hashes: dict[str, str] = {}
     previous = ""
     for stage in stages.items:
@@ -370,8 +371,8 @@ def input_hashes(
             "photo": photo_sha256,
             "seed": config.seed,
             "config": {
-                name: resolved[name]
-                for name in (*stage.sections, *_of_painter(stage, config), *_said(stage, resolved))
+                name: said.get(name, resolved[name])
+                for name in (*stage.sections, *_of_painter(stage, config), *_said(stage, said))
             },
             "previous": previous,
         }
@@ -381,9 +382,8 @@ def input_hashes(
     return hashes
 
 
-def _said(stage: Stage, resolved: dict[str, Any]) -> tuple[str, ...]:
+def _said(stage: Stage, said: dict[str, Any]) -> tuple[str, ...]:
     """Late sections of a stage that say something; those that say nothing leave its hash what it always was."""
-    said = without_unsaid(resolved)
     return tuple(name for name in stage.late_sections if name in said)
 
 

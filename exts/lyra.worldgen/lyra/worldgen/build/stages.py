@@ -146,6 +146,7 @@ def late_stages() -> tuple[Stage, ...]:
             work=5,
             disk_mib=120,
             outputs=("world.usda", "world_scene.usda", "nav/map.yaml", "nav/map.png", "nav/episodes.jsonl"),
+            revision=2,
         ),
         Stage(
             name="certify",

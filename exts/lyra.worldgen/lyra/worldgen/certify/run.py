@@ -148,6 +148,14 @@ def _size_lines(world: WorldData) -> list[Line]:
     return lines
 
 
+def _simulated(world: WorldData) -> dict[str, Any]:
+    """Facts that the stage `simulate` noted in `world.json`; empty for folders without."""
+    place: Any = world.manifest
+    for name in ("stages", "simulate", "facts"):
+        place = place.get(name) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else {}
+
+
 def _drives(outcome: PhysxOutcome) -> tuple[dict[str, Any], ...]:
     if outcome.result is None:
         return ()
@@ -210,6 +218,9 @@ def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome
         factor = stated.get("metres_per_unit") if isinstance(stated, dict) else None
         if isinstance(factor, int | float) and factor != 1.0:
             facts["scale"]["metres_per_unit"] = factor
+    materials = _simulated(world).get("materials")
+    if isinstance(materials, dict):
+        facts["materials"] = materials
     if outcome.result is not None:
         facts["collision_shapes"] = int(outcome.result.counts.get("collision_shapes", 0))
         facts["versions"] = dict(sorted(outcome.result.versions.items()))

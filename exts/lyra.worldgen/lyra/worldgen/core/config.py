@@ -18,8 +18,15 @@ from .schema import Section, build_section, is_number, load_schema
 
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
+LATE_KEYS: Mapping[str, tuple[str, ...]] = {"simulation": ("floor_material", "wall_material", "object_material")}
+"""Keys of older sections that worlds may lack, by section; at their defaults they change neither a world nor its id."""
 TAG_FAMILIES = ("36h11", "25h9", "16h5")
 """AprilTag families that are looked for."""
+SURFACE_MATERIALS = (
+    *("wood", "vinyl", "carpet", "tile", "stone", "concrete", "asphalt", "gravel", "soil", "grass", "glass", "metal"),
+    *("plaster", "fabric", "indoor_floor", "outdoor_ground", "furniture"),
+)
+"""What surfaces can be made of; `sim/surface_materials.py` has their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,8 +304,16 @@ class SimulationConfig(Section):
     """navigation episodes to write"""
     nurec: bool = False
     """add the splats as a NuRec package for Isaac Sim 5, whose structure is tested but not verified inside Isaac Sim"""
+    floor_material: str = "auto"
+    """what the floor is made of, for friction: wood, tile, ... or auto (see docs/colliders.md)"""
+    wall_material: str = "auto"
+    """what walls and ceilings are made of"""
+    object_material: str = "auto"
+    """what things in the world are made of, for friction and mass"""
 
     def _check(self) -> None:
+        for name in ("floor_material", "wall_material", "object_material"):
+            self._choice(name, ("auto", *SURFACE_MATERIALS))
         self._between("wall_thickness_m", 0.01, 2.0)
         self._between("rest_faces", 100, 1_000_000)
         self._between("cell_m", 0.01, 0.5)
@@ -425,12 +440,21 @@ def config_from_dict(data: Mapping[str, Any]) -> WorldConfig:
 
 
 def with_late_sections(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration, also one from before these sections existed, with every section that came later."""
-    default = WorldConfig()
-    return {**{name: dataclasses.asdict(getattr(default, name)) for name in LATE_SECTIONS}, **config}
+    """A resolved configuration, also one from before they existed, with every section and key that came later."""
+    default = dataclasses.asdict(WorldConfig())
+    full = {**{name: default[name] for name in LATE_SECTIONS}, **config}
+    for name, keys in LATE_KEYS.items():
+        if isinstance(full.get(name), Mapping):
+            full[name] = {**full[name], **{key: default[name][key] for key in keys if key not in full[name]}}
+    return full
 
 
 def without_unsaid(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without the late sections that say nothing, as worlds from before them have it."""
-    default = with_late_sections({})
-    return {name: value for name, value in config.items() if name not in default or value != default[name]}
+    """A resolved configuration without the late sections and keys that say nothing, as older worlds have it."""
+    default = dataclasses.asdict(WorldConfig())
+    said = {name: value for name, value in config.items() if name not in LATE_SECTIONS or value != default[name]}
+    for name, keys in LATE_KEYS.items():
+        if isinstance(said.get(name), Mapping):
+            unsaid = {key for key in keys if said[name].get(key) == default[name][key]}
+            said[name] = {key: value for key, value in said[name].items() if key not in unsaid}
+    return said

@@ -24,7 +24,7 @@ GRAVITY_M_S2 = 9.81
 
 @dataclass(frozen=True, kw_only=True)
 class Drop:
-    """A rigid body that is let go at rest."""
+    """A rigid body that is let go, by default at rest."""
 
     shape: str
     """`sphere` or `box`."""
@@ -33,6 +33,7 @@ class Drop:
     position_m: tuple[float, float, float]
     """Centre at the start, world."""
     mass_kg: float = 1.0
+    velocity_m_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +120,8 @@ class PhysxJob:
             one_sided=frozenset(plain["one_sided"]),
             spheres={k: (_points(c), r) for k, (c, r) in plain["spheres"].items()},
             ray_limit_m=plain["ray_limit_m"],
-            drops=tuple(Drop(**{**d, "position_m": tuple(d["position_m"])}) for d in plain["drops"]),
-            shots=tuple(
-                Shot(**{**s, "position_m": tuple(s["position_m"]), "velocity_m_s": tuple(s["velocity_m_s"])})
-                for s in plain["shots"]
-            ),
+            drops=tuple(Drop(**_with_tuples(d)) for d in plain["drops"]),
+            shots=tuple(Shot(**_with_tuples(s)) for s in plain["shots"]),
             drives=tuple(
                 Drive(route_xy_m=tuple(map(tuple, d["route_xy_m"])), limit_s=d["limit_s"]) for d in plain["drives"]
             ),
@@ -205,6 +203,10 @@ class PhysxResult:
             DriveResult(**{**d, "trace_xy_m": np.array(d["trace_xy_m"], float).reshape(-1, 2)}) for d in plain["drives"]
         )
         return cls(**plain)
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _points(values: Any) -> np.ndarray:

@@ -96,7 +96,10 @@ def _drop(index: int, drop: Drop) -> str:
         {{
             double size = {2 * drop.half_m:.6g}
         }}"""
-    return _body(f"drop_{index:03d}", drop.position_m, drop.mass_kg, geometry)
+    velocity = ""
+    if any(drop.velocity_m_s):
+        velocity = f"        vector3f physics:velocity = {_numbers(drop.velocity_m_s)}\n"
+    return _body(f"drop_{index:03d}", drop.position_m, drop.mass_kg, geometry, velocity=velocity)
 
 
 def _shot(index: int, shot: Shot) -> str:
@@ -107,7 +110,7 @@ def _shot(index: int, shot: Shot) -> str:
 
 
 def _robot(index: int, route_xy_m: tuple[tuple[float, float], ...], robot: RobotSize, floor_z_m: float) -> str:
-    """Two driven wheels, two frictionless casters and a cylinder that fills the robot's whole footprint.
+    """Two driven wheels of rubber, two frictionless casters and a cylinder that fills the robot's whole footprint.
 
     The cylinder keeps clear of the floor by less than half a wheel, so it meets whatever the wheels cannot climb.
     """
@@ -176,8 +179,8 @@ def _robot(index: int, route_xy_m: tuple[tuple[float, float], ...], robot: Robot
         }}
         def Material "grip" (prepend apiSchemas = ["PhysicsMaterialAPI"])
         {{
-            float physics:staticFriction = 0.9
-            float physics:dynamicFriction = 0.8
+            float physics:staticFriction = 1
+            float physics:dynamicFriction = 1
         }}
         def Xform "base" (prepend apiSchemas = ["PhysicsRigidBodyAPI", "PhysicsMassAPI", "PhysxContactReportAPI"])
         {{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..core.splats import GaussianCloud
 from .collision import ColliderPlan, build_colliders, ray_agreement_m
 from .episodes import Episode, sample_episodes, write_navigation
 from .occupancy import FreeSpace, build_occupancy, write_ros_map
+from .surface_materials import SurfaceChoice, choose_materials
 from .usd_mesh import write_png, write_visual
 from .usd_nurec import write_nurec
 from .usd_physics import collision_bounds_m, write_collision, write_physics_scene
@@ -37,6 +39,8 @@ class SimulationResult:
     plan: ColliderPlan
     space: FreeSpace
     episodes: tuple[Episode, ...]
+    materials: Mapping[str, SurfaceChoice]
+    """What each kind of collider is taken to be made of."""
     ray_error_median_m: float
     """Collider against visual mesh, from points in free space."""
     ray_error_p95_m: float
@@ -88,7 +92,8 @@ def write_simulation(
         report.warn("nav.episodes", f"{len(episodes)} episodes of {cfg.episode_count} fit into this world")
     progress.step("simulate", 3, 6, "collision and scene")
     low, high = mesh.bounds()
-    write_collision(payloads / "collision.usdc", plan)
+    materials = choose_materials(mesh, cfg)
+    write_collision(payloads / "collision.usdc", plan, materials)
     half_width = float(np.ceil(max(np.abs(low[:2]).max(), np.abs(high[:2]).max()) + 5.0))
     write_physics_scene(payloads / "physics_scene.usda", floor_z_m=plan.floor_z_m, half_width_m=half_width)
     progress.step("simulate", 4, 6, "visual")
@@ -119,6 +124,7 @@ def write_simulation(
         plan=plan,
         space=space,
         episodes=tuple(episodes),
+        materials=materials,
         ray_error_median_m=errors[0],
         ray_error_p95_m=errors[1],
         report=report,

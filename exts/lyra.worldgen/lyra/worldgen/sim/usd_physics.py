@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.frames import rigid
 from .collision import ColliderPlan
+from .surface_materials import COMBINE_MODE, SurfaceChoice, default_materials
 from .usd_mesh import define_mesh
 from .usd_stage import gf_matrix, new_stage, save_stage
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdShade
 
-FRICTION = {
-    "floor": (0.9, 0.8, 0.0),
-    "wall": (0.6, 0.5, 0.05),
-    "ceiling": (0.6, 0.5, 0.05),
-    "object": (0.7, 0.6, 0.05),
-    "ground": (0.8, 0.7, 0.0),
-}
-"""Static friction, dynamic friction, restitution. Rubber on a sealed indoor floor lies near 0.9 / 0.8; painted walls
-and furniture are smoother. Values are plain starting points for randomisation, not measurements of the photo."""
 SAFETY_DEPTH_M = 1.0
 SAFETY_PATH = "/World/SafetyGround"
 
 
-def write_collision(path: Path, plan: ColliderPlan) -> list[str]:
-    """`payloads/collision.usdc`: static colliders under /World/Collision, purpose guide. Returns their prim paths."""
+def write_collision(path: Path, plan: ColliderPlan, surfaces: Mapping[str, SurfaceChoice] | None = None) -> list[str]:
+    """`payloads/collision.usdc`: static colliders under /World/Collision, purpose guide. Returns their prim paths.
+
+    Args:
+        path: target layer.
+        plan: the shapes.
+        surfaces: material of each kind of collider; defaults when None.
+    """
     from pxr import Gf, UsdGeom, UsdPhysics
 
     stage = new_stage()
     root = UsdGeom.Xform.Define(stage, "/World/Collision")
     root.CreatePurposeAttr(UsdGeom.Tokens.guide)
-    materials: dict[str, Any] = {}
+    materials = _Materials(stage, surfaces or default_materials())
     paths = []
     for name, box in zip(plan.box_names(), plan.boxes, strict=True):
         cube = UsdGeom.Cube.Define(stage, f"/World/Collision/{name}")
@@ -44,11 +43,11 @@ def write_collision(path: Path, plan: ColliderPlan) -> list[str]:
         # One rigid transform and one scale: PhysX maps this to an exact box.
         cube.AddTransformOp().Set(gf_matrix(rigid(box.R_world_box, box.centre_m)))
         cube.AddScaleOp().Set(Gf.Vec3f(*(float(2 * x) for x in box.half_m)))
-        _collide(stage, cube.GetPrim(), name.partition("_")[0], materials)
+        materials.collide(cube.GetPrim(), name.partition("_")[0])
         paths.append(str(cube.GetPath()))
     if plan.rest.face_count:
         rest = define_mesh(stage, "/World/Collision/rest", plan.rest)
-        _collide(stage, rest.GetPrim(), "object", materials)
+        materials.collide(rest.GetPrim(), "object")
         # Triangles as they are: anything else turns a room into a block.
         UsdPhysics.MeshCollisionAPI.Apply(rest.GetPrim()).CreateApproximationAttr(UsdPhysics.Tokens.none)
         paths.append("/World/Collision/rest")
@@ -91,25 +90,49 @@ def write_physics_scene(path: Path, *, floor_z_m: float, half_width_m: float) ->
     ground.CreateLengthAttr(2 * half_width_m)
     ground.CreateExtentAttr([Gf.Vec3f(-half_width_m, -half_width_m, 0), Gf.Vec3f(half_width_m, half_width_m, 0)])
     ground.AddTranslateOp().Set(Gf.Vec3d(0, 0, floor_z_m - SAFETY_DEPTH_M))
-    _collide(stage, ground.GetPrim(), "ground", {})
+    _Materials(stage, default_materials()).collide(ground.GetPrim(), "ground")
     save_stage(stage, path)
 
 
-def _collide(stage: Usd.Stage, prim: Usd.Prim, material: str, materials: dict[str, UsdShade.Material]) -> None:
-    """Make a static collider with the named physics material."""
-    from pxr import UsdGeom, UsdPhysics, UsdShade
+class _Materials:
+    """Physics materials of one layer: one prim a kind of collider, made when the first collider needs it."""
 
-    if material not in materials:
-        UsdGeom.Scope.Define(stage, "/World/PhysicsMaterials")
-        made = UsdShade.Material.Define(stage, f"/World/PhysicsMaterials/{material}")
-        api = UsdPhysics.MaterialAPI.Apply(made.GetPrim())
-        static, dynamic, restitution = FRICTION[material]
-        api.CreateStaticFrictionAttr(static)
-        api.CreateDynamicFrictionAttr(dynamic)
-        api.CreateRestitutionAttr(restitution)
-        materials[material] = made
-    UsdPhysics.CollisionAPI.Apply(prim)
-    UsdShade.MaterialBindingAPI.Apply(prim).Bind(materials[material], UsdShade.Tokens.weakerThanDescendants, "physics")
+    def __init__(self, stage: Usd.Stage, surfaces: Mapping[str, SurfaceChoice]) -> None:
+        self._stage, self._surfaces = stage, surfaces
+        self._made: dict[str, UsdShade.Material] = {}
+
+    def collide(self, prim: Usd.Prim, kind: str) -> None:
+        """Make a static collider of the material of its kind. A mesh gets one: PhysX keeps others off the GPU."""
+        from pxr import UsdPhysics, UsdSemantics, UsdShade
+
+        UsdPhysics.CollisionAPI.Apply(prim)
+        binding = UsdShade.MaterialBindingAPI.Apply(prim)
+        binding.Bind(self._material(kind), UsdShade.Tokens.weakerThanDescendants, "physics")
+        labels = UsdSemantics.LabelsAPI.Apply(prim, "material")
+        labels.CreateLabelsAttr([self._surfaces[kind].material])
+
+    def _material(self, kind: str) -> UsdShade.Material:
+        from pxr import Sdf, UsdGeom, UsdPhysics, UsdShade
+
+        if kind in self._made:
+            return self._made[kind]
+        UsdGeom.Scope.Define(self._stage, "/World/PhysicsMaterials")
+        material = UsdShade.Material.Define(self._stage, f"/World/PhysicsMaterials/{kind}")
+        prim, row = material.GetPrim(), self._surfaces[kind].properties
+        api = UsdPhysics.MaterialAPI.Apply(prim)
+        api.CreateStaticFrictionAttr(row.static_friction)
+        api.CreateDynamicFrictionAttr(row.dynamic_friction)
+        api.CreateRestitutionAttr(row.restitution)
+        api.CreateDensityAttr(row.density_kg_m3)
+        # PhysxMaterialAPI spelled out, as in the physics scene.
+        prim.AddAppliedSchema("PhysxMaterialAPI")
+        name, token = "physxMaterial:frictionCombineMode", Sdf.ValueTypeNames.Token
+        prim.CreateAttribute(name, token, False, Sdf.VariabilityUniform).Set(COMBINE_MODE)
+        prim.SetCustomDataByKey(
+            "lyra", {"material": self._surfaces[kind].material, "basis": self._surfaces[kind].basis}
+        )
+        self._made[kind] = material
+        return material
 
 
 def collision_bounds_m(plan: ColliderPlan) -> tuple[np.ndarray, np.ndarray]:
