@@ -98,7 +98,7 @@ def import_stages(source: Source | None = None) -> Stages:
             Stage(
                 name=IMPORT,
                 run=read,
-                sections=("source",),
+                sections=("source", "geometry"),
                 late_sections=("scale",),
                 work=10,
                 disk_mib=400,

@@ -23,6 +23,7 @@ examples:
   lyra-worldgen import house.obj --units mm --up z-up
   lyra-worldgen import scan.spz --measure3d "0,0,0:1.2,0,0.4=0.9m"   two points of the file are 0.9 m apart
   lyra-worldgen import scan.ply --ceiling-height 2.6                 the room is 2.6 m high
+  lyra-worldgen import hall_360.jpg --camera-height 1.7              a panorama, taken 1.7 m above the floor
   lyra-worldgen import scan.ply --until import -v                    only find out what, which way up, how large
 
 Up: a 3DGS file does not say which way is up; without --up it is found from floor, ceiling and furniture.
@@ -37,6 +38,7 @@ FLAGS = (
     ("--units", "source.units", str, "UNIT"),
     ("--metres-per-unit", "source.metres_per_unit", float, "METRES"),
     ("--measure3d", "source.measure3d", list, "X,Y,Z:X,Y,Z=LENGTH"),
+    ("--camera-height", "geometry.camera_height_m", float, "METRES"),
     ("--ceiling-height", "source.ceiling_height_m", float, "METRES"),
     ("--keep-floaters", "source.keep_floaters", bool, ""),
     ("--licence", "source.licence", str, "TEXT"),

@@ -14,7 +14,12 @@ from ..core.files import explain_os_error, sha256_file
 from ..core.optional import Registry
 from .records import Source
 
-READERS = Registry("source", {})
+READERS = Registry(
+    "source",
+    {
+        "panorama": "lyra.worldgen.importing.panorama_source:read_panorama_source",
+    },
+)
 """Who reads which kind: a function of (Source, WorldConfig, progress) that returns an `ImportedScene`."""
 HEAD_BYTES = 1 << 16
 """What is looked at to find out what a file is."""
