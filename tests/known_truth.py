@@ -105,10 +105,11 @@ def seen_points(views: list[RgbdView], count: int, *, seed: int) -> np.ndarray:
 
 def _seen_floor(views: list[RgbdView], xy_m: np.ndarray) -> np.ndarray:
     """[N] bool: a pixel of some view shows the floor at a position [N, 2]."""
-    return _visible(views, np.c_[xy_m, np.zeros(len(xy_m))])
+    return visible(views, np.c_[xy_m, np.zeros(len(xy_m))])
 
 
-def _visible(views: list[RgbdView], points_world: np.ndarray) -> np.ndarray:
+def visible(views: list[RgbdView], points_world: np.ndarray) -> np.ndarray:
+    """[N] bool: a pixel of some view shows the surface at a world point [N, 3]."""
     seen = np.zeros(len(points_world), bool)
     for view in views:
         rows = np.flatnonzero(~seen)
