@@ -161,7 +161,7 @@ def test_damaged_films_of_the_released_form_are_refused(clip, tmp_path, damage):
     if damage == "no zip":
         depth.write_bytes(b"PK nothing")
     elif damage in ("no exr", "other size"):
-        from lyra.worldgen.training.exr import write_exr_channel
+        from lyra.worldgen.core.exr import write_exr_channel
 
         with zipfile.ZipFile(depth, "w") as archive:
             archive.writestr("00000.exr", b"EXR?" if damage == "no exr" else write_exr_channel(np.ones((5, 5))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -329,19 +330,49 @@ def read_foreign_npz(path: Path, names: set[str]) -> dict[str, np.ndarray]:
     return _read_archive(path, "the", lambda archive: _read_members(archive, names, others=True))
 
 
+def read_foreign_npy(path: Path) -> np.ndarray:
+    """The plain numbers of somebody else's `.npy` file.
+
+    Raises:
+        InputError: the file is missing, damaged, holds objects, or declares more than it has.
+    """
+    return _read_from(path, "the", lambda file: _read_array(file, path.stat().st_size, path.stem[:60]))
+
+
 def _read_archive(path: Path, kind: str, read: Callable[[zipfile.ZipFile], R]) -> R:
-    try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+    def unpack(file: IO[bytes]) -> R:
+        with zipfile.ZipFile(file) as archive:
             return read(archive)
+
+    return _read_from(path, kind, unpack)
+
+
+def _read_from(path: Path, kind: str, read: Callable[[IO[bytes]], R]) -> R:
+    try:
+        with open(path, "rb") as file:
+            return read(file)
     except InputError as error:
         raise InputError(f"{error}: {path}") from error
     except FileNotFoundError as error:
         raise InputError(f"{kind} file is missing; run the stage that writes it: {path}") from error
     except OSError as error:
         raise InputError(f"{kind} file cannot be read ({error.strerror or error}): {path}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, KeyError) as error:
-        # RuntimeError and its child NotImplementedError: encrypted members and unknown compression methods.
-        raise InputError(f"{kind} file is damaged or no .npz file ({error}); make it again: {path}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        SyntaxError,
+        tokenize.TokenError,
+    ) as error:
+        # RuntimeError and its child NotImplementedError: encrypted members and unknown compression methods. NumPy reads
+        # headers as Python literals and lets the errors of Python's own parser through.
+        what = path.suffix if path.suffix in (".npz", ".npy") else ".npz"
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{kind} file is damaged or no {what} file ({reason}); make it again: {path}") from error
 
 
 def _load(path: Path, kind: str, fields: Mapping[str, _Field]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -51,8 +51,11 @@ def load_photo(path: Path, *, long_side_px: int) -> Photo:
     return decode_photo(read_photo_file(path), path, long_side_px=long_side_px)
 
 
-def decode_photo(data: bytes, path: Path, *, long_side_px: int) -> Photo:
-    """`load_photo` for a file that was read already; the path is for names and messages."""
+def decode_photo(data: bytes, path: Path, *, long_side_px: int, upright: bool = True) -> Photo:
+    """`load_photo` for a file that was read already; the path is for names and messages.
+
+    Without `upright` the picture stays as it is stored, whatever its EXIF says.
+    """
     if long_side_px < MIN_SIDE_PX:
         raise InputError(f"long_side_px is {long_side_px}; expected at least {MIN_SIDE_PX}")
     # Pillow warns about broken EXIF and large pictures; both are decided here, so the warnings say nothing new.
@@ -62,15 +65,15 @@ def decode_photo(data: bytes, path: Path, *, long_side_px: int) -> Photo:
         stored_size = picture.size
         exif = _exif(picture)
         rgb = _decode(picture, long_side_px, path)
-        upright = ImageOps.exif_transpose(_with_orientation(rgb, exif))
-    turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        rgb = ImageOps.exif_transpose(_with_orientation(rgb, exif)) if upright else rgb
+    turned = upright and exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     width, height = stored_size[::-1] if turned else stored_size
     scale = min(1.0, long_side_px / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if upright.size != size:
-        upright = upright.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if rgb.size != size:
+        rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return Photo(
-        rgb_u8=np.array(upright, np.uint8),
+        rgb_u8=np.array(rgb, np.uint8),
         name=path.name,
         sha256=hashlib.sha256(data).hexdigest(),
         original_size_px=(width, height),

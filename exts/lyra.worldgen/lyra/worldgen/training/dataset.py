@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.exr import read_exr_channel
 from ..core.files import naming
 from ..core.optional import require
 from ..core.store import read_foreign_npz
 from .captions import read_caption_json, read_caption_pickle
 from .clips import Caption, Clip, one_K
-from .exr import read_exr_channel
 
 LIST_NAME = "all_filter.lst"
 CAPTION_FOLDER = "framepack-caption-qwen3-chunk-80-overlap-0"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.errors import ConfigError, InputError
+from ..core.exr import write_exr_channel
 from ..core.files import naming, write_bytes, write_text
 from ..core.frames import invert_rigid
 from ..core.progress import SILENT, SupportsProgress
@@ -22,7 +23,6 @@ from ..generation.trajectory_files import interpolate_poses
 from ..generation.warp import reference_K
 from .clips import Caption, Clip
 from .dataset import LIST_NAME
-from .exr import write_exr_channel
 from .procedural import FilmSpec, procedural_clip
 
 FORMS = ("exact", "released")

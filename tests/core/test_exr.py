@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.training.exr import read_exr_channel, write_exr_channel
+from lyra.worldgen.core.exr import read_exr_channel, write_exr_channel
 
 
 @given(st.integers(1, 40), st.integers(1, 70), st.booleans(), st.integers(0, 99))

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from ..core.errors import InputError
+from .errors import InputError
 
 MAGIC = 20000630
 MAX_SIDE = 1 << 15
