@@ -3,6 +3,10 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
+# What isaaclab 3.0.0 pins.
+LAB_TORCH=2.11.0
+LAB_TORCHVISION=0.26.0
+
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 3; }
 
@@ -83,6 +87,24 @@ install_torch() {
     say "no CPU build of torch can be reached; the standard build works too, its download takes several GB"
     need_disk 12000
     pip_install "$venv" 'torch>=2.5' || die "cannot install torch; the lines above say why"
+}
+
+# install_lab VENV: Isaac Lab without Kit, this checkout and its tasks, editable. No extra that brings usd-core may be
+# asked for here: Isaac Lab's pxr comes from usd-exchange, and both packages own the same files.
+install_lab() {
+    local venv="$1" stamp want
+    stamp="$venv/.lyra-installed"
+    want="$("$venv/bin/python" -c 'import hashlib, sys; print(sys.version.split()[0], *(hashlib.sha256(open(p, "rb").read()).hexdigest() for p in sys.argv[1:]))' "$ROOT/pyproject.toml" "$ROOT/robot_tasks/pyproject.toml")"
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+        return 0
+    fi
+    # Isaac Lab pins torch; its CPU build, where pip is told of one, saves 4 GB of CUDA libraries.
+    if ! has_gpu && ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+        pip_install "$venv" "torch==$LAB_TORCH+cpu" "torchvision==$LAB_TORCHVISION+cpu" 2>/dev/null || need_disk 14000
+    fi
+    pip_install "$venv" -e "$ROOT[tasks,test]" -e "$ROOT/robot_tasks[lab]" ||
+        die "installing Isaac Lab into $venv failed; the lines above say why (no network? disk full?)"
+    printf '%s\n' "$want" >"$stamp"
 }
 
 # install_package VENV EXTRAS: this checkout, editable; done again only when what it asks for has changed.

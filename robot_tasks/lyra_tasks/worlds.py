@@ -42,6 +42,8 @@ class NavigationWorld:
     folder: Path
     usd_path: Path
     """Interface layer without a physics scene: simulators that train bring their own."""
+    collision_path: Path
+    """The colliders alone: what physics and lidar need, without pictures and splats."""
     verdict: str
     """What the certificate said; empty when the world was never certified."""
     map: OccupancyGrid
@@ -49,6 +51,7 @@ class NavigationWorld:
     robot_radius_m: float
     """Radius the episodes were planned for."""
     robot_height_m: float
+    floor_z_m: float
 
     def starts_xy_yaw(self) -> np.ndarray:
         """[E, 3] start positions [m] and headings [rad]."""
@@ -86,11 +89,13 @@ def load_navigation_world(folder: Path) -> NavigationWorld:
     return NavigationWorld(
         folder=Path(folder),
         usd_path=world.path("world.usda"),
+        collision_path=world.path("payloads/collision.usdc"),
         verdict=world.verdict,
         map=grid,
         episodes=episodes,
         robot_radius_m=_number(space, "robot_radius_m", "nav/free_space.json"),
         robot_height_m=_number(space, "robot_height_m", "nav/free_space.json"),
+        floor_z_m=_number(space, "floor_z_m", "nav/free_space.json"),
     )
 
 

@@ -12,43 +12,16 @@ import pytest
 pytest.importorskip("pxr.Usd")
 pytest.importorskip("scipy")
 
-from lyra.worldgen.core.config import SimulationConfig
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.core.splats import GaussianCloud
-from lyra.worldgen.core.world import Manifest, PhotoRecord
-from lyra.worldgen.core.world_writer import open_for_writing
-from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 from lyra_tasks.worlds import load_navigation_world, load_navigation_worlds
 from rooms import analytic_room
-
-NO_SPLATS = GaussianCloud(
-    means=np.zeros((0, 3), np.float32),
-    scales_m=np.zeros((0, 3), np.float32),
-    quats_wxyz=np.zeros((0, 4), np.float32),
-    opacities=np.zeros(0, np.float32),
-    sh=np.zeros((0, 1, 3), np.float32),
-)
+from task_worlds import write_world
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """The analytic room as a world folder whose certificate passed."""
-    folder = tmp_path_factory.mktemp("worlds") / "room"
-    photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
-    with open_for_writing(folder) as writer:
-        writer.start(Manifest(generator="test", photo=photo, config={"seed": 0}, plan=("simulate", "certify")))
-        with writer.stage("simulate", inputs="0" * 64) as notes:
-            write_simulation(
-                notes.folder,
-                analytic_room().mesh(),
-                NO_SPLATS,
-                cfg=SimulationConfig(episode_count=12),
-                meta=WorldMeta(name="room"),
-                seed=4,
-            )
-        with writer.stage("certify", inputs="1" * 64) as notes:
-            notes.facts = {"verdict": "passed"}
-    return folder
+    return write_world(tmp_path_factory.mktemp("worlds") / "room", analytic_room().mesh(), episode_count=12)
 
 
 @pytest.fixture
@@ -116,6 +89,7 @@ def test_only_certified_worlds_are_taken_unless_asked(finished, world_folder):
         ),
         ("nav/free_space.json", "[]", "expected an object"),
         ("nav/free_space.json", "{}", "robot_radius_m"),
+        ("nav/free_space.json", '{"robot_radius_m": 0.2, "robot_height_m": 1}', "floor_z_m"),
         ("nav/free_space.json", "{", "JSON"),
         ("nav/map.yaml", "image: ../../secret.png\n", "map"),
     ],

@@ -53,31 +53,10 @@ class PathPlanner:
     """Shortest paths over the navigable cells: Dijkstra on 8 neighbours, then straightened corner to corner."""
 
     def __init__(self, space: FreeSpace) -> None:
-        sparse = require("scipy.sparse", extra="sim")
         self.space = space
         self.cells = np.argwhere(space.navigable)
         """[K, 2] row and column of every node."""
-        self._node = np.full(space.navigable.shape, -1, np.int64)
-        self._node[tuple(self.cells.T)] = np.arange(len(self.cells))
-        rows, cols, lengths = [], [], []
-        padded = np.pad(self._node, 1, constant_values=-1)
-        centre = padded[1:-1, 1:-1]
-
-        def shifted(dr: int, dc: int) -> np.ndarray:
-            return padded[1 + dr : padded.shape[0] - 1 + dr, 1 + dc : padded.shape[1] - 1 + dc]
-
-        for dr, dc in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            linked = (centre >= 0) & (shifted(dr, dc) >= 0)
-            if dr and dc:
-                # No cutting of corners: both cells beside a diagonal must be navigable.
-                linked &= (shifted(dr, 0) >= 0) & (shifted(0, dc) >= 0)
-            rows.append(centre[linked])
-            cols.append(shifted(dr, dc)[linked])
-            lengths.append(np.full(int(linked.sum()), np.hypot(dr, dc) * space.grid.cell_m))
-        n = len(self.cells)
-        self._graph = sparse.csr_matrix(
-            (np.concatenate(lengths), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n)
-        )
+        self._node, self._graph = neighbour_graph(space.navigable, space.grid.cell_m)
 
     def node_at(self, xy_m: np.ndarray) -> int:
         """The node of a position, -1 where the robot may not be."""
@@ -135,12 +114,45 @@ class PathPlanner:
                 kept.append(near)
             shorter = path_xy_m[kept]
             # Once more along the shorter path, through the cells it passes: it may leave it between its old corners.
-            cells = grid.rowcol(_densified(shorter, grid.cell_m))
+            cells = grid.rowcol(densified(shorter, grid.cell_m))
             path_xy_m = grid.centre_xy_m(cells[np.r_[True, (np.diff(cells, axis=0) != 0).any(1)]])
         return shorter
 
 
-def _densified(path_xy_m: np.ndarray, step_m: float) -> np.ndarray:
+def neighbour_graph(mask: np.ndarray, cell_m: float) -> tuple[np.ndarray, Any]:
+    """Who can step to whom on a grid: 8 neighbours, and no cutting of corners.
+
+    Args:
+        mask: [rows, cols] bool, where one may be; K cells.
+        cell_m: size of a cell.
+
+    Returns:
+        The number of every cell's node, [rows, cols] int64, -1 where there is none; and a SciPy sparse matrix [K, K] of
+        step lengths [m], each step once, for undirected searches.
+    """
+    sparse = require("scipy.sparse", extra="sim")
+    node = np.full(mask.shape, -1, np.int64)
+    node[mask] = np.arange(int(mask.sum()))
+    padded = np.pad(node, 1, constant_values=-1)
+
+    def shifted(dr: int, dc: int) -> np.ndarray:
+        return padded[1 + dr : padded.shape[0] - 1 + dr, 1 + dc : padded.shape[1] - 1 + dc]
+
+    rows, cols, lengths = [], [], []
+    for dr, dc in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        linked = (node >= 0) & (shifted(dr, dc) >= 0)
+        if dr and dc:
+            # Both cells beside a diagonal must be passable.
+            linked &= (shifted(dr, 0) >= 0) & (shifted(0, dc) >= 0)
+        rows.append(node[linked])
+        cols.append(shifted(dr, dc)[linked])
+        lengths.append(np.full(int(linked.sum()), np.hypot(dr, dc) * cell_m))
+    n = int(mask.sum())
+    graph = sparse.csr_matrix((np.concatenate(lengths), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
+    return node, graph
+
+
+def densified(path_xy_m: np.ndarray, step_m: float) -> np.ndarray:
     """The polyline with points every `step_m`, so that straightening can leave it between its corners."""
     pieces = [path_xy_m[:1]]
     for a, b in itertools.pairwise(path_xy_m):
@@ -186,7 +198,7 @@ def _episode(index: int, path_xy_m: np.ndarray, space: FreeSpace, rng: np.random
     names = [name for name, near, far in DIFFICULTY if near <= length < far]
     if not names:
         return None
-    rc = space.grid.rowcol(_densified(path_xy_m, space.grid.cell_m))
+    rc = space.grid.rowcol(densified(path_xy_m, space.grid.cell_m))
     points = [(round(float(x), 3), round(float(y), 3)) for x, y in path_xy_m]
     return Episode(
         index=index,

@@ -253,7 +253,7 @@ def _obstacles(plan: ColliderPlan, grid: OccupancyGrid, low_m: float, high_m: fl
         triangles = plan.rest.triangles()
         z = triangles[:, :, 2]
         triangles = triangles[(z.max(1) > low_m) & (z.min(1) < high_m)]
-        points = np.concatenate([_outlines(triangles, low_m, high_m, grid.cell_m / 3), _insides(triangles, grid)])
+        points = np.concatenate([outline_points(triangles, low_m, high_m, grid.cell_m / 3), _insides(triangles, grid)])
         points = points[(points[:, 2] >= low_m) & (points[:, 2] <= high_m)]
         rc = grid.rowcol(points[:, :2])
         rc = rc[grid.inside(rc)]
@@ -261,8 +261,8 @@ def _obstacles(plan: ColliderPlan, grid: OccupancyGrid, low_m: float, high_m: fl
     return blocked
 
 
-def _outlines(triangles: np.ndarray, low_m: float, high_m: float, spacing_m: float) -> np.ndarray:
-    """Points [N, 3] along the edges of triangles [F, 3, 3] and along their cuts at two heights.
+def outline_points(triangles: np.ndarray, low_m: float, high_m: float, spacing_m: float) -> np.ndarray:
+    """Points [N, 3] along the edges of triangles [F, 3, 3] and along their cuts at two heights, between these heights.
 
     Together they are the outline of the part between the heights; of an upright triangle they are all there is from
     above.

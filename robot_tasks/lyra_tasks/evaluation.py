@@ -1,0 +1,88 @@
+"""What a policy is worth: outcomes of driven episodes and their summary, free of simulators and learning libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+GOAL, COLLISION, TIMEOUT = "goal", "collision", "timeout"
+ENDINGS = (GOAL, COLLISION, TIMEOUT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeOutcome:
+    """One driven episode."""
+
+    world: str
+    """Name of the world's folder."""
+    episode_id: int
+    difficulty: str
+    ending: str
+    """One of `ENDINGS`."""
+    geodesic_m: float
+    """Length of the shortest path from where the robot was put to its goal."""
+    path_m: float
+    """Driven."""
+    time_s: float
+    collisions: int
+    """How often the robot came to touch something."""
+    goal_distance_m: float
+    """Straight distance to the goal at the end."""
+
+    @property
+    def success(self) -> bool:
+        return self.ending == GOAL
+
+    @property
+    def spl(self) -> float:
+        """Success weighted by path length: shortest over driven length if the goal was reached, else 0."""
+        return self.geodesic_m / max(self.path_m, self.geodesic_m, 1e-9) if self.success else 0.0
+
+
+def summarise(outcomes: Iterable[EpisodeOutcome]) -> dict[str, Any]:
+    """Rates and means over all episodes, by difficulty and by world; JSON values, keys sorted.
+
+    `collisions_per_m` divides all collisions by all metres; `time_s` is the mean over reached goals, None without any.
+    """
+    rows = sorted(outcomes, key=lambda o: (o.world, o.episode_id))
+    return {
+        **_figures(rows),
+        "by_difficulty": _grouped(rows, lambda o: o.difficulty),
+        "by_world": _grouped(rows, lambda o: o.world),
+        "episodes": [asdict(o) | {"spl": round(o.spl, 4)} for o in rows],
+    }
+
+
+def _grouped(rows: Sequence[EpisodeOutcome], key) -> dict[str, Any]:
+    names = sorted({key(o) for o in rows})
+    return {name: _figures([o for o in rows if key(o) == name]) for name in names}
+
+
+def _figures(rows: Sequence[EpisodeOutcome]) -> dict[str, Any]:
+    if not rows:
+        return {"count": 0}
+    reached = [o.time_s for o in rows if o.success]
+    return {
+        "count": len(rows),
+        "success": round(float(np.mean([o.success for o in rows])), 4),
+        "spl": round(float(np.mean([o.spl for o in rows])), 4),
+        "collisions_per_m": round(sum(o.collisions for o in rows) / max(sum(o.path_m for o in rows), 1e-9), 4),
+        "time_s": round(float(np.mean(reached)), 3) if reached else None,
+        "endings": {name: sum(o.ending == name for o in rows) for name in ENDINGS},
+    }
+
+
+def markdown_table(summary: dict[str, Any], group: str) -> str:
+    """The summary's groups (`by_difficulty` or `by_world`) as a table, all episodes in its last row."""
+    head = f"| {group.removeprefix('by_')} | episodes | success | SPL | collisions/m | time [s] |"
+    lines = [head, "| --- | --: | --: | --: | --: | --: |"]
+    for name, row in [*summary[group].items(), ("**all**", summary)]:
+        time = "-" if row["time_s"] is None else f"{row['time_s']:.1f}"
+        lines.append(
+            f"| {name} | {row['count']} | {row['success']:.3f} | {row['spl']:.3f} | {row['collisions_per_m']:.3f} "
+            f"| {time} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,92 @@
+"""The scripted baseline: the shortest path, followed by pure pursuit of the farthest point that is safe to head for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lyra.worldgen.sim.episodes import densified
+
+from .ground import Ground
+
+STEP_M = 0.05
+"""Spacing of path points."""
+REACH_M = 0.8
+"""How far ahead the robot looks at most."""
+SLACK_M = 0.03
+"""Kept between footprint and obstacles on the way to the point that is headed for."""
+TURN_FIRST_RAD = 0.4
+"""With a larger heading error the robot turns in place."""
+_ALONG = np.linspace(0.0, 1.0, 13)[:, None]
+"""Where a straight way is checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedPath:
+    """A path through the ground it was planned on."""
+
+    ground: Ground
+    points_xy_m: np.ndarray
+    """[P, 2] every few centimetres, world frame."""
+    clearance_m: float
+    """What straight ways to later points keep from obstacles."""
+
+
+def plan(
+    ground: Ground, start_xy_m: np.ndarray, goal_xy_m: np.ndarray, *, footprint_radius_m: float
+) -> GuidedPath | None:
+    """The shortest path between two positions; None if there is none."""
+    planner = ground.planner
+    cells = planner.xy_m(np.arange(len(planner.cells)))
+    source = int(np.linalg.norm(cells - goal_xy_m, axis=1).argmin())
+    node = int(np.linalg.norm(cells - start_xy_m, axis=1).argmin())
+    distance, previous = planner.field(source)
+    if not np.isfinite(distance[node]):
+        return None
+    corners = np.concatenate([[start_xy_m], planner.path_xy_m(previous, node)[::-1], [goal_xy_m]])
+    points = densified(corners, STEP_M)
+    return GuidedPath(ground=ground, points_xy_m=points, clearance_m=footprint_radius_m + SLACK_M)
+
+
+class PurePursuit:
+    """Drives several robots along their paths; the same poses give the same actions."""
+
+    def __init__(self, count: int) -> None:
+        self._paths: list[GuidedPath | None] = [None] * count
+        self._at = np.zeros(count, int)
+
+    def follow(self, robot: int, path: GuidedPath | None) -> None:
+        """Give a robot a new path; without one it stands still."""
+        self._paths[robot] = path
+        self._at[robot] = 0
+
+    def act(self, xy_m: np.ndarray, yaw_rad: np.ndarray) -> np.ndarray:
+        """Actions [N, 2] float32 in [-1, 1], speed and turn rate as shares of their largest, from poses [N, 2], [N]."""
+        target = np.array(xy_m, float)
+        for i, path in enumerate(self._paths):
+            if path is None:
+                continue
+            # Progress never goes back, so that a path that crosses itself is driven once.
+            window = path.points_xy_m[self._at[i] : self._at[i] + 20]
+            self._at[i] += int(np.linalg.norm(window - xy_m[i], axis=1).argmin())
+            target[i] = _farthest_safe(path, self._at[i], xy_m[i])
+        way = target - xy_m
+        error = np.arctan2(way[:, 1], way[:, 0]) - yaw_rad
+        error = np.arctan2(np.sin(error), np.cos(error))
+        distance = np.linalg.norm(way, axis=1)
+        speed = np.clip(1 - np.abs(error) / TURN_FIRST_RAD, 0.0, 1.0)
+        # Near its target a robot slows down, so that it stays on the path in tight places.
+        speed *= np.clip(distance / 0.5, 0.3, 1.0)
+        moving = distance > 1e-6
+        return np.stack([speed * moving, np.clip(1.5 * error, -1, 1) * moving], -1).astype(np.float32)
+
+
+def _farthest_safe(path: GuidedPath, at: int, xy_m: np.ndarray) -> np.ndarray:
+    """[2] the farthest point within reach that a straight way keeps its clearance to; the next one if none does."""
+    first = min(at + 2, len(path.points_xy_m) - 1)
+    ahead = path.points_xy_m[first : at + round(REACH_M / STEP_M) + 1]
+    clearance = path.ground.clearance_at(xy_m + (ahead[:, None] - xy_m) * _ALONG)
+    # Whoever has come closer must get away again: only coming closer still is unsafe.
+    safe = (clearance >= min(path.clearance_m, clearance[0, 0] - 1e-3)).all(1)
+    return ahead[max(0, int(np.argmin(np.r_[safe, False])) - 1)]
