@@ -13,6 +13,7 @@ _GROUPS = (
     ("Floor and bodies", ("floor.", "drops.", "shots.")),
     ("Colliders against what is seen", ("winding.", "rays.", "splats.", "bounds.")),
     ("One frame for all files", ("frame.",)),
+    ("A robot's sensors", ("sensors.",)),
     ("Map and free space", ("map.", "space.")),
     ("A robot drives", ("drive.",)),
     ("Scale and files", ("scale.", "size.")),
@@ -76,6 +77,8 @@ def _shown(pictures: Mapping[str, Picture]) -> str:
         parts.append(f"<h2>What happened in PhysX</h2>{_figure(pictures['map'], 'map')}")
     if "disagreement" in pictures:
         parts.append(f"<h2>Collider against picture</h2>{_figure(pictures['disagreement'], 'disagreement')}")
+    if "sensors" in pictures:
+        parts.append(f"<h2>Where sensors disagree most</h2>{_figure(pictures['sensors'], 'sensors')}")
     return "".join(parts)
 
 

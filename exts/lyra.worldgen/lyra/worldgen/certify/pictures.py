@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.raycast import Raycaster
 from .judge import Evidence
+from .sensor_agreement import SensorEvidence, difference_picture
 from .space import FreeSpace
 from .topview import TopView, draw_top_view
 from .world_data import WorldData, find_photo
@@ -19,6 +20,7 @@ from .world_data import WorldData, find_photo
 _HEAT_CM = (0.1, 1.0, 3.0, 10.0, 100.0)
 _HEAT_RGB = ((29, 41, 61), (36, 123, 120), (242, 201, 76), (229, 83, 61), (122, 16, 60))
 _SKY_RGB = (196, 203, 214)
+_HOLE_RGB = (255, 0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +32,10 @@ class Picture:
     """HTML."""
 
 
-def draw_pictures(world: WorldData, space: FreeSpace, evidence: Evidence | None) -> Mapping[str, Picture]:
-    """All pictures by name: `photo`, `view`, `map`, `disagreement`; those without evidence are left out."""
+def draw_pictures(
+    world: WorldData, space: FreeSpace, evidence: Evidence | None, sensors: SensorEvidence
+) -> Mapping[str, Picture]:
+    """All pictures by name: `photo`, `view`, `map`, `disagreement`, `sensors`; those without evidence are left out."""
     raycaster = Raycaster(world.solid)
     pictures: dict[str, Picture] = {}
     photo = find_photo(world.folder)
@@ -44,6 +48,8 @@ def draw_pictures(world: WorldData, space: FreeSpace, evidence: Evidence | None)
     pictures["map"] = _map(world, draw_top_view(world, raycaster, long_side_px=720), evidence)
     if evidence is not None and evidence.panorama_error_m.size:
         pictures["disagreement"] = _disagreement(evidence.panorama_error_m)
+    if sensors.worst:
+        pictures["sensors"] = _sensors(sensors)
     return pictures
 
 
@@ -157,19 +163,55 @@ def heat(error_m: np.ndarray) -> np.ndarray:
 
 def _disagreement(error_m: np.ndarray) -> Picture:
     rgb = np.repeat(np.repeat(heat(error_m), 8, 0), 8, 1)
+    html = f'<img class="crisp" alt="Panorama of collider error" src="{_png_uri(rgb)}">{_ramp()}'
+    return Picture(
+        html=html,
+        caption="All around from the photo's place (its heading in the middle, up at the top): "
+        "how far the collider is from the visible surface [cm]. Grey is sky.",
+    )
+
+
+def _sensors(sensors: SensorEvidence) -> Picture:
+    """One row a view: RGB of the splats, depth of mesh and splats, and their difference."""
+    rows, told = [], []
+    for number, frame in sensors.worst:
+        far_m = float(np.percentile(frame.depth_z_m[frame.valid], 98)) if frame.valid.any() else 1.0
+        error_m, hole = difference_picture(frame)
+        difference = np.where(hole[..., None], _HOLE_RGB, heat(error_m)).astype(np.uint8)
+        splat_depth = _depth_picture(frame.splat_depth_z_m, frame.splat_valid, far_m)
+        tiles = [frame.rgb_u8, _depth_picture(frame.depth_z_m, frame.valid, far_m), splat_depth, difference]
+        rows.append(np.concatenate(tiles, 1))
+        view = sensors.views[number - 1]
+        x, y, z = view.position_m
+        off = view.camera.disagree_percent
+        told.append(
+            f"view {number} at x={x:.1f}, y={y:.1f}, z={z:.1f} m"
+            + (f" ({off:.1f} % off)" if off is not None else " (nothing to compare)")
+        )
+    html = f'<img alt="Robot views: splats, depths and their difference" src="{_jpeg_uri(np.concatenate(rows))}">'
+    return Picture(
+        html=html + _ramp(),
+        caption="From left to right: RGB of the splats, depth of the mesh, depth of the splats, and how far they are "
+        f"apart [cm]; magenta is a hole in the splats, grey is sky. The worst of {len(sensors.views)} views: "
+        f"{'; '.join(told)}.",
+    )
+
+
+def _depth_picture(depth_z_m: np.ndarray, valid: np.ndarray, far_m: float) -> np.ndarray:
+    """[H, W, 3] uint8: bright is near, black is nothing."""
+    shade = 255 - 215 * np.sqrt(np.clip(depth_z_m / max(far_m, 1e-6), 0, 1))
+    return np.repeat(np.where(valid, shade, 0)[..., None], 3, -1).astype(np.uint8)
+
+
+def _ramp() -> str:
+    """Colours of `heat` with their centimetres."""
     stops = ", ".join(
         f"rgb{c} {100 * math.log10(v / _HEAT_CM[0]) / math.log10(_HEAT_CM[-1] / _HEAT_CM[0]):.0f}%"
         for v, c in zip(_HEAT_CM, _HEAT_RGB, strict=True)
     )
     ticks = "".join(f"<i>{v:g}</i>" for v in _HEAT_CM)
-    html = (
-        f'<img class="crisp" alt="Panorama of collider error" src="{_png_uri(rgb)}">'
+    return (
         f'<div class="ramp" style="background:linear-gradient(90deg, {stops})"></div><div class="ticks">{ticks}</div>'
-    )
-    return Picture(
-        html=html,
-        caption="All around from the photo's place (its heading in the middle, up at the top): "
-        "how far the collider is from the visible surface [cm]. Grey is sky.",
     )
 
 

@@ -19,6 +19,7 @@ from .page import render_page
 from .pictures import draw_pictures
 from .plan import Plan, make_plan
 from .records import Certificate, Line
+from .sensor_agreement import sensor_lines
 from .space import FreeSpace, analyse
 from .splat_depth import splat_lines
 from .world_data import WorldData, origin_of, read_world
@@ -72,20 +73,24 @@ def certify_world(
         lines += splat_lines(world, plan, outcome.result)
     judged = time.perf_counter()
     one_frame, frames = frame_lines(folder)
-    lines += [*one_frame, *_space_lines(world, space), *_size_lines(world)]
-    timings = {"read": planned - started, "physics": simulated - planned, "frames": time.perf_counter() - judged}
+    framed = time.perf_counter()
+    sensed, sensors = sensor_lines(world, space)
+    lines += [*one_frame, *sensed, *_space_lines(world, space), *_size_lines(world)]
+    timings = {"read": planned - started, "physics": simulated - planned, "frames": framed - judged}
+    timings["sensors"] = time.perf_counter() - framed
     if outcome.result is not None:
         timings |= {f"physx_{name}": seconds for name, seconds in outcome.result.timings_s.items()}
     progress.step("certify", 3, 4, "drawing")
     timings["total"] = time.perf_counter() - started
     certificate = Certificate(
         lines=tuple(lines),
-        facts=_facts(world, space, plan, outcome) | {"frames": [frame.as_dict() for frame in frames]},
+        facts=_facts(world, space, plan, outcome)
+        | {"frames": [frame.as_dict() for frame in frames], "sensors": sensors.as_dict()},
         drives=_drives(outcome),
         warnings=tuple(_warnings(world, outcome)),
         timings_s=timings,
     )
-    pictures = draw_pictures(world, space, evidence)
+    pictures = draw_pictures(world, space, evidence, sensors)
     write_text(folder / "certificate.html", render_page(certificate, pictures))
     write_json(folder / "certificate.json", certificate.as_dict())
     progress.step("certify", 4, 4, certificate.summary)

@@ -8,7 +8,37 @@ from ..core.compiled import compiled
 
 
 @compiled()
-def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row, rgb, light, depth):
+def candidates(means, scales_m, T_cam_world, camera, limit, near_m, reach, blur_px, keep):
+    """Splats that may touch the picture, a few that do not included.
+
+    Args:
+        means, scales_m: [N, 3]; T_cam_world: [4, 4].
+        camera: fx, fy, cx, cy, width and height in pixels.
+        limit: [2] slopes at which the linearised projection is clamped.
+        near_m: nearer splats are not drawn.
+        reach: standard deviations to which a splat is visible; blur_px: standard deviation of the low-pass.
+        keep: [N] bool, false before.
+    """
+    fx, fy, cx, cy, width, height = camera
+    for i in range(len(means)):
+        mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
+        z = T_cam_world[2, 0] * mx + T_cam_world[2, 1] * my + T_cam_world[2, 2] * mz + T_cam_world[2, 3]
+        if z <= near_m:
+            continue
+        x = (T_cam_world[0, 0] * mx + T_cam_world[0, 1] * my + T_cam_world[0, 2] * mz + T_cam_world[0, 3]) / z
+        y = (T_cam_world[1, 0] * mx + T_cam_world[1, 1] * my + T_cam_world[1, 2] * mz + T_cam_world[1, 3]) / z
+        if abs(x) >= 3 * limit[0] + 1 or abs(y) >= 3 * limit[1] + 1:
+            continue
+        wide = reach * max(scales_m[i, 0], scales_m[i, 1], scales_m[i, 2]) / z
+        slope_x, slope_y = min(abs(x), limit[0]), min(abs(y), limit[1])
+        wide_x = fx * wide * np.sqrt(1 + slope_x * slope_x) + reach * blur_px
+        wide_y = fy * wide * np.sqrt(1 + slope_y * slope_y) + reach * blur_px
+        u, v = fx * x + cx, fy * y + cy
+        keep[i] = u + wide_x > 0 and u - wide_x < width and v + wide_y > 0 and v - wide_y < height
+
+
+@compiled()
+def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row, rgb, light, depth, middle):
     """Blend splats front to back into rows `first_row` and on of the picture.
 
     Args:
@@ -16,7 +46,8 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
         centre: [N, 2] pixels; conic: [N, 3] inverse 2D covariance (xx, xy, yy); reach: [N, 2] half size of the box in
             which alpha can exceed 1/255; opacity: [N]; z: [N] depth; slope: [N, 2] of 1/depth; colour: [N, 3].
         first_row: picture row of row 0 of the output.
-        rgb: [h, W, 3], light: [h, W] remaining transmittance, depth: [h, W]; zero, one and zero before.
+        rgb: [h, W, 3], light: [h, W] remaining transmittance, depth: [h, W] sum of weighted depths, middle: [h, W]
+            depth at which half of the light is gone; zero, one, zero and zero before.
     """
     rows, cols = light.shape
     for i in order:
@@ -51,7 +82,10 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
                 rgb[row, col, 0] += w * r
                 rgb[row, col, 1] += w * g
                 rgb[row, col, 2] += w * bl
-                depth[row, col] += w / min(max(inverse + slope[i, 0] * dx + slope[i, 1] * dy, least), most)
+                here = 1.0 / min(max(inverse + slope[i, 0] * dx + slope[i, 1] * dy, least), most)
+                depth[row, col] += w * here
+                if t > 0.5 and t - w <= 0.5:
+                    middle[row, col] = here
                 light[row, col] = t - w
 
 

@@ -18,6 +18,8 @@ BLUR_PX2 = 0.3
 """Variance added to every projected splat, the low-pass filter of the 3DGS rasterisers [px^2]."""
 ALPHA_MIN = 1 / 255
 _CHUNK = 250_000
+_REACH = 3.4
+"""No splat is visible farther than this many standard deviations: sqrt(2 ln 255) rounded up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ class SplatImage:
 
     A flat splat counts where the pixel's ray meets its plane, as renderers that trace rays do, not where its centre
     lies: on a floor seen at a low angle the two differ by the splat's whole length.
+    """
+    median_depth_z_m: np.ndarray
+    """[H, W] float32 depth at which half of the light is gone; 0 where alpha stays below a half.
+
+    Across an outline it jumps from one surface to the other, where the expected depth lies in the air between them.
     """
 
     def rgb_u8(self, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
@@ -83,7 +90,7 @@ def blend_splats(
 
     threads = core_count() if threads is None else threads
     h, w = camera.height_px, camera.width_px
-    rgb, light, depth = np.zeros((h, w, 3)), np.ones((h, w)), np.zeros((h, w))
+    rgb, light, depth, middle = np.zeros((h, w, 3)), np.ones((h, w)), np.zeros((h, w)), np.zeros((h, w))
     order = np.arange(len(projected.index))
     bands = np.linspace(0, h, (2 * threads if threads > 1 else 1) + 1).astype(int)
 
@@ -102,6 +109,7 @@ def blend_splats(
             rgb[rows],
             light[rows],
             depth[rows],
+            middle[rows],
         )
 
     # Bands of rows share nothing, so the picture does not depend on who draws which.
@@ -112,6 +120,7 @@ def blend_splats(
         rgb=rgb.astype(np.float32),
         alpha=alpha.astype(np.float32),
         depth_z_m=np.where(alpha > 1e-6, depth / np.maximum(alpha, 1e-6), 0.0).astype(np.float32),
+        median_depth_z_m=middle.astype(np.float32),
     )
 
 
@@ -138,7 +147,8 @@ def gather_splats(projected: ProjectedSplats, picture: np.ndarray) -> tuple[np.n
 def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray) -> ProjectedSplats:
     """Project all splats and keep those that can touch the picture, sorted by depth (ties by row)."""
     T_cam_world = invert_rigid(expect_rigid("T_world_cam", T_world_cam))
-    parts = [_project_chunk(splats, camera, T_cam_world, s) for s in range(0, max(len(splats), 1), _CHUNK)]
+    starts = range(0, max(len(splats), 1), _CHUNK)
+    parts = map_threads(lambda start: _project_chunk(splats, camera, T_cam_world, start), starts)
     index, centre, conic, reach, z, slope, opacity = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((index, z))
     return ProjectedSplats(
@@ -155,17 +165,30 @@ def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np
 def _project_chunk(
     splats: GaussianCloud, camera: PinholeCamera, T_cam_world: np.ndarray, start: int
 ) -> tuple[np.ndarray, ...]:
-    means = splats.means[start : start + _CHUNK].astype(np.float64)
-    points = means @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
-    index = np.flatnonzero(points[:, 2] > NEAR_M)
-    x, y, z = points[index].T
+    from . import splat_numba
+
     # Far outside the picture the linearised projection explodes; clamping its slope is what 3DGS does.
     limit_x = 1.3 * max(camera.cx_px, camera.width_px - camera.cx_px) / camera.fx_px
     limit_y = 1.3 * max(camera.cy_px, camera.height_px - camera.cy_px) / camera.fy_px
-    near_view = (np.abs(x / z) < 3 * limit_x + 1) & (np.abs(y / z) < 3 * limit_y + 1)
-    index, x, y, z = index[near_view], x[near_view], y[near_view], z[near_view]
-    rows = index + start
+    means, scales_m = splats.means[start : start + _CHUNK], splats.scales_m[start : start + _CHUNK]
+    # Most splats could not touch the picture even if they were as large as their longest axis all around.
+    keep = np.zeros(len(means), bool)
+    splat_numba.candidates(
+        np.ascontiguousarray(means),
+        np.ascontiguousarray(scales_m),
+        T_cam_world,
+        np.array([camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, camera.width_px, camera.height_px]),
+        np.array([limit_x, limit_y]),
+        NEAR_M,
+        _REACH,
+        np.sqrt(BLUR_PX2),
+        keep,
+    )
+    index = np.flatnonzero(keep)
+    points = means[index].astype(np.float64) @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
+    x, y, z = points.T
     slope_x, slope_y = np.clip(x / z, -limit_x, limit_x), np.clip(y / z, -limit_y, limit_y)
+    rows = index + start
     # Half axes of the ellipsoid in cam: columns of R * s.
     axes = rotation_from_quat_wxyz(splats.quats_wxyz[rows]) * splats.scales_m[rows][:, None, :]
     axes = T_cam_world[:3, :3] @ axes
