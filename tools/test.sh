@@ -24,7 +24,7 @@ step() {
 python="$(find_python 3.11 3.12)" || die "no Python 3.11 or 3.12 found; install one or name it in LYRA_PYTHON"
 [ -f .venv/.lyra-installed ] || { need_disk 6000; say "installing into $ROOT/.venv, once (some minutes) ..."; }
 make_venv .venv "$python"
-extras=dev,gen,recon,sim,physx,evaluate,models,train
+extras=dev,gen,recon,sim,physx,newton,evaluate,models,train
 install_package .venv "$extras"
 # pyright runs on Node.js; a machine without one gets it as a wheel.
 [ -n "$fast" ] || command -v node >/dev/null 2>&1 || pip_install .venv 'pyright[nodejs]'
@@ -59,7 +59,7 @@ fi
 jobs="$(awk -v cores="$(nproc)" '/MemAvailable/ { n = int($2 / 4194304); if (n > cores) n = cores; print (n > 1 ? n : 1) }' /proc/meminfo)"
 options=(-n "$jobs" --dist loadgroup)
 if [ "$jobs" -le 1 ]; then options=(); fi
-if [ -n "$fast" ]; then options+=(-q -m "not slow and not physx"); fi
+if [ -n "$fast" ]; then options+=(-q -m "not slow and not physx and not newton"); fi
 if [ ${#failed[@]} -gt 0 ]; then say "== failed so far: ${failed[*]}"; fi
 say "== pytest"
 status=0

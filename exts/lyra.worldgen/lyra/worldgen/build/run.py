@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -193,8 +193,22 @@ def photo_of(world: World, config: WorldConfig, stages: Stages) -> tuple[Photo, 
     return photo, photo_bytes
 
 
-def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages: Stages | None = None) -> World:
+def rerun_stage(
+    folder: Path,
+    name: str,
+    *,
+    progress: Progress = SILENT,
+    stages: Stages | None = None,
+    change: Callable[[WorldConfig], WorldConfig] = lambda config: config,
+) -> World:
     """Run one late stage (`certify` or `preview`) of an existing world again with the world's own configuration.
+
+    Args:
+        folder: the world.
+        name: of the stage.
+        progress: told about milestones.
+        stages: those of the world when None.
+        change: what is different this time; the world keeps its configuration and counts as measured.
 
     Raises:
         InputError: no world, or an earlier stage has not finished or its files are damaged.
@@ -213,7 +227,7 @@ def rerun_stage(folder: Path, name: str, *, progress: Progress = SILENT, stages:
             raise InputError(f"{finding.message}; {_how_to_finish(writer.manifest)}: {folder}")
         config = config_from_dict(writer.manifest.config)
         run = Run(writer, stages, config, None, b"", progress, PathFiles())
-        run.one(index)
+        run.one(index, config=change(config))
         return writer.world
 
 
@@ -256,7 +270,7 @@ class Run:
             before += stage.work
             self._progress.update(stage.name, round(1000 * before / total), 1000)
 
-    def one(self, index: int, span: tuple[float, float] = (0.0, 1.0)) -> None:
+    def one(self, index: int, span: tuple[float, float] = (0.0, 1.0), *, config: WorldConfig | None = None) -> None:
         stage, writer = self._stages.items[index], self._writer
         inputs = self._inputs[stage.name]
         log.info("stage %s", stage.name)
@@ -273,7 +287,7 @@ class Run:
                 StageContext(
                     notes=notes,
                     manifest=writer.manifest,
-                    config=self._config,
+                    config=config or self._config,
                     photo=self._photo or _photo_by_name(writer.manifest.photo),
                     photo_bytes=self._photo_bytes,
                     progress=progress,

@@ -455,7 +455,7 @@ def _certify(context: StageContext) -> None:
     notes = context.notes
     certificate = certify_world(notes.world, cfg=context.config.certificate, progress=context.progress)
     notes.backend = "physx"
-    notes.versions = installed_versions("ovphysx", "usd-core", "numpy")
+    notes.versions = installed_versions("ovphysx", "usd-core", "numpy", *(["newton"] if context.config.certificate.newton else []))
     notes.facts = {
         "verdict": certificate.verdict,
         "summary": certificate.summary,

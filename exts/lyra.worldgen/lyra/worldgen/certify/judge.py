@@ -134,7 +134,7 @@ def _floor_lines(plan: Plan, result: PhysxResult) -> list[Line]:
         ),
         physics_line(
             "floor.closed",
-            _percent(solid),
+            percent(solid),
             f"{len(z)} rays straight down over free floor; {len(holes)} found no floor.{where}",
             "map",
         ),
@@ -148,7 +148,7 @@ def _drop_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> tuple[
         names = ("drops.landed", "drops.lowest", "drops.speed", "drops.force")
         return [physics_line(name, None, problem) for name in names], np.zeros(0, bool)
     half = np.array([d.half_m for d in drops])
-    seen_z = _seen_floor(raycaster, result.drop_end_m, half, plan.job.floor_z_m + DROP_FROM_M)
+    seen_z = seen_floor_m(raycaster, result.drop_end_m, half, plan.job.floor_z_m + DROP_FROM_M)
     error = result.drop_end_m[:, 2] - half - seen_z
     landed = np.abs(error) <= 0.03
     lowest = result.drop_lowest_m - half - plan.job.floor_z_m
@@ -162,7 +162,7 @@ def _drop_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> tuple[
     lines = [
         physics_line(
             "drops.landed",
-            _percent(landed),
+            percent(landed),
             f"{int(landed.sum())} of {len(drops)} balls and boxes rest within 3 cm of the visible surface below;"
             f"{typical}{worst}",
             "map",
@@ -206,7 +206,7 @@ def _shot_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
         for v in SHOT_SPEEDS_M_S
     )
     detail = f"{len(shots)} balls of 3 cm radius with continuous collision detection; escaped: {escaped}."
-    return [physics_line("shots.inside", _percent(inside), detail, "map")]
+    return [physics_line("shots.inside", percent(inside), detail, "map")]
 
 
 def _agreement_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> tuple[list[Line], np.ndarray]:
@@ -230,7 +230,7 @@ def _agreement_lines(plan: Plan, result: PhysxResult, raycaster: Raycaster) -> t
     lines = [
         physics_line(
             "winding.front",
-            _percent(same) if len(same) else 0.0,
+            percent(same) if len(same) else 0.0,
             f"{len(same)} rays that may hit fronts only find the same surface as rays that may hit backs.",
         ),
         physics_line("rays.median", None if median is None else 100 * float(median), detail, "disagreement"),
@@ -259,7 +259,7 @@ def _bound_lines(plan: Plan, result: PhysxResult) -> list[Line]:
     far = f", the farthest wall at {distance[hit].max():.1f} m" if hit.any() else ""
     places = len(np.unique(plan.job.rays["around"][0], axis=0))
     detail = f"{len(hit)} level rays from {places} places; {int((~hit).sum())} leave the world{far}."
-    return [physics_line("bounds.around", _percent(hit), detail, "map")]
+    return [physics_line("bounds.around", percent(hit), detail, "map")]
 
 
 def _map_lines(plan: Plan, result: PhysxResult) -> list[Line]:
@@ -273,7 +273,7 @@ def _map_lines(plan: Plan, result: PhysxResult) -> list[Line]:
         ("map.occupied", occupied, f"occupied border cells touch a sphere of {radius:g} m."),
     ):
         if len(agree):
-            lines.append(physics_line(id, _percent(agree), f"{int(agree.sum())} of {len(agree)} {text}", "map"))
+            lines.append(physics_line(id, percent(agree), f"{int(agree.sum())} of {len(agree)} {text}", "map"))
         elif id == "map.free":
             lines.append(physics_line(id, None, "The map has no place where the robot fits."))
         else:
@@ -319,7 +319,7 @@ def _drive_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line
             "map",
             limit=need,
         ),
-        physics_line("drive.success", _percent(np.array(reached)), count + problems, "map"),
+        physics_line("drive.success", percent(np.array(reached)), count + problems, "map"),
         physics_line("drive.spl", float(np.mean(spl)), "Success weighted by shortest over driven length, 1 is ideal."),
         physics_line(
             "drive.collisions", touches / driven if driven > 0.1 else None, f"{touches} touches in {driven:.1f} m."
@@ -327,7 +327,7 @@ def _drive_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line
     ]
 
 
-def _seen_floor(raycaster: Raycaster, centres: np.ndarray, half: np.ndarray, from_z_m: float) -> np.ndarray:
+def seen_floor_m(raycaster: Raycaster, centres: np.ndarray, half: np.ndarray, from_z_m: float) -> np.ndarray:
     """[D] highest visible surface under each body's footprint, looking down from a height; NaN if none."""
     offsets = np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]]) * 0.6
     xy = centres[:, None, :2] + offsets * half[:, None, None]
@@ -346,7 +346,7 @@ def _tilt_rad(points: np.ndarray, z: np.ndarray) -> float:
     return math.atan(math.hypot(slope[0], slope[1]))
 
 
-def _percent(good: np.ndarray) -> float:
+def percent(good: np.ndarray) -> float:
     """Share of true values in percent, never rounded up to 100."""
     share = 100 * float(np.mean(good)) if len(good) else 0.0
     return share if good.all() else min(share, 99.99)

@@ -11,6 +11,7 @@ from .records import Certificate, Line
 
 _GROUPS = (
     ("Floor and bodies", ("floor.", "drops.", "shots.")),
+    ("The same in Newton", ("newton.",)),
     ("Colliders against what is seen", ("winding.", "rays.", "splats.", "bounds.")),
     ("One frame for all files", ("frame.",)),
     ("A robot's sensors", ("sensors.",)),

@@ -14,6 +14,7 @@ from ..core.files import write_json, write_text
 from ..core.progress import SILENT, SupportsProgress
 from ..sim.physx_process import INSTALL_HINT, PhysxOutcome, run_physx_job
 from .judge import Evidence, judge, unmeasured_lines
+from .newton import NewtonPart, newton_part
 from .one_frame import frame_lines
 from .page import render_page
 from .pictures import draw_pictures
@@ -62,7 +63,12 @@ def certify_world(
     progress.step("certify", 1, 4, "PhysX")
     with tempfile.TemporaryDirectory(prefix="lyra-certify-") as workdir:
         outcome = run_physx_job(plan.job, Path(workdir), timeout_s=cfg.timeout_s, python=python, progress=progress)
-    simulated = time.perf_counter()
+        simulated = time.perf_counter()
+        newton = NewtonPart(lines=())
+        if cfg.newton:
+            progress.step("certify", 1, 4, "Newton; its first run on a machine takes minutes")
+            newton = newton_part(world, plan, Path(workdir), progress=progress)
+    dropped = time.perf_counter()
     progress.step("certify", 2, 4, "judging")
     evidence: Evidence | None = None
     if outcome.result is None:
@@ -75,19 +81,22 @@ def certify_world(
     one_frame, frames = frame_lines(folder)
     framed = time.perf_counter()
     sensed, sensors = sensor_lines(world, space)
-    lines += [*one_frame, *sensed, *_space_lines(world, space), *_size_lines(world)]
+    lines += [*newton.lines, *one_frame, *sensed, *_space_lines(world, space), *_size_lines(world)]
     timings = {"read": planned - started, "physics": simulated - planned, "frames": framed - judged}
     timings["sensors"] = time.perf_counter() - framed
+    if cfg.newton:
+        timings |= {"newton": dropped - simulated}
+        timings |= {f"newton_{name}": seconds for name, seconds in newton.timings_s.items()}
     if outcome.result is not None:
         timings |= {f"physx_{name}": seconds for name, seconds in outcome.result.timings_s.items()}
     progress.step("certify", 3, 4, "drawing")
     timings["total"] = time.perf_counter() - started
     certificate = Certificate(
         lines=tuple(lines),
-        facts=_facts(world, space, plan, outcome)
+        facts=_facts(world, space, plan, outcome, newton)
         | {"frames": [frame.as_dict() for frame in frames], "sensors": sensors.as_dict()},
         drives=_drives(outcome),
-        warnings=tuple(_warnings(world, outcome)),
+        warnings=(*_warnings(world, outcome), *newton.warnings),
         timings_s=timings,
     )
     pictures = draw_pictures(world, space, evidence, sensors)
@@ -205,7 +214,7 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     return warnings
 
 
-def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome) -> dict[str, Any]:
+def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome, newton: NewtonPart) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": world.name,
         "photo_sha256": origin_of(world.manifest).get("sha256", ""),
@@ -226,7 +235,10 @@ def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome
     materials = _simulated(world).get("materials")
     if isinstance(materials, dict):
         facts["materials"] = materials
+    versions = dict(newton.versions)
     if outcome.result is not None:
         facts["collision_shapes"] = int(outcome.result.counts.get("collision_shapes", 0))
-        facts["versions"] = dict(sorted(outcome.result.versions.items()))
+        versions |= outcome.result.versions
+    if versions:
+        facts["versions"] = dict(sorted(versions.items()))
     return facts

@@ -54,6 +54,8 @@ PACKAGES = (
     Package(module="ovphysx", distribution="ovphysx", extra="physx", without="physics in the certificate"),
     Package(module="physx_usd_schemas", distribution="physx-usd-schemas", extra="physx", without="physics settings"),
     Package(module="newton_usd_schemas", distribution="newton-usd-schemas", extra="physx", without="ovphysx"),
+    Package(module="newton", distribution="newton", extra="newton", without="certify --newton"),
+    Package(module="mujoco_warp", distribution="mujoco-warp", extra="newton", without="certify --newton"),
     Package(module="matplotlib", distribution="matplotlib", extra="evaluate", without="evaluate"),
     Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ def add_parsers(commands: Any) -> None:
     ):
         parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         parser.add_argument("folder", metavar="DIR", help="a world folder")
+        if name == "certify":
+            parser.add_argument(
+                "--newton",
+                action="store_true",
+                help="drop bodies in Newton, too; the first time takes minutes",
+            )
         add_output_flags(parser)
         parser.set_defaults(run=run)
 
@@ -35,7 +42,11 @@ def run_certify(args: argparse.Namespace, console: Console) -> int:
     """Measure again; exit code 0 only for a certified world."""
     from ..build import rerun_stage
 
-    return report_world(rerun_stage(Path(args.folder), "certify", progress=console.progress), console)
+    def more(config: WorldConfig) -> WorldConfig:
+        return replace(config, certificate=replace(config.certificate, newton=True)) if args.newton else config
+
+    world = rerun_stage(Path(args.folder), "certify", progress=console.progress, change=more)
+    return report_world(world, console)
 
 
 def run_preview(args: argparse.Namespace, console: Console) -> int:

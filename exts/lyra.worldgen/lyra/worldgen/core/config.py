@@ -18,7 +18,10 @@ from .schema import Section, build_section, is_number, load_schema
 
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
-LATE_KEYS: Mapping[str, tuple[str, ...]] = {"simulation": ("floor_material", "wall_material", "object_material")}
+LATE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "simulation": ("floor_material", "wall_material", "object_material"),
+    "certificate": ("newton",),
+}
 """Keys of older sections that worlds may lack, by section; at their defaults they change neither a world nor its id."""
 TAG_FAMILIES = ("36h11", "25h9", "16h5")
 """AprilTag families that are looked for."""
@@ -334,6 +337,8 @@ class CertificateConfig(Section):
     """planned episodes that a robot drives in PhysX"""
     timeout_s: float = 180.0
     """longest time for the physics process [s]"""
+    newton: bool = False
+    """drop bodies in Newton, too; the first time on a machine its kernels compile for minutes"""
 
     def _check(self) -> None:
         self._between("drops", 1, 1000)

@@ -6,10 +6,8 @@ lines; whatever else PhysX prints is for the log.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DependencyError
+from .child_process import die_with_parent, installed, peak_mib, print_progress
 from .physx_job import DriveResult, PhysxJob, PhysxResult
 from .physx_session import PhysxSession
 from .physx_testbed import track_m, wheel_radius_m, write_testbed
@@ -66,9 +65,9 @@ def measure(job: PhysxJob, workdir: Path, progress: Callable[[int, int], None]) 
         rays=rays,
         spheres=spheres,
         **bodies.results(),
-        versions=_versions(),
+        versions=installed("ovphysx", "ovstage", "physx-usd-schemas"),
         timings_s=timings,
-        counts={"collision_shapes": shapes, "steps": steps, "peak_mib": _peak_mib()},
+        counts={"collision_shapes": shapes, "steps": steps, "peak_mib": peak_mib()},
     )
 
 
@@ -254,46 +253,13 @@ def _resample(route_xy_m: np.ndarray, step_m: float) -> np.ndarray:
     return np.stack([np.interp(at, length, route_xy_m[:, k]) for k in range(2)], -1)
 
 
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    out = {}
-    for name in ("ovphysx", "ovstage", "physx-usd-schemas"):
-        try:
-            out[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return out
-
-
-def _peak_mib() -> int:
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """Ask Linux to end this process when its parent dies, even by SIGKILL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent_pid:  # it died before the request was made
-            raise SystemExit("the parent is gone already")
-
-
 def main(argv: list[str]) -> int:
     """Entry point; returns the exit code."""
     if len(argv) > 2:
-        _die_with_parent(int(argv[2]))
+        die_with_parent(int(argv[2]))
     job_path, result_path = Path(argv[0]), Path(argv[1])
-
-    def progress(done: int, total: int) -> None:
-        sys.stdout.write(f"progress {done} {total}\n")
-        sys.stdout.flush()
-
     try:
-        result = measure(PhysxJob.load(job_path), job_path.parent, progress)
+        result = measure(PhysxJob.load(job_path), job_path.parent, print_progress)
     except DependencyError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
