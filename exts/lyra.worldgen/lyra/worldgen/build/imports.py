@@ -155,8 +155,8 @@ def _save_scene(memory: Path, scene: ImportedScene) -> None:
 
 def _reconstruct(context: StageContext) -> None:
     """Make what the import did not bring; the memory keeps its units, `reconstruct` works in metres."""
-    from ..core.scaling import scaled_mesh, scaled_splats, scaled_views
-    from ..core.store import load_views
+    from ..core.scaling import scaled_mesh, scaled_poses, scaled_splats, scaled_views
+    from ..core.store import load_path, load_splats, load_views
 
     memory, config = context.notes.world / "memory", context.config
     imported = context.manifest.stages[IMPORT]
@@ -168,6 +168,12 @@ def _reconstruct(context: StageContext) -> None:
 
         views = scaled_views(load_views(memory), factor)
         result = reconstruct(views, config.reconstruction, progress=context.progress)
+    elif f"memory/{SPLATS_FILE}" in imported.files:
+        from ..importing.splat_surface import reconstruct_splats
+
+        splats = scaled_splats(load_splats(memory / SPLATS_FILE), factor)
+        path = scaled_poses(load_path(memory / PATH_FILE), factor)
+        result = reconstruct_splats(splats, path, config, progress=context.progress)
     else:
         raise InputError("this version reconstructs imported views only")
     notes = context.notes

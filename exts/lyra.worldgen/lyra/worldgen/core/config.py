@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .annotations import UNITS_M, Annotation, parse_annotations, parse_measures3d
+from .annotations import UNITS_M, Annotation, Measure3d, parse_annotations, parse_measures3d
 from .errors import ConfigError
 from .schema import Section, build_section, is_number, load_schema
 
@@ -397,6 +397,16 @@ class SourceConfig(Section):
         if not self.licence.strip() or len(self.licence) > 500:
             raise ConfigError("source.licence is empty or longer than 500 characters; expected an SPDX id or a line")
         parse_measures3d(self._path("measure3d"), self.measure3d)
+
+    @property
+    def up_axis(self) -> str | None:
+        """The axis that was said to point up: x, -x, y, -y, z or -z."""
+        return None if self.up == "auto" else UP_AXES[self.up]
+
+    @property
+    def measures3d(self) -> tuple[Measure3d, ...]:
+        """The lengths that were measured."""
+        return parse_measures3d(self._path("measure3d"), self.measure3d)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ READERS = Registry(
     "source",
     {
         "panorama": "lyra.worldgen.importing.panorama_source:read_panorama_source",
+        "splats": "lyra.worldgen.importing.splat_source:read_splat_source",
     },
 )
 """Who reads which kind: a function of (Source, WorldConfig, progress) that returns an `ImportedScene`."""
