@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from known_scenes import KnownScene
 
+from known_scenes import KnownScene
 from lyra.worldgen.core.frames import quat_wxyz_from_rotation, rigid, rotation_x, rotation_y, rotation_z
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb, transform_splats
-from lyra.worldgen.importing.samples import sample_mesh
 
 Y_DOWN = rotation_x(-np.pi / 2).T
 """R_file_world of files whose +Y points down."""
@@ -21,7 +20,9 @@ def foreign_axes(seed: int, *, base: np.ndarray = Y_DOWN, tilt_deg: float = 3.0)
     return base @ rotation_x(a) @ rotation_y(b) @ rotation_z(rng.uniform(-np.pi, np.pi))
 
 
-def scanned_splats(scene: KnownScene, *, count: int = 200_000, noise_m: float = 0.004, floaters: int = 400) -> GaussianCloud:
+def scanned_splats(
+    scene: KnownScene, *, count: int = 200_000, noise_m: float = 0.004, floaters: int = 400
+) -> GaussianCloud:
     """The truth as discs on its surfaces in the world frame, with noise, a few holes' worth of haze, and floaters."""
     rng = np.random.default_rng([scene.seed, 0x5CA7])
     truth = scene.truth
@@ -74,7 +75,9 @@ def _frames(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([first, np.cross(normals, first), normals], -1)
 
 
-def in_file(R_file_world: np.ndarray, units_per_metre: float, splats: GaussianCloud, offset: np.ndarray) -> GaussianCloud:
+def in_file(
+    R_file_world: np.ndarray, units_per_metre: float, splats: GaussianCloud, offset: np.ndarray
+) -> GaussianCloud:
     """A world's splats in the axes and units of a file."""
     return transform_splats(rigid(R_file_world * units_per_metre, offset), splats)
 

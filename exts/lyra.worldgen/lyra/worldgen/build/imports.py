@@ -156,7 +156,7 @@ def _save_scene(memory: Path, scene: ImportedScene) -> None:
 def _reconstruct(context: StageContext) -> None:
     """Make what the import did not bring; the memory keeps its units, `reconstruct` works in metres."""
     from ..core.scaling import scaled_mesh, scaled_poses, scaled_splats, scaled_views
-    from ..core.store import load_path, load_splats, load_views
+    from ..core.store import load_mesh, load_path, load_splats, load_views
 
     memory, config = context.notes.world / "memory", context.config
     imported = context.manifest.stages[IMPORT]
@@ -175,7 +175,11 @@ def _reconstruct(context: StageContext) -> None:
         path = scaled_poses(load_path(memory / PATH_FILE), factor)
         result = reconstruct_splats(splats, path, config, progress=context.progress)
     else:
-        raise InputError("this version reconstructs imported views only")
+        from ..importing.mesh_world import reconstruct_mesh
+
+        mesh = scaled_mesh(load_mesh(memory / MESH_FILE), factor)
+        path = scaled_poses(load_path(memory / PATH_FILE), factor)
+        result = reconstruct_mesh(mesh, path, config, progress=context.progress)
     notes = context.notes
     notes.backend = "embedded"
     notes.versions = installed_versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")

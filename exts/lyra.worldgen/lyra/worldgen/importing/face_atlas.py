@@ -1,8 +1,8 @@
 """Every face gets its own corner of one texture: for colours of any origin, at the fineness that each face needs.
 
-Square cells whose sides are powers of two hold two faces each. Taken from large to small along a Z-order curve they fill
-a square without gaps. Nothing is unwrapped, so nothing can fail; neighbouring faces share no texels, which costs a
-little room for their rims.
+Square cells whose sides are powers of two hold two faces each. Taken from large to small along a Z-order curve they
+fill a square without gaps. Nothing is unwrapped, so nothing can fail; neighbouring faces share no texels, which costs
+a little room for their rims.
 """
 
 from __future__ import annotations
@@ -119,9 +119,6 @@ def _paint(
         px = cells.low_px[face, 0] + np.tile(x[mine], len(chosen))
         py = cells.low_px[face, 1] + np.tile(y[mine], len(chosen))
         texture[py, px] = (rgb * 255 + 0.5).astype(np.uint8)
-        if not second:
-            continue
-    # The half of an odd last cell that no face has shows the colours of the other half, which viewers may blend in.
 
 
 def _weights(texels: np.ndarray, local: np.ndarray) -> np.ndarray:

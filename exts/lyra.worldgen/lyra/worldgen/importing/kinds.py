@@ -19,6 +19,8 @@ READERS = Registry(
     {
         "panorama": "lyra.worldgen.importing.panorama_source:read_panorama_source",
         "splats": "lyra.worldgen.importing.splat_source:read_splat_source",
+        "points": "lyra.worldgen.importing.splat_source:read_splat_source",
+        "mesh": "lyra.worldgen.importing.mesh_source:read_mesh_source",
     },
 )
 """Who reads which kind: a function of (Source, WorldConfig, progress) that returns an `ImportedScene`."""

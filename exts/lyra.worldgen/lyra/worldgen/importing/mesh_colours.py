@@ -46,7 +46,7 @@ def _of_paint(paint: Paint, face: np.ndarray, bary: np.ndarray) -> np.ndarray:
 
 
 def _within(uv: np.ndarray) -> np.ndarray:
-    return ((uv >= -INSIDE) & (uv <= 1 + INSIDE)).all(-1, keepdims=True)
+    return np.logical_and.reduce((uv >= -INSIDE) & (uv <= 1 + INSIDE), axis=-1, keepdims=True)
 
 
 def face_luma(read: ReadMesh) -> np.ndarray:
@@ -120,7 +120,9 @@ def simplified_with_colours(
     spatial = require("scipy.spatial", extra="recon", package="scipy")
     full = TriMesh(vertices=vertices, faces=read.faces[kept])
     # Corners that only differ in their texture coordinates would tear open.
-    key = np.round((vertices - vertices.min(0)) / max(float(np.ptp(vertices, axis=0).max()), 1e-12) * 1e6).astype(np.int64)
+    key = np.round((vertices - vertices.min(0)) / max(float(np.ptp(vertices, axis=0).max()), 1e-12) * 1e6).astype(
+        np.int64
+    )
     _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
     welded = inverse.reshape(-1)[full.faces].astype(np.int32)
     points, faces = simplify.simplify(vertices[first].astype(np.float32), welded, target_count=max_faces, agg=4)

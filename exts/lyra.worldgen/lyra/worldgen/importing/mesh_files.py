@@ -140,7 +140,9 @@ def _check_ply(path: Path) -> None:
     need = vertex.count * row + face.count * (4 if header.order else 7)
     have = header.file_size - header.data_start
     if need > have + 1:
-        raise InputError(f"the file is cut off: its tables need {need} bytes at least, {max(have, 0)} are there: {path}")
+        raise InputError(
+            f"the file is cut off: its tables need {need} bytes at least, {max(have, 0)} are there: {path}"
+        )
     if face.count > MAX_FACES:
         raise InputError(f"the file holds {face.count} faces; expected at most {MAX_FACES}, simplify it first: {path}")
 
@@ -183,9 +185,7 @@ def _parts(trimesh: Any, scene: Any, path: Path, *, linear: bool) -> list[_Part]
     return parts
 
 
-def _paint(
-    geometry: Any, faces: np.ndarray, pictures: dict[int, np.ndarray], path: Path, *, linear: bool
-) -> Paint:
+def _paint(geometry: Any, faces: np.ndarray, pictures: dict[int, np.ndarray], path: Path, *, linear: bool) -> Paint:
     visual = geometry.visual
     count = len(faces)
     if visual.kind == "vertex":
@@ -218,9 +218,7 @@ def _paint(
             raise InputError(f"the file holds more than {MAX_PICTURES} pictures: {path}")
         pictures[id(image)] = _decoded(image, path)
     uv = np.where(np.isfinite(uv), np.clip(uv, -1e4, 1e4), 0.0)
-    return Paint(
-        picture_u8=pictures[id(image)], uv=uv[faces], corner_rgb=np.ascontiguousarray(corner_rgb, np.float32)
-    )
+    return Paint(picture_u8=pictures[id(image)], uv=uv[faces], corner_rgb=np.ascontiguousarray(corner_rgb, np.float32))
 
 
 def _factor(value: Any) -> np.ndarray:
@@ -238,7 +236,9 @@ def _decoded(image: Any, path: Path) -> np.ndarray:
     """Pixels of a picture whose header has been read; alpha is put over grey."""
     width, height = image.size
     if not 0 < width * height <= MAX_PICTURE_PX:
-        raise InputError(f"a picture of the file has {width} x {height} pixels; expected {MAX_PICTURE_PX} at most: {path}")
+        raise InputError(
+            f"a picture of the file has {width} x {height} pixels; expected {MAX_PICTURE_PX} at most: {path}"
+        )
     try:
         return np.asarray(image.convert("RGB"), np.uint8)
     except (OSError, SyntaxError, ValueError) as error:

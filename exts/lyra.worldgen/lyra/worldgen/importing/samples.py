@@ -46,7 +46,9 @@ class SurfaceSamples:
         )
 
 
-def sample_mesh(mesh: TriMesh, luma: np.ndarray | None = None, *, count: int = SAMPLES, seed: int = 0) -> SurfaceSamples:
+def sample_mesh(
+    mesh: TriMesh, luma: np.ndarray | None = None, *, count: int = SAMPLES, seed: int = 0
+) -> SurfaceSamples:
     """Points spread evenly over the faces of a mesh by area.
 
     Args:

@@ -1,4 +1,4 @@
-"""A scene in a file's own axes comes to rest: upright, floor at zero, walls along the axes, looked at from a good place."""
+"""A scene comes to rest: upright, floor at zero, walls along the axes, looked at from a good place."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Settled:
     facts: dict[str, Any]
 
 
-def settle(samples: SurfaceSamples, cfg: SourceConfig, customs: FileCustoms, report: Report, *, said: str | None) -> Settled:
+def settle(
+    samples: SurfaceSamples, cfg: SourceConfig, customs: FileCustoms, report: Report, *, said: str | None
+) -> Settled:
     """Find up, size and viewpoint of a scene.
 
     Args:

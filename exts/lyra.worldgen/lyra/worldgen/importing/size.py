@@ -92,7 +92,12 @@ def estimate_scale(
         sigma = max(0.01, measured_sigma(cfg.ceiling_height_m) / cfg.ceiling_height_m)
         says = f"the ceiling is {cfg.ceiling_height_m:g} m above the floor"
         said.add(
-            cfg.ceiling_height_m / extent.ceiling, sigma, "ceiling", says, stated_m=cfg.ceiling_height_m, in_file=extent.ceiling
+            cfg.ceiling_height_m / extent.ceiling,
+            sigma,
+            "ceiling",
+            says,
+            stated_m=cfg.ceiling_height_m,
+            in_file=extent.ceiling,
         )
     if said.pieces:
         scale = _fused(said, report)
@@ -113,7 +118,9 @@ def _fused(said: _Evidence, report: Report) -> ImportedScale:
     if spread > 3:
         sigma = max(abs(log - mean) for log, _, _ in said.pieces)
         quoted = "; ".join(str(piece["says"]) for *_, piece in said.pieces)
-        report.warn("scale.contradiction", f"what was said about the size does not agree, leave out the wrong one: {quoted}")
+        report.warn(
+            "scale.contradiction", f"what was said about the size does not agree, leave out the wrong one: {quoted}"
+        )
     kinds = list(dict.fromkeys(str(piece["kind"]) for *_, piece in said.pieces))
     return _scale(math.exp(mean), "_and_".join(kinds), sigma, [piece for *_, piece in said.pieces])
 
@@ -131,8 +138,8 @@ def _defined(extent: Extent, unit: str, report: Report) -> ImportedScale:
     # Exporters that ignore the definition are common; a room of 270 m is not.
     name = min(other, key=lambda n: abs(math.log((extent.ceiling or 1) * other[n] / ROOM_HEIGHT_M)))
     message = (
-        f"the format counts in {unit}, but then the room is {height:.4g} m high; taken to be in {name} instead, where it "
-        f"is {(extent.ceiling or 0) * other[name]:.2f} m; say --units {unit} if that is wrong"
+        f"the format counts in {unit}, but then the room is {height:.4g} m high; taken to be in {name} instead, where "
+        f"it is {(extent.ceiling or 0) * other[name]:.2f} m; say --units {unit} if that is wrong"
     )
     report.warn("scale.unit", message)
     pieces = [{**piece, "used": False}, {"kind": "room height", "says": f"rooms are as high in {name}", "used": True}]
@@ -144,16 +151,20 @@ def _guessed(extent: Extent, unit_odds: dict[str, float], report: Report) -> Imp
     if extent.ceiling is None:
         return _guessed_outdoors(extent, unit_odds, report)
     free = math.log(ROOM_HEIGHT_M / extent.ceiling)
-    weights = {
-        name: unit_odds.get(name, 0.0) * _normal(math.log(UNITS_M[name]) - free, FIT_SIGMA) for name in UNITS_M
-    }
+    weights = {name: unit_odds.get(name, 0.0) * _normal(math.log(UNITS_M[name]) - free, FIT_SIGMA) for name in UNITS_M}
     weights["none"] = unit_odds.get("none", 0.0) * ARBITRARY_DENSITY
     total = sum(weights.values())
     best = max(weights, key=lambda name: weights[name])
     if best == "none" or total <= 0:
         height = ROOM_HEIGHT_M
-        piece = {"kind": "room height", "says": f"rooms are {height} m high, give or take {ROOM_SIGMA:.0%}", "used": True}
-        report.info("scale.guessed", "nothing says how large the place is; it is taken to be as high as rooms usually are")
+        piece = {
+            "kind": "room height",
+            "says": f"rooms are {height} m high, give or take {ROOM_SIGMA:.0%}",
+            "used": True,
+        }
+        report.info(
+            "scale.guessed", "nothing says how large the place is; it is taken to be as high as rooms usually are"
+        )
         return _scale(math.exp(free), "room_height", ROOM_SIGMA, [piece])
     chosen = math.log(UNITS_M[best])
     # What else it may be keeps its share in the doubt.

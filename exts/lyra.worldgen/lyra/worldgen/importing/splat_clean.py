@@ -20,6 +20,9 @@ VOXELS = 96
 """Across the size of the place, where splats are dense enough."""
 GAPS = 2.5
 """Voxels are at least so many times the usual distance between neighbours."""
+NEIGHBOURS = 6
+FAR_GAPS, FAR_SIZES = 3.0, 2.5
+"""A splat whose neighbours are so many times farther away than usual, and than it is large, is alone."""
 LONE_SHARE = 0.002
 """Connected pieces below this share of everything are floaters."""
 LEAST_SPLATS = 200
@@ -64,7 +67,7 @@ def clean_splats(splats: GaussianCloud, *, keep_floaters: bool = False) -> Clean
     floating = np.zeros(len(splats), bool)
     if not keep_floaters:
         rows = np.flatnonzero(keep)
-        floating[rows] = _alone(means[rows], weight[rows], size)
+        floating[rows] = _alone(means[rows], scales[rows, 1], weight[rows], size)
         keep &= ~floating
         _expect_some(int(keep.sum()), len(splats))
     return CleanedSplats(
@@ -83,10 +86,14 @@ def _expect_some(left: int, of: int) -> None:
         )
 
 
-def _alone(points: np.ndarray, weight: np.ndarray, size: float) -> np.ndarray:
+def _alone(points: np.ndarray, middle: np.ndarray, weight: np.ndarray, size: float) -> np.ndarray:
     """[N] bool: in a piece that nothing connects with the rest, and that is next to nothing."""
     ndimage = require("scipy.ndimage", extra="recon", package="scipy")
-    voxel = max(size / VOXELS, GAPS * _usual_gap(points))
+    gap = _gaps(points)
+    usual_gap = float(np.median(gap))
+    # On a surface splats overlap; where a cloud is coarse its splats are large.
+    far = (gap > FAR_GAPS * usual_gap) & (gap > FAR_SIZES * middle)
+    voxel = max(size / VOXELS, GAPS * usual_gap)
     low = points.min(0) - voxel
     shape = tuple((np.ceil((points.max(0) - low) / voxel).astype(int) + 2).tolist())
     at = np.ravel_multi_index(tuple(((points - low) / voxel).astype(int).T), shape)
@@ -98,12 +105,11 @@ def _alone(points: np.ndarray, weight: np.ndarray, size: float) -> np.ndarray:
     around = ndimage.uniform_filter(mass, 3, mode="constant")
     usual = float(np.median(around[mass > 0]))
     thin = around < 0.03 * usual
-    return (lone_piece[pieces] | thin).ravel()[at]
+    return (lone_piece[pieces] | thin).ravel()[at] | far
 
 
-def _usual_gap(points: np.ndarray) -> float:
-    """Usual distance between a splat and its fourth neighbour."""
+def _gaps(points: np.ndarray) -> np.ndarray:
+    """[N] distance of every splat to its sixth neighbour."""
     spatial = require("scipy.spatial", extra="recon", package="scipy")
-    few = points[:: max(1, len(points) // 20_000)]
-    distance, _ = spatial.cKDTree(points).query(few, k=min(5, len(points)))
-    return float(np.median(distance.reshape(len(few), -1)[:, -1]))
+    distance, _ = spatial.cKDTree(points).query(points, k=min(NEIGHBOURS + 1, len(points)), workers=-1)
+    return distance.reshape(len(points), -1)[:, -1]

@@ -89,7 +89,11 @@ def find_upright(samples: SurfaceSamples, *, said: str | None = None, prior: dic
     if not judged:
         raise InputError(
             "no floor was found: no level surface with free space above it"
-            + (f" when {said} points up; leave out --up, or check it" if said else "; say which axis points up with --up")
+            + (
+                f" when {said} points up; leave out --up, or check it"
+                if said
+                else "; say which axis points up with --up"
+            )
         )
     judged.sort(key=lambda entry: -entry[0])
     best, up, plan = judged[0]
@@ -108,9 +112,7 @@ def find_upright(samples: SurfaceSamples, *, said: str | None = None, prior: dic
         up_axis=name,
         tilt_deg=float(np.degrees(np.arccos(np.clip(np.dot(AXES[name], R[2]), -1, 1)))),
         floor=_exact_level(samples.turned(R), plan.floor, plan.top - plan.floor),
-        ceiling=None
-        if plan.ceiling is None
-        else _exact_level(samples.turned(R), plan.ceiling, plan.top - plan.floor),
+        ceiling=None if plan.ceiling is None else _exact_level(samples.turned(R), plan.ceiling, plan.top - plan.floor),
         confidence=confidence,
         evidence={name: round(value, 4) for name, value in plan.evidence.items()},
     )
@@ -137,7 +139,9 @@ def judge_up(samples: SurfaceSamples, up: np.ndarray) -> FloorPlan | None:
     xy = np.clip(((points[:, :2] - low[:2]) / cell).astype(int), 0, CELLS)
     z = np.clip(((points[:, 2] - low[2]) / level_m + 2).astype(int), 0, CELLS + 4)
     shape = (CELLS + 1, CELLS + 1, CELLS + 5)
-    mass = np.bincount(np.ravel_multi_index((xy[:, 0], xy[:, 1], z), shape), weights, int(np.prod(shape))).reshape(shape)
+    mass = np.bincount(np.ravel_multi_index((xy[:, 0], xy[:, 1], z), shape), weights, int(np.prod(shape))).reshape(
+        shape
+    )
     flat_mass = np.bincount(
         np.ravel_multi_index((xy[level, 0], xy[level, 1], z[level]), shape), weights[level], int(np.prod(shape))
     ).reshape(shape)
@@ -255,7 +259,9 @@ def _peaks(samples: SurfaceSamples, *, most: int = 6) -> list[np.ndarray]:
     return found
 
 
-def _refined(samples: SurfaceSamples, direction: np.ndarray, reaches_deg: tuple[float, ...] = (8, 4, 2, 1.5)) -> np.ndarray:
+def _refined(
+    samples: SurfaceSamples, direction: np.ndarray, reaches_deg: tuple[float, ...] = (8, 4, 2, 1.5)
+) -> np.ndarray:
     """The direction that the surfaces around it really face."""
     for reach in reaches_deg:
         along = samples.normals @ direction
@@ -287,7 +293,9 @@ def _near(axis: tuple[float, float, float], peaks: list[np.ndarray], reach_deg: 
 
 def _prior_of(up: np.ndarray, prior: dict[str, float]) -> float:
     angle = {name: np.degrees(np.arccos(np.clip(np.dot(AXES[name], up), -1, 1))) for name in prior}
-    return max((odds * float(np.exp(-((angle[name] / PRIOR_REACH_DEG) ** 2))) for name, odds in prior.items()), default=0)
+    return max(
+        (odds * float(np.exp(-((angle[name] / PRIOR_REACH_DEG) ** 2))) for name, odds in prior.items()), default=0
+    )
 
 
 def _rotation_to_z(up: np.ndarray) -> np.ndarray:

@@ -54,11 +54,10 @@ def write_preview(folder: Path, *, progress: SupportsProgress = SILENT) -> tuple
     mesh_view = rasteriser.render(camera, world.T_world_photo, supersample=2).rgb_u8
     progress.step("preview", 1, 5, "splats")
     photo = _photo(world)
-    first = [
-        Tile(rgb_u8=photo, caption="the photo" if photo is not None else "no photo"),
-        Tile(rgb_u8=mesh_view, caption="mesh, from the photo's pose"),
-        _splat_tile(world, camera),
-    ]
+    place = "the viewpoint" if world.imported else "the photo's pose"
+    first = [Tile(rgb_u8=mesh_view, caption=f"mesh, from {place}"), _splat_tile(world, camera, place)]
+    if photo is not None or not world.imported:
+        first.insert(0, Tile(rgb_u8=photo, caption="the photo" if photo is not None else "no photo"))
     progress.step("preview", 2, 5, "directions and map")
     around = _directions(world, rasteriser)
     below = [_top_tile(world), _collider_tile(world, camera, mesh_view)]
@@ -117,7 +116,7 @@ def _photo(world: WorldData) -> np.ndarray | None:
         return None
 
 
-def _splat_tile(world: WorldData, camera: PinholeCamera) -> Tile:
+def _splat_tile(world: WorldData, camera: PinholeCamera, place: str) -> Tile:
     path = world.folder / "splats.ply"
     if not path.is_file():
         return Tile(rgb_u8=None, caption="no splats in this world")
@@ -127,7 +126,7 @@ def _splat_tile(world: WorldData, camera: PinholeCamera) -> Tile:
 
         splats = read_splats(path)
         image = render_splats(splats, camera, world.T_world_photo).rgb_u8((0.6, 0.7, 0.85))
-        return Tile(rgb_u8=image, caption=f"splats, from the photo's pose ({len(splats):,})")
+        return Tile(rgb_u8=image, caption=f"splats, from {place} ({len(splats):,})")
     except (DependencyError, InputError) as error:
         return Tile(rgb_u8=None, caption=str(error).splitlines()[0][:60])
 
