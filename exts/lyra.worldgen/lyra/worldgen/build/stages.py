@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..generation.depth_judge import DepthJudge
     from ..generation.scale import ScaleEstimate
     from ..reconstruction.reconstruct import Reconstruction
+    from ..sim.simulate import SimulationResult
 
 log = logging.getLogger(__name__)
 
@@ -440,6 +441,14 @@ def _simulate(context: StageContext) -> None:
         "ray_error_p95_m": rounded(result.ray_error_p95_m),
     }
     notes.findings = result.report.as_list()
+
+
+def _convex_facts(result: SimulationResult) -> dict[str, Any]:
+    if result.convex is None:
+        return {}
+    median, p95 = result.convex_error_m
+    facts = {"pieces": len(result.convex.pieces), **result.convex.counts, "coarse_faces": result.convex.coarse_faces}
+    return {"convex": {**facts, "ray_error_median_m": rounded(median), "ray_error_p95_m": rounded(p95)}}
 
 
 def _scale_sigma(context: StageContext, geometry: PhotoGeometry) -> float:

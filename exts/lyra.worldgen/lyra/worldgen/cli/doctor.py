@@ -56,6 +56,7 @@ PACKAGES = (
     Package(module="newton_usd_schemas", distribution="newton-usd-schemas", extra="physx", without="ovphysx"),
     Package(module="newton", distribution="newton", extra="newton", without="certify --newton"),
     Package(module="mujoco_warp", distribution="mujoco-warp", extra="newton", without="certify --newton"),
+    Package(module="coacd", distribution="coacd", extra="convex", without="few convex pieces of scanned things"),
     Package(module="matplotlib", distribution="matplotlib", extra="evaluate", without="evaluate"),
     Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),

@@ -19,7 +19,7 @@ from .schema import Section, build_section, is_number, load_schema
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
 LATE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "simulation": ("floor_material", "wall_material", "object_material"),
+    "simulation": ("floor_material", "wall_material", "object_material", "convex"),
     "certificate": ("newton",),
 }
 """Keys of older sections that worlds may lack, by section; at their defaults they change neither a world nor its id."""
@@ -313,6 +313,8 @@ class SimulationConfig(Section):
     """what walls and ceilings are made of"""
     object_material: str = "auto"
     """what things in the world are made of, for friction and mass"""
+    convex: bool = False
+    """add a second collider without triangle meshes, for solvers that take a mesh for its convex hull"""
 
     def _check(self) -> None:
         for name in ("floor_material", "wall_material", "object_material"):

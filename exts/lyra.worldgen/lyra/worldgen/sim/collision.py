@@ -155,7 +155,7 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
             break
         boxes += _wall_boxes(solid, plane, labels, probe, cfg.wall_thickness_m, limit=MAX_BOXES - len(boxes))
 
-    covered = _covered_faces(solid, boxes)
+    covered = faces_covered(solid, boxes)
     # Walls of few faces stay in the mesh although boxes back them: where two boxes meet, only the surface has no gap.
     sealing = wall_like & ~scenery
     if sealing.sum() > MAX_SEALING_FACES:
@@ -267,7 +267,7 @@ def _without_sky(mesh: TriMesh) -> TriMesh:
     return mesh.select_faces(mesh.face_labels != Label.SKY)
 
 
-def _pieces(mesh: TriMesh) -> tuple[int, np.ndarray]:
+def connected_pieces(mesh: TriMesh) -> tuple[int, np.ndarray]:
     """Number of connected pieces and the piece of every face [F]; corners within 0.1 mm connect."""
     sparse = require("scipy.sparse", extra="sim")
     graph = require("scipy.sparse.csgraph", extra="sim")
@@ -287,7 +287,7 @@ def _pieces(mesh: TriMesh) -> tuple[int, np.ndarray]:
 def _without_floaters(mesh: TriMesh) -> tuple[TriMesh, int]:
     if not mesh.face_count:
         return mesh, 0
-    count, piece = _pieces(mesh)
+    count, piece = connected_pieces(mesh)
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     triangles = mesh.triangles()
     np.minimum.at(low, piece, triangles.min(1))
@@ -304,7 +304,7 @@ def _wound_into_free_space(mesh: TriMesh, eye_world: np.ndarray) -> tuple[TriMes
     _, face, _ = Raycaster(mesh).cast(np.broadcast_to(eye_world, directions.shape), directions)
     hit = face >= 0
     facing = np.einsum("ij,ij->i", directions[hit], mesh.face_normals()[face[hit]])
-    count, piece = _pieces(mesh)
+    count, piece = connected_pieces(mesh)
     votes = np.bincount(piece[face[hit]], np.sign(facing), count)
     total = np.bincount(piece[face[hit]], minlength=count)
     turned = (total >= 5) & (votes > 0.5 * total)
@@ -499,7 +499,7 @@ def _closed(mask: np.ndarray) -> np.ndarray:
     return ~grow(~grow(padded))[2:-2, 2:-2]
 
 
-def _covered_faces(mesh: TriMesh, boxes: list[ColliderBox]) -> np.ndarray:
+def faces_covered(mesh: TriMesh, boxes: list[ColliderBox]) -> np.ndarray:
     """[F] bool: boxes stand behind the whole face, so the mesh need not repeat it."""
     corners = _drawn_in(mesh.triangles())
     flat = corners.reshape(-1, 3)

@@ -15,12 +15,13 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.report import Report
 from ..core.splats import GaussianCloud
 from .collision import ColliderPlan, build_colliders, ray_agreement_m
+from .convex_pieces import ConvexPlan, convex_plan
 from .episodes import Episode, sample_episodes, write_navigation
 from .occupancy import FreeSpace, build_occupancy, write_ros_map
 from .surface_materials import SurfaceChoice, choose_materials
 from .usd_mesh import write_png, write_visual
 from .usd_nurec import write_nurec
-from .usd_physics import collision_bounds_m, write_collision, write_physics_scene
+from .usd_physics import collision_bounds_m, write_collision, write_convex_collision, write_physics_scene
 from .usd_splats import write_splats
 from .usd_stage import WorldMeta, write_interface, write_scene
 
@@ -44,6 +45,10 @@ class SimulationResult:
     ray_error_median_m: float
     """Collider against visual mesh, from points in free space."""
     ray_error_p95_m: float
+    convex: ConvexPlan | None
+    """The collider without triangle meshes, where it was asked for."""
+    convex_error_m: tuple[float, float]
+    """Median and 95th percentile of its difference from the triangle mesh; 0 without."""
     report: Report
 
 
@@ -85,7 +90,8 @@ def write_simulation(
         report.warn("collision.mesh", "no wall fits a plane; the collider is a triangle mesh on a floor slab")
     progress.step("simulate", 1, 6, "map")
     space = build_occupancy(mesh, plan, cfg)
-    errors = _compare(mesh, plan, space, seed, report)
+    origins = _origins(plan, space, seed, report)
+    errors = _compare(mesh, plan, origins, seed, report)
     progress.step("simulate", 2, 6, "episodes")
     episodes = sample_episodes(space, count=cfg.episode_count, seed=seed)
     if len(episodes) < cfg.episode_count:
@@ -94,6 +100,18 @@ def write_simulation(
     low, high = mesh.bounds()
     materials = choose_materials(mesh, cfg)
     write_collision(payloads / "collision.usdc", plan, materials)
+    convex, convex_error_m = None, (0.0, 0.0)
+    if cfg.convex:
+        convex = convex_plan(plan, mesh)
+        write_convex_collision(payloads / "collision_convex.usdc", plan, convex, materials)
+        if len(origins):
+            error = ray_agreement_m(plan.as_mesh(), convex.with_boxes(plan), origins, seed=seed)
+            convex_error_m = _quantiles(error)
+        if convex.coarse_faces:
+            report.warn(
+                "collision.coarse",
+                f"convex pieces stand for a surface without planes; it was reduced to {convex.coarse_faces} faces",
+            )
     half_width = float(np.ceil(max(np.abs(low[:2]).max(), np.abs(high[:2]).max()) + 5.0))
     write_physics_scene(payloads / "physics_scene.usda", floor_z_m=plan.floor_z_m, half_width_m=half_width)
     progress.step("simulate", 4, 6, "visual")
@@ -101,6 +119,8 @@ def write_simulation(
     progress.step("simulate", 5, 6, "splats")
     files = ["world.usda", "world_scene.usda"]
     files += [f"payloads/{name}" for name in ("collision.usdc", "physics_scene.usda", "visual.usdc")]
+    if convex is not None:
+        files.append("payloads/collision_convex.usdc")
     if mesh.texture_u8 is not None and mesh.uv is not None:
         files.append("payloads/textures/albedo.jpg")
     if len(splats):
@@ -115,6 +135,7 @@ def write_simulation(
         visual_bounds_m=(low, high),
         collision_bounds_m=collision_bounds_m(plan),
         with_splats=len(splats) > 0,
+        with_convex=convex is not None,
     )
     write_scene(folder / "world_scene.usda", indoors_light_m=_lamp(mesh, plan))
     files += [f"nav/{name}" for name in (*write_ros_map(nav, space.grid), *write_navigation(nav, space, episodes))]
@@ -127,6 +148,8 @@ def write_simulation(
         materials=materials,
         ray_error_median_m=errors[0],
         ray_error_p95_m=errors[1],
+        convex=convex,
+        convex_error_m=convex_error_m,
         report=report,
     )
 
@@ -144,22 +167,34 @@ def write_thumbnail(folder: Path, rgb_u8: np.ndarray) -> str:
     return ".thumbs/256x256/world.usda.png"
 
 
-def _compare(mesh: TriMesh, plan: ColliderPlan, space: FreeSpace, seed: int, report: Report) -> tuple[float, float]:
-    """Median and 95th percentile [m] of the difference that a range sensor on the robot would see."""
+def _origins(plan: ColliderPlan, space: FreeSpace, seed: int, report: Report) -> np.ndarray:
+    """Points [K, 3] in free space at the height of a sensor; none where nothing is free."""
     where = np.argwhere(space.navigable if space.navigable.any() else space.grid.free)
     if not len(where):
         report.error("nav.none", "there is no free floor that the robot fits on")
-        return float("inf"), float("inf")
+        return np.zeros((0, 3))
     rng = np.random.default_rng([seed, 0x726179])
     chosen = where[np.sort(rng.integers(0, len(where), 32))]
-    origins = np.c_[space.grid.centre_xy_m(chosen), np.full(len(chosen), plan.floor_z_m + 0.5)]
-    error = ray_agreement_m(mesh, plan, origins, seed=seed)
-    median, p95 = (float(np.percentile(error, q)) if len(error) else float("inf") for q in (50, 95))
+    return np.c_[space.grid.centre_xy_m(chosen), np.full(len(chosen), plan.floor_z_m + 0.5)]
+
+
+def _compare(
+    mesh: TriMesh, plan: ColliderPlan, origins_world: np.ndarray, seed: int, report: Report
+) -> tuple[float, float]:
+    """Median and 95th percentile [m] of the difference that a range sensor on the robot would see."""
+    if not len(origins_world):
+        return float("inf"), float("inf")
+    median, p95 = _quantiles(ray_agreement_m(mesh, plan, origins_world, seed=seed))
     if median > AGREEMENT_MEDIAN_M or p95 > AGREEMENT_P95_M:
         report.warn(
             "collision.disagrees",
             f"collider and visual mesh differ by {median * 100:.1f} cm (median), {p95 * 100:.1f} cm (95 %)",
         )
+    return median, p95
+
+
+def _quantiles(error_m: np.ndarray) -> tuple[float, float]:
+    median, p95 = (float(np.percentile(error_m, q)) if len(error_m) else float("inf") for q in (50, 95))
     return median, p95
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.frames import rigid
 from .collision import ColliderPlan
+from .convex_pieces import ConvexPlan, hull_mesh
 from .surface_materials import COMBINE_MODE, SurfaceChoice, default_materials
 from .usd_mesh import define_mesh
 from .usd_stage import gf_matrix, new_stage, save_stage
@@ -29,12 +30,26 @@ def write_collision(path: Path, plan: ColliderPlan, surfaces: Mapping[str, Surfa
         plan: the shapes.
         surfaces: material of each kind of collider; defaults when None.
     """
-    from pxr import Gf, UsdGeom, UsdPhysics
+    from pxr import UsdGeom, UsdPhysics
 
     stage = new_stage()
     root = UsdGeom.Xform.Define(stage, "/World/Collision")
     root.CreatePurposeAttr(UsdGeom.Tokens.guide)
     materials = _Materials(stage, surfaces or default_materials())
+    paths = _define_boxes(stage, plan, materials)
+    if plan.rest.face_count:
+        rest = define_mesh(stage, "/World/Collision/rest", plan.rest)
+        materials.collide(rest.GetPrim(), "object")
+        # Triangles as they are: anything else turns a room into a block.
+        UsdPhysics.MeshCollisionAPI.Apply(rest.GetPrim()).CreateApproximationAttr(UsdPhysics.Tokens.none)
+        paths.append("/World/Collision/rest")
+    save_stage(stage, path)
+    return paths
+
+
+def _define_boxes(stage: Usd.Stage, plan: ColliderPlan, materials: _Materials) -> list[str]:
+    from pxr import Gf, UsdGeom
+
     paths = []
     for name, box in zip(plan.box_names(), plan.boxes, strict=True):
         cube = UsdGeom.Cube.Define(stage, f"/World/Collision/{name}")
@@ -45,14 +60,31 @@ def write_collision(path: Path, plan: ColliderPlan, surfaces: Mapping[str, Surfa
         cube.AddScaleOp().Set(Gf.Vec3f(*(float(2 * x) for x in box.half_m)))
         materials.collide(cube.GetPrim(), name.partition("_")[0])
         paths.append(str(cube.GetPath()))
-    if plan.rest.face_count:
-        rest = define_mesh(stage, "/World/Collision/rest", plan.rest)
-        materials.collide(rest.GetPrim(), "object")
-        # Triangles as they are: anything else turns a room into a block.
-        UsdPhysics.MeshCollisionAPI.Apply(rest.GetPrim()).CreateApproximationAttr(UsdPhysics.Tokens.none)
-        paths.append("/World/Collision/rest")
-    save_stage(stage, path)
     return paths
+
+
+def write_convex_collision(
+    path: Path, plan: ColliderPlan, convex: ConvexPlan, surfaces: Mapping[str, SurfaceChoice] | None = None
+) -> None:
+    """`payloads/collision_convex.usdc`: the same boxes, and convex pieces in the place of the triangle mesh.
+
+    Args:
+        path: target layer.
+        plan: the boxes.
+        convex: the pieces.
+        surfaces: material of each kind of collider; defaults when None.
+    """
+    from pxr import UsdGeom, UsdPhysics
+
+    stage = new_stage()
+    UsdGeom.Xform.Define(stage, "/World/Collision").CreatePurposeAttr(UsdGeom.Tokens.guide)
+    materials = _Materials(stage, surfaces or default_materials())
+    _define_boxes(stage, plan, materials)
+    for name, piece in zip(convex.names(), convex.pieces, strict=True):
+        mesh = define_mesh(stage, f"/World/Collision/{name}", hull_mesh(piece))
+        materials.collide(mesh.GetPrim(), name.partition("_")[0])
+        UsdPhysics.MeshCollisionAPI.Apply(mesh.GetPrim()).CreateApproximationAttr(UsdPhysics.Tokens.convexHull)
+    save_stage(stage, path)
 
 
 def write_physics_scene(path: Path, *, floor_z_m: float, half_width_m: float) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 REPRESENTATIONS = ("mesh", "splats", "both")
 DEFAULT_REPRESENTATION = "mesh"
 """Every renderer shows it, older Isaac Sim included, and it carries depth and segmentation."""
+COLLISIONS = {"mesh": "collision", "convex": "collision_convex"}
+"""Payload of each variant of the set `collision`."""
 PART_NAMES = {
     Label.UNKNOWN: "unknown",
     Label.FLOOR: "floor",
@@ -104,6 +106,7 @@ def write_interface(
     visual_bounds_m: tuple[np.ndarray, np.ndarray],
     collision_bounds_m: tuple[np.ndarray, np.ndarray],
     with_splats: bool,
+    with_convex: bool = False,
 ) -> None:
     """`world.usda`: /World with its payloads, a `representation` variant set and metadata; no physics scene in it.
 
@@ -113,6 +116,7 @@ def write_interface(
         visual_bounds_m: lowest and highest corner of what is drawn.
         collision_bounds_m: the same of the colliders.
         with_splats: `payloads/splats.usdc` exists.
+        with_convex: `payloads/collision_convex.usdc` exists; a variant set `collision` chooses.
     """
     from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdSemantics, Vt
 
@@ -152,7 +156,15 @@ def write_interface(
     # Arcs go on a bare copy of the layer: on a stage in memory they would be looked for and not found.
     layer = _bare_copy(stage)
     spec = layer.GetPrimAtPath("/World")
-    spec.payloadList.Prepend(Sdf.Payload("./payloads/collision.usdc"))
+    if with_convex:
+        spec.variantSetNameList.Prepend("collision")
+        colliders = Sdf.VariantSetSpec(spec, "collision")
+        for name, layer_name in COLLISIONS.items():
+            payloads = Sdf.VariantSpec(colliders, name).primSpec.payloadList
+            payloads.Append(Sdf.Payload(f"./payloads/{layer_name}.usdc"))
+        spec.variantSelections["collision"] = "mesh"
+    else:
+        spec.payloadList.Prepend(Sdf.Payload("./payloads/collision.usdc"))
     spec.variantSetNameList.Prepend("representation")
     variant_set = Sdf.VariantSetSpec(spec, "representation")
     for name in REPRESENTATIONS if with_splats else REPRESENTATIONS[:1]:
