@@ -1,24 +1,36 @@
-"""Depth maps to one surface without any proxy: a truncated signed distance field and marching cubes."""
+"""Depth maps to one surface without any proxy: a sparse distance field, planar priors, simplification, labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.frames import invert_rigid, transform_points
+from ..core.frames import rotate_vectors, transform_points
 from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
+from ..core.raycast import Raycaster
+from ..core.simplify import simplify
 from ..core.views import RgbdView
+from .flatten import flatten
+from .volume import SparseVolume, usable
 
-MAX_VOXELS = 6_000_000
 MIN_VOXEL_M = 0.02
-TRUNCATION_VOXELS = 4.0
+FINE_FACES = 600_000
+"""About how many faces the surface has before it is simplified; larger worlds get larger voxels."""
 MAX_FACES = 60_000
+FLAT_VOXELS = 0.4
+"""What is this close to a plane belongs to it, unless the surface is noisier than that."""
+ERROR_M = 0.004
+"""Root mean square distance that simplification may move the surface."""
 FLOATER_FACES = 60
 """Loose pieces smaller than this are noise, not furniture."""
+VOTERS_PX = 20_000
+"""Pixels of each view that vote for labels, evenly chosen."""
+COARSE_M = 0.15
 
 
 def fuse_views(
@@ -26,41 +38,48 @@ def fuse_views(
 ) -> TriMesh:
     """Surface of all valid depth that is no sky, labelled by vote of the views, faces towards free space.
 
+    Nearly flat parts become exactly flat with sharp edges between them (`flatten`), and flat parts have few faces.
+
     Args:
         views: depth along the optical axis, all in one world frame.
-        voxel_m: edge of a voxel; by default the width of a typical pixel on the surface, or as small as the memory
-            bound allows.
+        voxel_m: edge of a voxel; by default the width of a typical pixel on the surface, or as small as the bound on
+            faces and memory allows.
         progress: one step per view, called "fusing".
 
     Raises:
-        InputError: no view holds valid depth.
-        DependencyError: scikit-image or fast-simplification is missing.
+        InputError: no view holds valid depth, or the voxels asked for are too small for so large a world.
+        DependencyError: numba or scipy is missing.
     """
-    measure = require("skimage.measure", extra="recon", package="scikit-image")
     low, high = _extent(views)
-    size_m = np.maximum(high - low, 0.1)
     if voxel_m is None:
-        voxel_m = max(MIN_VOXEL_M, float(np.prod(size_m) / MAX_VOXELS) ** (1 / 3), _pixel_m(views))
-    margin = TRUNCATION_VOXELS * voxel_m
-    shape = np.ceil((size_m + 2 * margin) / voxel_m).astype(int) + 1
-    if np.prod(shape.astype(float)) > 4 * MAX_VOXELS:
-        raise InputError(f"voxel_m is {voxel_m}; a grid of {shape.tolist()} voxels is too large, choose larger voxels")
-    origin = low - margin
-    distance, weight = _integrate(views, origin, voxel_m, tuple(shape.tolist()), progress)
-    seen = weight > 0
-    if not ((distance < 0) & seen).any() or not ((distance > 0) & seen).any():
-        return TriMesh(vertices=np.zeros((0, 3)), faces=np.zeros((0, 3), np.int32), face_labels=np.zeros(0, np.uint8))
-    # Distance grows into free space, and "descent" turns the faces towards it.
-    vertices, faces, _, _ = measure.marching_cubes(distance, 0.0, mask=seen, gradient_direction="descent")
-    mesh = TriMesh(vertices=origin + vertices.astype(np.float64) * voxel_m, faces=faces.astype(np.int32))
-    mesh = drop_floaters(mesh)
-    if mesh.face_count > MAX_FACES:
-        simplify = require("fast_simplification", extra="recon", package="fast-simplification")
-        points, triangles = simplify.simplify(
-            mesh.vertices.astype(np.float32), mesh.faces, target_count=MAX_FACES, agg=4
-        )
-        mesh = TriMesh(vertices=points.astype(np.float64), faces=triangles.astype(np.int32))
+        voxel_m = max(MIN_VOXEL_M, 0.8 * _pixel_m(views), float(np.sqrt(2 * _area_m2(views, low, high) / FINE_FACES)))
+    volume = SparseVolume(low, high, voxel_m)
+    volume.fuse(views, progress=progress)
+    fine = drop_floaters(volume.surface())
+    if not fine.face_count:
+        return replace(fine, face_labels=np.zeros(0, np.uint8))
+    flat = flatten(fine, tolerance_m=max(FLAT_VOXELS * voxel_m, 2.5 * roughness_m(fine)), reach_m=1.2 * voxel_m)
+    mesh, _ = simplify(flat.mesh, error_m=min(ERROR_M, 0.1 * voxel_m), max_faces=MAX_FACES, rank=flat.rank)
     return label_faces(mesh, views)
+
+
+def roughness_m(mesh: TriMesh) -> float:
+    """Median height of a vertex over the mean of its neighbours: zero on planes, about the noise on a noisy surface."""
+    edge = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:], mesh.faces[:, ::2]])
+    n = len(mesh.vertices)
+    count = np.bincount(edge.ravel(), minlength=n)
+    mean = np.stack(
+        [
+            np.bincount(edge[:, 0], mesh.vertices[edge[:, 1], k], n)
+            + np.bincount(edge[:, 1], mesh.vertices[edge[:, 0], k], n)
+            for k in range(3)
+        ],
+        -1,
+    ) / np.maximum(count, 1)[:, None]
+    from .flatten_numba import vertex_normals
+
+    normal = vertex_normals(np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces), 1)
+    return float(np.median(np.abs(np.einsum("ij,ij->i", mesh.vertices - mean, normal))))
 
 
 def drop_floaters(mesh: TriMesh, *, min_faces: int = FLOATER_FACES) -> TriMesh:
@@ -80,71 +99,62 @@ def drop_floaters(mesh: TriMesh, *, min_faces: int = FLOATER_FACES) -> TriMesh:
 
 def label_faces(mesh: TriMesh, views: Sequence[RgbdView]) -> TriMesh:
     """With the label that most pixels give each face; faces nobody sees take the nearest labelled face's."""
-    from dataclasses import replace
-
-    from .surface_hits import cast_views
-
     votes = np.zeros((mesh.face_count, len(Label)), np.int64)
-    for view, hit in zip(views, cast_views(mesh, views), strict=True):
+    caster = Raycaster(mesh)
+    for view in views:
+        if not view.labels.any():
+            continue
+        step = max(1, int(np.sqrt(view.labels.size / VOTERS_PX)))
+        pick = (slice(step // 2, None, step), slice(step // 2, None, step))
+        rays_world = rotate_vectors(view.T_world_cam, view.camera.rays_cam()[pick].reshape(-1, 3))
+        t, face, _ = caster.cast(view.T_world_cam[:3, 3], rays_world)
+        depth, labels = view.depth_z_m[pick].ravel(), view.labels[pick].ravel()
         # Depth must agree, or a wrong surface in front would collect the votes for what it hides.
-        near = np.abs(hit.depth_z_m - view.depth_z_m) < 0.05 * view.depth_z_m + 0.05
-        ok = view.valid & (hit.face >= 0) & near & (view.labels < len(Label))
-        index = hit.face[ok].astype(np.int64) * len(Label) + view.labels[ok]
+        with np.errstate(invalid="ignore"):
+            near = np.abs(t - depth) < 0.05 * depth + 0.05
+        ok = view.valid[pick].ravel() & (face >= 0) & near & (labels < len(Label))
+        index = face[ok].astype(np.int64) * len(Label) + labels[ok]
         votes += np.bincount(index, minlength=votes.size).reshape(votes.shape)
     labels = votes.argmax(1).astype(np.uint8)
     voted = votes.any(1)
     if voted.any() and not voted.all():
         spatial = require("scipy.spatial", extra="recon", package="scipy")
-        centres = mesh.triangles().mean(1)
-        _, nearest = spatial.cKDTree(centres[voted]).query(centres[~voted])
+        centres, normals = mesh.triangles().mean(1), mesh.face_normals()
+        # A narrow face at the foot of a wall belongs to what faces the same way.
+        key = np.c_[centres, 0.5 * normals]
+        _, nearest = spatial.cKDTree(key[voted]).query(key[~voted])
         labels[~voted] = labels[voted][nearest]
     return replace(mesh, face_labels=labels)
 
 
-def _usable(view: RgbdView) -> np.ndarray:
-    """[H, W] bool: depth of something solid."""
-    return view.valid & (view.labels != Label.SKY) & np.isfinite(view.depth_z_m) & (view.depth_z_m > 0)
+def _points(view: RgbdView, step: int) -> np.ndarray:
+    """[N, 3] world points of every so many-th solid pixel."""
+    mask = usable(view)[::step, ::step]
+    return transform_points(view.T_world_cam, view.camera.unproject(view.depth_z_m)[::step, ::step][mask])
 
 
 def _pixel_m(views: Sequence[RgbdView]) -> float:
     """Median width of a pixel on the surface: finer voxels would only carry noise."""
-    return float(np.median([np.median(v.depth_z_m[_usable(v)]) / v.camera.fx_px for v in views if _usable(v).any()]))
+    return float(np.median([np.median(v.depth_z_m[usable(v)]) / v.camera.fx_px for v in views if usable(v).any()]))
+
+
+def _area_m2(views: Sequence[RgbdView], low: np.ndarray, high: np.ndarray) -> float:
+    """About the area of all surfaces, by the coarse cells that they pass."""
+    cells = [np.unique(np.floor((_points(view, 4) - low) / COARSE_M).astype(np.int64), axis=0) for view in views]
+    cell = np.concatenate(cells)
+    cell = cell[((cell >= 0) & (cell * COARSE_M <= high - low)).all(1)]
+    # A surface passes about one and a half times as many cells as its area would fill.
+    return len(np.unique(cell, axis=0)) * COARSE_M**2 / 1.5
 
 
 def _extent(views: Sequence[RgbdView]) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner of nearly all points; a few stray ones must not blow up the grid."""
     lows, highs = [], []
     for view in views:
-        mask = _usable(view)
-        if mask.any():
-            points = transform_points(view.T_world_cam, view.camera.unproject(view.depth_z_m)[mask])
+        points = _points(view, 2 if view.valid.size > 20_000 else 1)
+        if len(points):
             lows.append(np.quantile(points, 0.001, axis=0))
             highs.append(np.quantile(points, 0.999, axis=0))
     if not lows:
         raise InputError("no view holds valid depth of anything solid; there is no surface to fuse")
     return np.min(lows, 0), np.max(highs, 0)
-
-
-def _integrate(
-    views: Sequence[RgbdView], origin: np.ndarray, voxel_m: float, shape: tuple[int, ...], progress: SupportsProgress
-) -> tuple[np.ndarray, np.ndarray]:
-    """Truncated signed distance (in truncation lengths, positive in free space) and weight of every voxel."""
-    from . import fuse_numba
-
-    distance, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for view in progress.track("fusing", views):
-        T_cam_world = invert_rigid(view.T_world_cam)
-        depth_m = np.where(_usable(view), view.depth_z_m, 0.0).astype(np.float32)
-        c = view.camera
-        fuse_numba.integrate(
-            distance,
-            weight,
-            np.asarray(origin, float),
-            voxel_m,
-            TRUNCATION_VOXELS * voxel_m,
-            np.ascontiguousarray(T_cam_world[:3, :3]),
-            np.ascontiguousarray(T_cam_world[:3, 3]),
-            np.array([c.fx_px, c.fy_px, c.cx_px, c.cy_px]),
-            depth_m,
-        )
-    return distance, weight

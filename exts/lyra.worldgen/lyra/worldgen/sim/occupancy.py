@@ -27,6 +27,9 @@ ANKLE_M = 0.05
 HEADROOM_M = 0.05
 MARGIN_M = 0.05
 """Kept between the robot and obstacles when it plans; about one cell, which rasterising may be wrong by."""
+ROUNDING = 0.35
+"""Share of a cell by which an obstacle has to reach into it. Nothing would keep the robot away from walls by up to a
+whole cell too much, half a cell would bring it as often too near as too far; this errs by a third to the safe side."""
 PGM_FREE, PGM_UNKNOWN, PGM_OCCUPIED = 254, 127, 0
 """Grey values that map_server and MobilityGen both read back as free, unknown, occupied."""
 OCCUPIED_THRESH, FREE_THRESH = 0.65, 0.196
@@ -232,7 +235,10 @@ def _supported(floor: TriMesh, grid: OccupancyGrid, floor_z_m: float) -> np.ndar
 
 
 def _obstacles(plan: ColliderPlan, grid: OccupancyGrid, low_m: float, high_m: float) -> np.ndarray:
-    """[rows, cols] bool: collider geometry between two heights over any part of the cell, to a third of a cell."""
+    """[rows, cols] bool: collider geometry between two heights reaches into the cell, by `ROUNDING` of it.
+
+    What is thinner than that still blocks the cells that it stands in.
+    """
     blocked = np.zeros(grid.shape, bool)
     for box in plan.boxes:
         corner = box.corners_m()
@@ -246,13 +252,17 @@ def _obstacles(plan: ColliderPlan, grid: OccupancyGrid, low_m: float, high_m: fl
         row, col = np.meshgrid(np.arange(r0, r1), np.arange(c0, c1), indexing="ij")
         centre = grid.centre_xy_m(np.stack([row, col], -1))
         local = (centre - box.centre_m[:2]) @ box.R_world_box[:2, :2]
-        # A cell is touched when its centre is within half its own extent along the box's axes.
-        half_cell = 0.5 * grid.cell_m * np.abs(box.R_world_box[:2, :2]).sum(0)
+        # A cell is reached when its centre is within its own extent along the box's axes, less the rounding.
+        half_cell = (0.5 - ROUNDING) * grid.cell_m * np.abs(box.R_world_box[:2, :2]).sum(0)
+        half_cell = np.maximum(half_cell, 0.5 * grid.cell_m - box.half_m[:2])
         blocked[r0:r1, c0:c1] |= (np.abs(local) < box.half_m[:2] + half_cell - 1e-6).all(-1)
     if plan.rest.face_count:
         triangles = plan.rest.triangles()
         z = triangles[:, :, 2]
-        triangles = triangles[(z.max(1) > low_m) & (z.min(1) < high_m)]
+        near = (z.max(1) > low_m) & (z.min(1) < high_m)
+        triangles = triangles[near]
+        # A face bounds the matter behind it.
+        triangles[:, :, :2] -= ROUNDING * grid.cell_m * plan.rest.face_normals()[near, None, :2]
         points = np.concatenate([outline_points(triangles, low_m, high_m, grid.cell_m / 3), _insides(triangles, grid)])
         points = points[(points[:, 2] >= low_m) & (points[:, 2] <= high_m)]
         rc = grid.rowcol(points[:, :2])
