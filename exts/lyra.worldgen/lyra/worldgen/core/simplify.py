@@ -46,9 +46,7 @@ def simplify(
         # Short edges first: long ones over half-simplified ground would make needles.
         longest, stale = FIRST_EDGE_M, 0
         for _ in range(ROUNDS):
-            alive, done = simplify_numba.collapse_round(
-                vertices, faces, quadric, ranks, bound, longest, MIN_COS, bound
-            )
+            alive, done = simplify_numba.collapse_round(vertices, faces, quadric, ranks, bound, longest, MIN_COS, bound)
             faces, labels = faces[alive], labels[alive]
             used = np.zeros(len(vertices), bool)
             used[faces] = True

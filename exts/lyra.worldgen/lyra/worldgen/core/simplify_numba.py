@@ -87,7 +87,7 @@ def _keeps_shape(vertices, faces, start, around, v, u, min_cos, alive):
         edge = ex * ex + ey * ey + ez * ez
         side = nx * nx + ny * ny + nz * nz
         third = (vertices[u, 0] - q[0]) ** 2 + (vertices[u, 1] - q[1]) ** 2 + (vertices[u, 2] - q[2]) ** 2
-        longest = max(edge, max(side, third))
+        longest = max(edge, side, third)
         # Height over the longest side; needles have no normal worth trusting.
         if new < 0.02 * longest and new < 0.9 * old:
             return False

@@ -60,9 +60,7 @@ def flatten(mesh: TriMesh, *, tolerance_m: float, reach_m: float) -> FlatMesh:
     plane_of_region, normals, offsets = _merged(*moments, tolerance_m)
     plane = np.where(region >= 0, plane_of_region[np.maximum(region, 0)] if count else -1, -1).astype(np.int32)
     offsets = offsets + normals @ middle
-    moved, rank = flatten_numba.snap(
-        vertices, faces, start, around, plane, normals, offsets, 0.75 * reach_m, reach_m
-    )
+    moved, rank = flatten_numba.snap(vertices, faces, start, around, plane, normals, offsets, 0.75 * reach_m, reach_m)
     return FlatMesh(mesh=TriMesh(vertices=moved, faces=faces), rank=rank, normals=normals, offsets_m=offsets)
 
 

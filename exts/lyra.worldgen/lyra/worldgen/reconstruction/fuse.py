@@ -68,14 +68,17 @@ def roughness_m(mesh: TriMesh) -> float:
     edge = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:], mesh.faces[:, ::2]])
     n = len(mesh.vertices)
     count = np.bincount(edge.ravel(), minlength=n)
-    mean = np.stack(
-        [
-            np.bincount(edge[:, 0], mesh.vertices[edge[:, 1], k], n)
-            + np.bincount(edge[:, 1], mesh.vertices[edge[:, 0], k], n)
-            for k in range(3)
-        ],
-        -1,
-    ) / np.maximum(count, 1)[:, None]
+    mean = (
+        np.stack(
+            [
+                np.bincount(edge[:, 0], mesh.vertices[edge[:, 1], k], n)
+                + np.bincount(edge[:, 1], mesh.vertices[edge[:, 0], k], n)
+                for k in range(3)
+            ],
+            -1,
+        )
+        / np.maximum(count, 1)[:, None]
+    )
     from .flatten_numba import vertex_normals
 
     normal = vertex_normals(np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces), 1)
