@@ -18,6 +18,7 @@ READERS = Registry(
     "source",
     {
         "panorama": "lyra.worldgen.importing.panorama_source:read_panorama_source",
+        "views": "lyra.worldgen.importing.views_source:read_views_source",
         "splats": "lyra.worldgen.importing.splat_source:read_splat_source",
         "points": "lyra.worldgen.importing.splat_source:read_splat_source",
         "mesh": "lyra.worldgen.importing.mesh_source:read_mesh_source",

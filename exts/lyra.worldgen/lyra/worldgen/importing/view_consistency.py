@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,52 +50,86 @@ def partners(Ts_world_cam: np.ndarray, count: int = PARTNERS) -> list[np.ndarray
     return [row[np.isfinite(cost[i, row])] for i, row in enumerate(order)]
 
 
-def agreement(pictures: Sequence[DepthPicture], factors: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """[K] share of pixels that other pictures confirm if depths are multiplied by each of K factors."""
-    rng = np.random.default_rng([seed, 0xA62EE])
-    near = partners(np.stack([p.T_world_cam for p in pictures]))
+def agreement(
+    pictures: Sequence[DepthPicture], factors: np.ndarray, *, samples: int = SAMPLES, seed: int = 0
+) -> np.ndarray:
+    """[K] share of pixels that other pictures confirm if depths are multiplied by each of K factors.
+
+    Args:
+        pictures: in one world.
+        factors: [K].
+        samples: pixels of each picture that are looked for in others.
+        seed: of which pixels they are.
+    """
     hits, total = np.zeros(len(factors)), np.zeros(len(factors))
-    for i, picture in enumerate(pictures):
-        known = np.flatnonzero(picture.depth_z)
-        if not len(known):
-            continue
-        pick = np.sort(rng.choice(known, min(SAMPLES, len(known)), replace=False))
-        rays = rotate_vectors(picture.T_world_cam, picture.camera.rays_cam().reshape(-1, 3)[pick])
-        along = rays * picture.depth_z.reshape(-1)[pick, None]
-        for j in near[i]:
-            other = pictures[j]
-            T_cam_world = invert_rigid(other.T_world_cam)
-            turned = rotate_vectors(T_cam_world, along)
-            start = transform_points(T_cam_world, picture.T_world_cam[:3, 3])
-            for k, factor in enumerate(factors):
-                px, z = other.camera.project(start + factor * turned)
-                inside = (z > 0) & (px[:, 0] >= 0) & (px[:, 1] >= 0)
-                inside &= (px[:, 0] < other.camera.width_px) & (px[:, 1] < other.camera.height_px)
-                if not inside.any():
-                    continue
-                u, v = px[inside].astype(int).T
-                seen = factor * other.depth_z[v, u]
-                shown = seen > 0
-                # What lies behind the other's surface is hidden from it and says nothing; before it, it contradicts.
-                off = z[inside][shown] / seen[shown] - 1.0
-                hits[k] += (np.abs(off) < AGREES).sum()
-                total[k] += (off < AGREES).sum() + 0.5 * (off >= AGREES).sum()
+    for look in _looks(pictures, samples, seed):
+        for k, factor in enumerate(factors):
+            off, _ = look.off(factor)
+            # What lies behind the other's surface is hidden from it and says little; before it, it contradicts.
+            hits[k] += (np.abs(off) < AGREES).sum()
+            total[k] += (off < AGREES).sum() + 0.5 * (off >= AGREES).sum()
     return hits / np.maximum(total, 50.0)
 
 
 def depth_factor(pictures: Sequence[DepthPicture]) -> tuple[float, float]:
     """Factor that takes the depths to the unit of the poses, and the share of pixels that confirms it."""
-    few = pictures[:: max(1, len(pictures) // 12)]
-    if len(few) < 4:
-        few = pictures
-    coarse = agreement(few, _FACTORS)
+    few = pictures if len(pictures) < 24 else pictures[:: len(pictures) // 12]
+    coarse = agreement(few, _FACTORS, samples=SAMPLES // 4)
     best = float(_FACTORS[coarse.argmax()])
-    step = float(_FACTORS[1] / _FACTORS[0])
-    for _ in range(3):
-        fine = best * np.geomspace(1 / step, step, 9)
-        score = agreement(few, fine)
-        # The middle of what scores about as well as the best: the peak is flat.
-        good = score > 0.98 * score.max()
-        best = float(np.exp(np.log(fine[good]).mean()))
-        step = step**0.5
+    fine = best * np.geomspace(1 / 1.05, 1.05, 11)
+    best = float(fine[agreement(few, fine).argmax()])
+    looks = list(_looks(pictures, SAMPLES, 1))
+    # Least squares from here: errors of single pixels on slanted surfaces cancel.
+    for within in (0.03, 0.02, 0.015, 0.01, 0.01):
+        gradient, curvature = 0.0, 0.0
+        for look in looks:
+            off, lever = look.off(best)
+            near = np.abs(off) < within
+            gradient += float((lever[near] * off[near]).sum())
+            curvature += float((lever[near] ** 2).sum())
+        if curvature <= 0:
+            break
+        best *= float(np.exp(np.clip(-gradient / curvature, -0.03, 0.03)))
     return best, float(agreement(pictures, np.array([best]))[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Some pixels of one picture, looked for in another."""
+
+    other: DepthPicture
+    start: np.ndarray
+    """[3] place of the first camera in the other's frame."""
+    along: np.ndarray
+    """[N, 3] from there to each point, for a factor of one."""
+
+    def off(self, factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Relative difference [M] of depth at the points that the other picture knows, and its derivative [M] by the
+        logarithm of the factor."""
+        camera = self.other.camera
+        px, z = camera.project(self.start + factor * self.along)
+        inside = (z > 0) & (px[:, 0] >= 0) & (px[:, 1] >= 0)
+        inside &= (px[:, 0] < camera.width_px) & (px[:, 1] < camera.height_px)
+        u, v = px[inside].astype(int).T
+        seen = factor * self.other.depth_z[v, u].astype(float)
+        known = seen > 0
+        return z[inside][known] / seen[known] - 1.0, -self.start[2] / seen[known]
+
+
+def _looks(pictures: Sequence[DepthPicture], samples: int, seed: int) -> Iterator[_Look]:
+    rng = np.random.default_rng([seed, 0xA62EE])
+    near = partners(np.stack([p.T_world_cam for p in pictures]))
+    for i, picture in enumerate(pictures):
+        known = np.flatnonzero(picture.depth_z)
+        if not len(known):
+            continue
+        pick = np.sort(rng.choice(known, min(samples, len(known)), replace=False))
+        rays = rotate_vectors(picture.T_world_cam, picture.camera.rays_cam().reshape(-1, 3)[pick])
+        along = rays * picture.depth_z.reshape(-1)[pick, None]
+        for j in near[i]:
+            T_cam_world = invert_rigid(pictures[j].T_world_cam)
+            yield _Look(
+                other=pictures[j],
+                start=transform_points(T_cam_world, picture.T_world_cam[:3, 3]),
+                along=rotate_vectors(T_cam_world, along),
+            )

@@ -1,0 +1,182 @@
+"""Posed pictures as an imported scene: depth given or measured, upright, in metres as far as anybody knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.config import SourceConfig, WorldConfig
+from ..core.errors import InputError
+from ..core.frames import rigid
+from ..core.mesh import Label, TriMesh
+from ..core.progress import SILENT, SupportsProgress
+from ..core.report import Report
+from ..core.scaling import scaled_mesh, scaled_views
+from ..core.views import SOURCE_PHOTO, RgbdView, WorldViews
+from ..reconstruction.fuse import fuse_views
+from ..reconstruction.mesh_extract import clean_mesh
+from .enclosure import enclose
+from .floor_holes import close_floor_holes
+from .posed import PosedSet
+from .posed_set import PosedPicture, find_posed_set, load_pictures
+from .records import ImportedScene, Source
+from .settle import FileCustoms, Settled, settle
+from .upright import AXES
+from .view_consistency import LEAST_AGREEMENT, DepthPicture, agreement, depth_factor
+from .view_samples import label_pixels, sample_views
+
+CUSTOMS = FileCustoms(
+    # Pictures are taken upright; the samples are turned so that the pictures' mean up is +Z.
+    up_odds={"z": 4.0},
+    unit_odds={"m": 1.0, "none": 1.0},
+)
+LEAST_UP = 0.5
+"""Below this mean length the pictures' own ups contradict each other and say nothing."""
+SURE_AGREEMENT = 0.7
+"""Above it depth maps are in the unit that they are said to be in."""
+LEAST_COVERAGE = 0.25
+"""Share of all pixels with depth below which no surface is made of them."""
+
+
+def read_views_source(source: Source, config: WorldConfig, *, progress: SupportsProgress = SILENT) -> ImportedScene:
+    """RGB-D views of a COLMAP model, a nerfstudio data set or a Lyra camera path, with their depth maps.
+
+    Raises:
+        InputError: nothing with poses, damaged pictures, or depth that does not fit the poses or shows too little.
+        DependencyError: OpenCV or SciPy is missing.
+    """
+    report = Report()
+    posed = find_posed_set(source)
+    pictures = load_pictures(posed, progress=progress)
+    depths, cfg, facts = _depths(pictures, posed, config.source, report, progress)
+    up_turn = _up_turn(pictures, cfg)
+    turned = [replace(d, T_world_cam=rigid(up_turn, np.zeros(3)) @ d.T_world_cam) for d in depths]
+    samples = sample_views(turned, [p.rgb_u8 for p in pictures])
+    customs = CUSTOMS if cfg.up_axis is None else replace(CUSTOMS, up_odds={})
+    settled = settle(samples, cfg, customs, report, said=cfg.up_axis)
+    T_scene_file = settled.T_scene_file @ rigid(up_turn, np.zeros(3))
+    views = _views(pictures, depths, T_scene_file, settled)
+    views = replace(views, proxy=_surface(views, settled, config, report, progress))
+    up_file = T_scene_file[2, :3]
+    return ImportedScene(
+        scale=settled.scale,
+        views=views,
+        backend=f"import-{posed.layout}",
+        facts={
+            **settled.facts,
+            "up": max(AXES, key=lambda axis: float(np.dot(AXES[axis], up_file))),
+            "T_scene_file": [[round(float(v), 9) for v in row] for row in T_scene_file],
+            "poses": len(posed.frames),
+            "views": len(pictures),
+            **facts,
+        },
+        report=report,
+    )
+
+
+def _depths(
+    pictures: list[PosedPicture], posed: PosedSet, cfg: SourceConfig, report: Report, progress: SupportsProgress
+) -> tuple[list[DepthPicture], SourceConfig, dict[str, object]]:
+    """Depth in the unit of the poses, what the depth says about that unit, and facts for the manifest."""
+    if all(p.depth_z is None for p in pictures):
+        raise InputError(f"the pictures have no depth maps; put them into a folder depth/: {posed.path}")
+    depths = [
+        DepthPicture(
+            camera=p.camera,
+            T_world_cam=p.T_file_cam,
+            depth_z=np.zeros(p.inside.shape, np.float32) if p.depth_z is None else np.where(p.inside, p.depth_z, 0.0),
+        )
+        for p in pictures
+    ]
+    coverage = float(np.mean([np.mean(d.depth_z > 0) for d in depths]))
+    if coverage < LEAST_COVERAGE:
+        raise InputError(
+            f"the depth maps cover {coverage:.0%} of the pictures; expected at least {LEAST_COVERAGE:.0%}: {posed.path}"
+        )
+    unit_m = next((p.depth_unit_m for p in pictures if p.depth_unit_m is not None), None)
+    guess = 1.0 if unit_m is None else unit_m
+    share = float(agreement(depths, np.array([guess]))[0])
+    factor = guess
+    if unit_m is not None or share < SURE_AGREEMENT:
+        found, better = depth_factor(depths)
+        # A wall seen from far off agrees about as well at many sizes; only what is clearly better overrules the file.
+        if unit_m is not None or better > share + 0.1:
+            factor, share = found, better
+            report.info("import.depth_unit", f"one unit of the depth maps is {factor:.6g} units of the poses")
+    if share < LEAST_AGREEMENT:
+        raise InputError(
+            f"depth maps and poses do not fit together: at best {share:.0%} of the pixels lie where other pictures see "
+            f"them, expected {LEAST_AGREEMENT:.0%}; check which pictures they belong to: {posed.path}"
+        )
+    if unit_m is not None and not (cfg.metres_per_unit or cfg.units != "auto"):
+        # Depth in millimetres says how long a unit of the poses is.
+        cfg = replace(cfg, metres_per_unit=unit_m / factor)
+    scaled = [replace(d, depth_z=(d.depth_z * factor).astype(np.float32)) for d in depths]
+    return scaled, cfg, {"depth": "given", "depth_share": round(coverage, 4), "depth_agreement": round(share, 4)}
+
+
+def _up_turn(pictures: list[PosedPicture], cfg: SourceConfig) -> np.ndarray:
+    """[3, 3] rotation that takes the pictures' mean up to +Z; none where an axis was said or they do not agree."""
+    if cfg.up_axis is not None:
+        return np.eye(3)
+    up = -np.mean([p.T_file_cam[:3, 1] for p in pictures], axis=0)
+    length = float(np.linalg.norm(up))
+    if length < LEAST_UP:
+        return np.eye(3)
+    z = up / length
+    x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z])
+
+
+def _views(
+    pictures: list[PosedPicture], depths: list[DepthPicture], T_scene_file: np.ndarray, settled: Settled
+) -> WorldViews:
+    factor = settled.scale.metres_per_unit
+    ceiling_m = None if settled.ceiling is None else settled.ceiling * factor
+    placed = [replace(d, T_world_cam=T_scene_file @ d.T_world_cam) for d in depths]
+    labels = label_pixels(placed, metres_per_unit=factor, ceiling_m=ceiling_m)
+    order = sorted(range(len(placed)), key=lambda i: -_worth_looking(placed[i]))
+    # The best one first, the others as they come.
+    order = [order[0], *sorted(order[1:])]
+    views = []
+    for view_id, i in enumerate(order):
+        valid = placed[i].depth_z > 0
+        views.append(
+            RgbdView(
+                view_id=view_id,
+                camera=placed[i].camera,
+                T_world_cam=placed[i].T_world_cam,
+                rgb_u8=pictures[i].rgb_u8,
+                depth_z_m=placed[i].depth_z,
+                valid=valid,
+                source=np.where(valid, SOURCE_PHOTO, 0).astype(np.uint8),
+                labels=labels[i],
+            )
+        )
+    return WorldViews(views=views, ceiling_m=settled.ceiling, Ts_world_path=settled.Ts_scene_path)
+
+
+def _surface(
+    views: WorldViews, settled: Settled, config: WorldConfig, report: Report, progress: SupportsProgress
+) -> TriMesh:
+    """The fused depth, labelled, its floor whole, and closed around; in units of the scene."""
+    factor = settled.scale.metres_per_unit
+    metric = scaled_views(views, factor)
+    surface = clean_mesh(fuse_views(metric.views, voxel_m=config.source.voxel_m or None, progress=progress))
+    if not surface.face_count or not (surface.face_labels == Label.FLOOR).any():
+        raise InputError("the depth of the pictures shows no floor once it is fused; add pictures that look down")
+    surface = close_floor_holes(surface, report)
+    eyes = np.stack([v.T_world_cam[:3, 3] for v in metric.views])
+    surface = enclose(surface, eyes, ceiling_m=metric.ceiling_m, report=report)
+    return scaled_mesh(surface, 1 / factor)
+
+
+def _worth_looking(picture: DepthPicture) -> float:
+    """How much a picture shows: far and level views of known things show most."""
+    known = picture.depth_z > 0
+    if not known.any():
+        return 0.0
+    level = float(np.sqrt(max(1.0 - picture.T_world_cam[2, 2] ** 2, 0.0)))
+    return float(np.median(picture.depth_z[known]) * known.mean() * level)
