@@ -67,6 +67,9 @@ def test_result_round_trip(tmp_path_factory, distances, flags):
         shot_lo_m=empty,
         shot_hi_m=empty,
         drives=(drive,),
+        object_moved_m=np.array([0.001]),
+        object_turned_rad=np.zeros(1),
+        object_pushed_m=np.array([0.3]),
         versions={"ovphysx": "0.7"},
         timings_s={"open": 0.1},
         counts={"steps": 3},
@@ -75,6 +78,7 @@ def test_result_round_trip(tmp_path_factory, distances, flags):
     np.testing.assert_allclose(again.rays["a"], distances, atol=1e-6)
     np.testing.assert_array_equal(again.spheres["s"], flags)
     assert again.drives[0].reached and again.drives[0].trace_xy_m.shape == (2, 2)
+    assert again.object_moved_m.tolist() == [0.001]
     assert again.shot_lo_m.shape == (0, 3) and again.counts["steps"] == 3
 
 

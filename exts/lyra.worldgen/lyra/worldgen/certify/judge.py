@@ -19,6 +19,7 @@ from .world_data import WorldData
 SAFETY_Z_M = -0.9
 """Hits below, seen from the floor, lie on the safety plane and not on the world."""
 FAR_M = 1e3
+MOVED_M = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ def judge(world: WorldData, space: FreeSpace, plan: Plan, result: PhysxResult) -
         *_bound_lines(plan, result),
         *_map_lines(plan, result),
         *_drive_lines(world, plan, result),
+        *_object_lines(result),
     )
     evidence = Evidence(plan=plan, result=result, landed=landed, panorama_error_m=error_m)
     return Judgement(lines=lines, evidence=evidence)
@@ -323,6 +325,44 @@ def _drive_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line
         physics_line("drive.spl", float(np.mean(spl)), "Success weighted by shortest over driven length, 1 is ideal."),
         physics_line(
             "drive.collisions", touches / driven if driven > 0.1 else None, f"{touches} touches in {driven:.1f} m."
+        ),
+    ]
+
+
+def _object_lines(result: PhysxResult) -> list[Line]:
+    """Whether things that can be pushed stay where they are until somebody does; none without such things."""
+    count = len(result.object_moved_m)
+    if not count:
+        return []
+    stays = f"{count} things that stand free, left alone for some seconds: the farthest that one of them got."
+    turns = np.degrees(result.object_turned_rad)
+    pushed = result.object_pushed_m
+    return [
+        Line(
+            id="objects.rest",
+            title="Movable things stay where they stand",
+            measured=100 * float(result.object_moved_m.max()),
+            unit="cm",
+            limit=1.0,
+            detail=stays,
+        ),
+        Line(
+            id="objects.upright",
+            title="Movable things stay upright",
+            measured=float(turns.max()),
+            unit="°",
+            limit=1.0,
+            detail="Largest turn meanwhile.",
+        ),
+        Line(
+            id="objects.pushed",
+            title="They move when they are pushed",
+            measured=percent(pushed > MOVED_M),
+            unit="%",
+            limit=100.0,
+            comparison=">=",
+            detail=f"{int((pushed > MOVED_M).sum())} of {count} slid more than 1 cm after a push; "
+            f"between {100 * pushed.min():.0f} and {100 * pushed.max():.0f} cm.",
         ),
     ]
 

@@ -10,7 +10,7 @@ from .pictures import Picture
 from .records import Certificate, Line
 
 _GROUPS = (
-    ("Floor and bodies", ("floor.", "drops.", "shots.")),
+    ("Floor and bodies", ("floor.", "drops.", "shots.", "objects.")),
     ("The same in Newton", ("newton.",)),
     ("Colliders against what is seen", ("winding.", "rays.", "splats.", "bounds.")),
     ("One frame for all files", ("frame.",)),

@@ -100,6 +100,7 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
         ),
         robot=robot,
         floor_z_m=world.floor_z_m,
+        objects="/World/Objects/*" if (world.folder / "payloads" / "objects.usdc").is_file() else "",
     )
     return Plan(job=job, drives=drives, floor_xy_m=floor_xy, splat_views=tuple(views), splat_scales=tuple(splat_scales))
 

@@ -19,7 +19,7 @@ from .schema import Section, build_section, is_number, load_schema
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
 LATE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "simulation": ("floor_material", "wall_material", "object_material", "convex"),
+    "simulation": ("floor_material", "wall_material", "object_material", "convex", "movable_objects"),
     "certificate": ("newton",),
 }
 """Keys of older sections that worlds may lack, by section; at their defaults they change neither a world nor its id."""
@@ -315,6 +315,8 @@ class SimulationConfig(Section):
     """what things in the world are made of, for friction and mass"""
     convex: bool = False
     """add a second collider without triangle meshes, for solvers that take a mesh for its convex hull"""
+    movable_objects: bool = False
+    """split off what stands free on the floor as rigid bodies that can be pushed"""
 
     def _check(self) -> None:
         for name in ("floor_material", "wall_material", "object_material"):

@@ -94,18 +94,13 @@ def convex_plan(plan: ColliderPlan, mesh: TriMesh, *, coacd_s: float = 60.0) -> 
     open_faces = np.zeros(rest.face_count, bool)
     count, piece_of_face = connected_pieces(rest)
     for k in range(count):
-        faces = np.flatnonzero(piece_of_face == k)
         part = rest.select_faces(piece_of_face == k)
-        whole = _whole(part, plan.floor_z_m)
-        prisms = [] if whole is not None else _prisms(part, plan.floor_z_m)
-        if whole is not None:
-            pieces.append(whole)
-            counts["whole"] += 1
-        elif prisms:
-            pieces += prisms
-            counts["prism"] += len(prisms)
+        exact, how = exact_pieces(part, _foot_m(part, plan.floor_z_m))
+        pieces += exact
+        if exact:
+            counts[how] += len(exact)
         else:
-            open_faces[faces] = True
+            open_faces |= piece_of_face == k
     left = rest.select_faces(open_faces)
     cut, left = solid_pieces(left, seconds=coacd_s, at_least_faces=COARSE_FACES)
     pieces += [ConvexPiece(vertices=hull, label=int(Label.OBJECT)) for hull in cut]
@@ -114,6 +109,18 @@ def convex_plan(plan: ColliderPlan, mesh: TriMesh, *, coacd_s: float = 60.0) -> 
     pieces += plates
     counts["plate"] = len(plates)
     return ConvexPlan(pieces=tuple(pieces), counts=counts, coarse_faces=coarse)
+
+
+def exact_pieces(part: TriMesh, foot_m: float) -> tuple[list[ConvexPiece], str]:
+    """Convex pieces that together are a connected thing, and how they were found (`whole`, `prism`); none if it has
+    other faces than level tops and upright sides and is not convex either.
+
+    Args:
+        part: its faces, without its underside.
+        foot_m: height that the pieces reach down to.
+    """
+    whole = _whole(part, foot_m)
+    return ([whole], "whole") if whole is not None else (_prisms(part, foot_m), "prism")
 
 
 def hull_mesh(piece: ConvexPiece) -> TriMesh:
@@ -127,6 +134,12 @@ def hull_mesh(piece: ConvexPiece) -> TriMesh:
     faces = np.where((facing < 0)[:, None], hull.simplices[:, ::-1], hull.simplices).astype(np.int32)
     mesh = TriMesh(vertices=piece.vertices, faces=faces, face_labels=np.full(len(faces), piece.label, np.uint8))
     return mesh.select_faces(np.ones(len(faces), bool))
+
+
+def hull_volume_m3(piece: ConvexPiece) -> float:
+    """Volume of the piece."""
+    triangles = hull_mesh(piece).triangles() - piece.vertices.mean(0)
+    return float(np.einsum("fc,fc->", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])) / 6)
 
 
 def _is_flat(vertices: np.ndarray) -> bool:
@@ -146,7 +159,7 @@ def _foot_m(part: TriMesh, floor_z_m: float) -> float:
     return floor_z_m - FOOT_M if low <= floor_z_m + COVERED_M else low
 
 
-def _whole(part: TriMesh, floor_z_m: float) -> ConvexPiece | None:
+def _whole(part: TriMesh, foot_m: float) -> ConvexPiece | None:
     """The piece as it is, if it is convex and closed but for its underside."""
     triangles, normals = part.triangles(), part.face_normals()
     if part.face_count > 2000:
@@ -154,11 +167,10 @@ def _whole(part: TriMesh, floor_z_m: float) -> ConvexPiece | None:
     behind = np.einsum("fc,vc->fv", normals, part.vertices) - np.einsum("fc,fc->f", normals, triangles[:, 0])[:, None]
     if behind.max() > FLAT_M or np.ptp(part.vertices, axis=0).min() < LEAST_PLATE_M or _is_flat(part.vertices):
         return None
-    foot = _foot_m(part, floor_z_m)
     low = part.vertices[:, 2].min()
     ring = part.vertices[part.vertices[:, 2] <= low + FLAT_M]
     piece = ConvexPiece(
-        vertices=np.concatenate([part.vertices, np.c_[ring[:, :2], np.full(len(ring), foot)]]), label=_label(part)
+        vertices=np.concatenate([part.vertices, np.c_[ring[:, :2], np.full(len(ring), foot_m)]]), label=_label(part)
     )
     hull = hull_mesh(ConvexPiece(vertices=part.vertices, label=piece.label))
     area, up = hull.face_areas_m2(), hull.face_normals()[:, 2]
@@ -167,16 +179,16 @@ def _whole(part: TriMesh, floor_z_m: float) -> ConvexPiece | None:
     return piece if own >= 0.98 * closed else None
 
 
-def _prisms(part: TriMesh, floor_z_m: float) -> list[ConvexPiece]:
+def _prisms(part: TriMesh, foot_m: float) -> list[ConvexPiece]:
     """Columns under the tops of a thing of level tops and upright sides; none if it has other faces."""
     up = part.face_normals()[:, 2]
     tops = up > LEVEL
     if not tops.any() or not (tops | (np.abs(up) < 1 - LEVEL)).all():
         return []
-    foot, label = _foot_m(part, floor_z_m), _label(part)
+    label = _label(part)
     pieces = []
     for polygon in convex_polygons(part.select_faces(tops)):
-        low = np.c_[polygon[:, :2], np.full(len(polygon), foot)]
+        low = np.c_[polygon[:, :2], np.full(len(polygon), foot_m)]
         pieces.append(ConvexPiece(vertices=np.concatenate([polygon, low]), label=label))
     return pieces
 

@@ -86,6 +86,12 @@ class PhysxJob:
     """Simulated time for bodies to come to rest; forces are averaged over its last second."""
     floor_z_m: float = 0.0
     """Height that robots start on."""
+    objects: str = ""
+    """Pattern of the world's own rigid bodies, as `/World/Objects/*`, to leave alone and then push; none if empty."""
+    watch_s: float = 5.0
+    """Simulated time that they are left alone."""
+    push_m_s: float = 1.5
+    """Speed along x that a push gives them; they are looked at after another second."""
 
     def dump(self) -> str:
         """JSON text."""
@@ -105,6 +111,9 @@ class PhysxJob:
             "robot": asdict(self.robot),
             "settle_s": self.settle_s,
             "floor_z_m": self.floor_z_m,
+            "objects": self.objects,
+            "watch_s": self.watch_s,
+            "push_m_s": self.push_m_s,
         }
         return json.dumps(plain, allow_nan=False)
 
@@ -128,6 +137,9 @@ class PhysxJob:
             robot=RobotSize(**plain["robot"]),
             settle_s=plain["settle_s"],
             floor_z_m=plain["floor_z_m"],
+            objects=plain["objects"],
+            watch_s=plain["watch_s"],
+            push_m_s=plain["push_m_s"],
         )
 
 
@@ -174,6 +186,12 @@ class PhysxResult:
     shot_hi_m: np.ndarray
     """[S, 3] highest."""
     drives: tuple[DriveResult, ...]
+    object_moved_m: np.ndarray
+    """[K] farthest that each of the world's bodies got from where it was made while it was left alone."""
+    object_turned_rad: np.ndarray
+    """[K] largest turn meanwhile."""
+    object_pushed_m: np.ndarray
+    """[K] way after the push."""
     versions: Mapping[str, str]
     timings_s: Mapping[str, float]
     counts: Mapping[str, int]
@@ -195,7 +213,8 @@ class PhysxResult:
             raise InputError(f"result format differs from {JOB_FORMAT}; the worker is of another version: {path}")
         for name in ("drop_end_m", "shot_end_m", "shot_lo_m", "shot_hi_m"):
             plain[name] = _points(plain[name])
-        for name in ("drop_lowest_m", "drop_fastest_m_s", "drop_force_n", "shot_lowest_m"):
+        moved = ("object_moved_m", "object_turned_rad", "object_pushed_m")
+        for name in ("drop_lowest_m", "drop_fastest_m_s", "drop_force_n", "shot_lowest_m", *moved):
             plain[name] = np.array(plain[name], float)
         plain["rays"] = {k: np.array([math.inf if v is None else v for v in d]) for k, d in plain["rays"].items()}
         plain["spheres"] = {k: np.array(v, bool) for k, v in plain["spheres"].items()}

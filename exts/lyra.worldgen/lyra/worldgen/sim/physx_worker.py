@@ -60,15 +60,44 @@ def measure(job: PhysxJob, workdir: Path, progress: Callable[[int, int], None]) 
         with PhysxSession(testbed) as session:
             steps = bodies.run(session, progress)
         timings["simulate"] = time.perf_counter() - tick
+    moved = turned = pushed = np.zeros(0)
+    if job.objects:
+        tick = time.perf_counter()
+        with PhysxSession(Path(job.scene)) as session:
+            moved, turned, pushed = _watch(session, job)
+        timings["objects"] = time.perf_counter() - tick
     timings["total"] = time.perf_counter() - started
     return PhysxResult(
         rays=rays,
         spheres=spheres,
         **bodies.results(),
+        object_moved_m=moved,
+        object_turned_rad=turned,
+        object_pushed_m=pushed,
         versions=installed("ovphysx", "ovstage", "physx-usd-schemas"),
         timings_s=timings,
         counts={"collision_shapes": shapes, "steps": steps, "peak_mib": peak_mib()},
     )
+
+
+def _watch(session: PhysxSession, job: PhysxJob) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave the world's bodies alone, then push them: ways [K] [m], turns [K] [rad], ways after the push [K] [m]."""
+    poses, speeds = session.binding(job.objects, "RIGID_BODY_POSE"), session.binding(job.objects, "RIGID_BODY_VELOCITY")
+    start = poses.read()
+    moved, turned = np.zeros(len(start)), np.zeros(len(start))
+    for _ in range(round(job.watch_s / STEP_S)):
+        session.step(STEP_S)
+        pose = poses.read()
+        moved = np.maximum(moved, np.linalg.norm(pose[:, :3] - start[:, :3], axis=1))
+        turn = np.abs((pose[:, 3:] * start[:, 3:]).sum(1)).clip(max=1.0)
+        turned = np.maximum(turned, 2 * np.arccos(turn))
+    before = poses.read()
+    push = np.zeros((len(start), 6))
+    push[:, 0] = job.push_m_s
+    speeds.write(push)
+    for _ in range(round(1.0 / STEP_S)):
+        session.step(STEP_S)
+    return moved, turned, np.linalg.norm(poses.read()[:, :3] - before[:, :3], axis=1)
 
 
 class _Bodies:

@@ -17,11 +17,12 @@ from ..core.splats import GaussianCloud
 from .collision import ColliderPlan, build_colliders, ray_agreement_m
 from .convex_pieces import ConvexPlan, convex_plan
 from .episodes import Episode, sample_episodes, write_navigation
+from .movable import MovableObject, split_movable
 from .occupancy import FreeSpace, build_occupancy, write_ros_map
 from .surface_materials import SurfaceChoice, choose_materials
 from .usd_mesh import write_png, write_visual
 from .usd_nurec import write_nurec
-from .usd_physics import collision_bounds_m, write_collision, write_convex_collision, write_physics_scene
+from .usd_physics import collision_bounds_m, write_collision, write_convex_collision, write_objects, write_physics_scene
 from .usd_splats import write_splats
 from .usd_stage import WorldMeta, write_interface, write_scene
 
@@ -45,6 +46,8 @@ class SimulationResult:
     ray_error_median_m: float
     """Collider against visual mesh, from points in free space."""
     ray_error_p95_m: float
+    objects: tuple[MovableObject, ...]
+    """What can be pushed."""
     convex: ConvexPlan | None
     """The collider without triangle meshes, where it was asked for."""
     convex_error_m: tuple[float, float]
@@ -99,6 +102,15 @@ def write_simulation(
     progress.step("simulate", 3, 6, "collision and scene")
     low, high = mesh.bounds()
     materials = choose_materials(mesh, cfg)
+    things: list[MovableObject] = []
+    if cfg.movable_objects:
+        # Map and episodes know them as obstacles; colliders and pictures of the world itself do without.
+        mesh, things = split_movable(mesh, plan.floor_z_m, materials["object"])
+        if things:
+            plan = build_colliders(mesh, cfg)
+            write_objects(payloads / "objects.usdc", things, materials)
+        else:
+            report.warn("objects.none", "nothing stands free on the floor, so there is nothing to move")
     write_collision(payloads / "collision.usdc", plan, materials)
     convex, convex_error_m = None, (0.0, 0.0)
     if cfg.convex:
@@ -119,6 +131,8 @@ def write_simulation(
     progress.step("simulate", 5, 6, "splats")
     files = ["world.usda", "world_scene.usda"]
     files += [f"payloads/{name}" for name in ("collision.usdc", "physics_scene.usda", "visual.usdc")]
+    if things:
+        files.append("payloads/objects.usdc")
     if convex is not None:
         files.append("payloads/collision_convex.usdc")
     if mesh.texture_u8 is not None and mesh.uv is not None:
@@ -136,6 +150,7 @@ def write_simulation(
         collision_bounds_m=collision_bounds_m(plan),
         with_splats=len(splats) > 0,
         with_convex=convex is not None,
+        object_masses_kg=tuple(thing.mass_kg for thing in things),
     )
     write_scene(folder / "world_scene.usda", indoors_light_m=_lamp(mesh, plan))
     files += [f"nav/{name}" for name in (*write_ros_map(nav, space.grid), *write_navigation(nav, space, episodes))]
@@ -148,6 +163,7 @@ def write_simulation(
         materials=materials,
         ray_error_median_m=errors[0],
         ray_error_p95_m=errors[1],
+        objects=tuple(things),
         convex=convex,
         convex_error_m=convex_error_m,
         report=report,

@@ -36,7 +36,7 @@ def write_visual(path: Path, mesh: TriMesh) -> list[str]:
     if textured:
         assert mesh.texture_u8 is not None
         write_jpeg(path.parent / "textures" / "albedo.jpg", mesh.texture_u8)
-    material = _define_material(stage, "/World/Looks/world", "./textures/albedo.jpg" if textured else None)
+    material = define_material(stage, "/World/Looks/world", "./textures/albedo.jpg" if textured else None)
     labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
     paths = []
     for label in (int(x) for x in np.unique(labels)):
@@ -121,7 +121,7 @@ def _split_at_edges(mesh: TriMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     return vertices, np.ascontiguousarray(inverse, np.int32), np.ascontiguousarray(normals, np.float32), origin
 
 
-def _define_material(stage: Usd.Stage, path: str, texture: str | None) -> UsdShade.Material:
+def define_material(stage: Usd.Stage, path: str, texture: str | None) -> UsdShade.Material:
     """UsdPreviewSurface, fully rough; colour from the texture or from `displayColor`."""
     from pxr import Sdf, UsdGeom, UsdShade
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import numpy as np
 from ..core.frames import rigid
 from .collision import ColliderPlan
 from .convex_pieces import ConvexPlan, hull_mesh
+from .movable import MovableObject
 from .surface_materials import COMBINE_MODE, SurfaceChoice, default_materials
-from .usd_mesh import define_mesh
+from .usd_mesh import define_material, define_mesh
 from .usd_stage import gf_matrix, new_stage, save_stage
 
 if TYPE_CHECKING:
@@ -84,6 +86,41 @@ def write_convex_collision(
         mesh = define_mesh(stage, f"/World/Collision/{name}", hull_mesh(piece))
         materials.collide(mesh.GetPrim(), name.partition("_")[0])
         UsdPhysics.MeshCollisionAPI.Apply(mesh.GetPrim()).CreateApproximationAttr(UsdPhysics.Tokens.convexHull)
+    save_stage(stage, path)
+
+
+def write_objects(path: Path, things: list[MovableObject], surfaces: Mapping[str, SurfaceChoice]) -> None:
+    """`payloads/objects.usdc`: rigid bodies under /World/Objects with what is seen of them and what they collide with.
+
+    Args:
+        path: target layer, beside the visual payload, whose texture it shares.
+        things: at least one.
+        surfaces: material of each kind of collider.
+    """
+    from pxr import Gf, UsdGeom, UsdPhysics, UsdSemantics, UsdShade
+
+    stage = new_stage()
+    UsdGeom.Xform.Define(stage, "/World/Objects")
+    textured = things[0].mesh.uv is not None and things[0].mesh.texture_u8 is not None
+    look = define_material(stage, "/World/Looks/world", "./textures/albedo.jpg" if textured else None)
+    materials = _Materials(stage, surfaces)
+    for thing in things:
+        root = UsdGeom.Xform.Define(stage, f"/World/Objects/{thing.name}")
+        root.AddTranslateOp().Set(Gf.Vec3d(*(float(x) for x in thing.origin_m)))
+        UsdPhysics.RigidBodyAPI.Apply(root.GetPrim())
+        UsdPhysics.MassAPI.Apply(root.GetPrim()).CreateMassAttr(thing.mass_kg)
+        UsdSemantics.LabelsAPI.Apply(root.GetPrim(), "class").CreateLabelsAttr(["object"])
+        seen = replace(thing.mesh, vertices=thing.mesh.vertices - thing.origin_m)
+        visual = define_mesh(stage, f"{root.GetPath()}/visual", seen)
+        visual.CreateDoubleSidedAttr(True)
+        UsdShade.MaterialBindingAPI.Apply(visual.GetPrim()).Bind(look)
+        for i, piece in enumerate(thing.pieces):
+            hull = hull_mesh(replace(piece, vertices=piece.vertices - thing.origin_m))
+            collider = define_mesh(stage, f"{root.GetPath()}/collider_{i:03d}", hull)
+            collider.CreatePurposeAttr(UsdGeom.Tokens.guide)
+            materials.collide(collider.GetPrim(), "object")
+            approximation = UsdPhysics.MeshCollisionAPI.Apply(collider.GetPrim()).CreateApproximationAttr()
+            approximation.Set(UsdPhysics.Tokens.convexHull)
     save_stage(stage, path)
 
 

@@ -107,6 +107,7 @@ def write_interface(
     collision_bounds_m: tuple[np.ndarray, np.ndarray],
     with_splats: bool,
     with_convex: bool = False,
+    object_masses_kg: tuple[float, ...] = (),
 ) -> None:
     """`world.usda`: /World with its payloads, a `representation` variant set and metadata; no physics scene in it.
 
@@ -117,6 +118,7 @@ def write_interface(
         collision_bounds_m: the same of the colliders.
         with_splats: `payloads/splats.usdc` exists.
         with_convex: `payloads/collision_convex.usdc` exists; a variant set `collision` chooses.
+        object_masses_kg: of the rigid bodies in `payloads/objects.usdc`; without any there is no such file.
     """
     from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdSemantics, Vt
 
@@ -147,9 +149,10 @@ def write_interface(
             "source_file": meta.source_file,
             "usd_date_generated": meta.date,
             "qcode": "Q180516",  # Wikidata: room
-            "rigid_body_count": 0,
+            "rigid_body_count": len(object_masses_kg),
             "asset_extents": Gf.Vec3f(*(float(x) for x in extents)),
-            "mass": 1.0,  # the profile wants a positive number; a static world has no mass
+            "mass": float(sum(object_masses_kg))
+            or 1.0,  # the profile wants a positive number; a static world has no mass
         },
         "lyra": _lyra_data(meta),
     }
@@ -165,6 +168,8 @@ def write_interface(
         spec.variantSelections["collision"] = "mesh"
     else:
         spec.payloadList.Prepend(Sdf.Payload("./payloads/collision.usdc"))
+    if object_masses_kg:
+        spec.payloadList.Append(Sdf.Payload("./payloads/objects.usdc"))
     spec.variantSetNameList.Prepend("representation")
     variant_set = Sdf.VariantSetSpec(spec, "representation")
     for name in REPRESENTATIONS if with_splats else REPRESENTATIONS[:1]:
