@@ -22,6 +22,7 @@ from .posed import PosedSet
 from .posed_set import PosedPicture, find_posed_set, load_pictures
 from .records import ImportedScene, Source
 from .settle import FileCustoms, Settled, settle
+from .stereo import StereoPicture, measure_depth
 from .upright import AXES
 from .view_consistency import LEAST_AGREEMENT, DepthPicture, agreement, depth_factor
 from .view_samples import label_pixels, sample_views
@@ -35,6 +36,8 @@ LEAST_UP = 0.5
 """Below this mean length the pictures' own ups contradict each other and say nothing."""
 SURE_AGREEMENT = 0.7
 """Above it depth maps are in the unit that they are said to be in."""
+LEAST_STEREO = 0.12
+"""The same for depth that is measured: only what several pictures confirm counts, so little is much."""
 LEAST_COVERAGE = 0.25
 """Share of all pixels with depth below which no surface is made of them."""
 
@@ -80,7 +83,8 @@ def _depths(
 ) -> tuple[list[DepthPicture], SourceConfig, dict[str, object]]:
     """Depth in the unit of the poses, what the depth says about that unit, and facts for the manifest."""
     if all(p.depth_z is None for p in pictures):
-        raise InputError(f"the pictures have no depth maps; put them into a folder depth/: {posed.path}")
+        depths, facts = _measured(pictures, posed, report, progress)
+        return depths, cfg, facts
     depths = [
         DepthPicture(
             camera=p.camera,
@@ -114,6 +118,33 @@ def _depths(
         cfg = replace(cfg, metres_per_unit=unit_m / factor)
     scaled = [replace(d, depth_z=(d.depth_z * factor).astype(np.float32)) for d in depths]
     return scaled, cfg, {"depth": "given", "depth_share": round(coverage, 4), "depth_agreement": round(share, 4)}
+
+
+def _measured(
+    pictures: list[PosedPicture], posed: PosedSet, report: Report, progress: SupportsProgress
+) -> tuple[list[DepthPicture], dict[str, object]]:
+    """Depth by stereo between the pictures, and facts for the manifest."""
+    stereo = measure_depth(
+        [StereoPicture(camera=p.camera, T_world_cam=p.T_file_cam, rgb_u8=p.rgb_u8, inside=p.inside) for p in pictures],
+        posed.points,
+        progress=progress,
+    )
+    if stereo.coverage < LEAST_STEREO:
+        raise InputError(
+            f"stereo finds depth for {stereo.coverage:.0%} of the pixels of {len(pictures)} pictures; expected at "
+            f"least {LEAST_STEREO:.0%}: surfaces without texture, too few pictures of the same things, or wrong poses; "
+            f"add pictures, or give depth maps: {posed.path}"
+        )
+    depths = [
+        DepthPicture(camera=p.camera, T_world_cam=p.T_file_cam, depth_z=depth)
+        for p, depth in zip(pictures, stereo.depth_z, strict=True)
+    ]
+    report.warn(
+        "import.stereo",
+        f"depth was measured by stereo and covers {stereo.coverage:.0%} of the pictures; what has no texture has holes",
+        coverage=round(stereo.coverage, 4),
+    )
+    return depths, {"depth": "stereo", "depth_share": round(stereo.coverage, 4)}
 
 
 def _up_turn(pictures: list[PosedPicture], cfg: SourceConfig) -> np.ndarray:
