@@ -18,7 +18,7 @@ from ..core.progress import SILENT, Progress
 from ..core.scaling import expect_factor
 from ..core.world import Manifest, PhotoRecord, World
 from ..core.world_writer import existing_manifest, open_for_writing
-from ..importing.kinds import READERS, find_source
+from ..importing.kinds import find_source, read_source
 from .path_files import PathFiles
 from .run import Run, begin_or_go_on, check_stages, finished_world, generator_name
 from .stages import Stage, StageContext, Stages, installed_versions, late_stages, rounded, write_reconstructed
@@ -124,9 +124,7 @@ def _no_photo(path: Path) -> NoReturn:
 def _import(context: StageContext, source: Source) -> None:
     """Read the file into the memory."""
     notes = context.notes
-    if source.kind not in READERS.names():
-        raise InputError(f"this version does not import files of the kind '{source.kind}': {source.path}")
-    scene: ImportedScene = READERS.load(source.kind)(source, context.config, progress=context.progress)
+    scene = read_source(source, context.config, progress=context.progress)
     memory = notes.folder / "memory"
     memory.mkdir()
     _save_scene(memory, scene)

@@ -8,11 +8,12 @@ import re
 import zipfile
 from pathlib import Path
 
-from ..core.config import SOURCE_KINDS
-from ..core.errors import InputError
+from ..core.config import SOURCE_KINDS, WorldConfig
+from ..core.errors import ConfigError, InputError
 from ..core.files import explain_os_error, sha256_file
 from ..core.optional import Registry
-from .records import Source
+from ..core.progress import SILENT, SupportsProgress
+from .records import ImportedScene, Source
 
 READERS = Registry(
     "source",
@@ -75,6 +76,27 @@ def find_source(path: Path, kind: str = "auto") -> Source:
             raise
         reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
         raise InputError(f"the file cannot be read ({reason}): {path}") from error
+
+
+def read_source(source: Source, config: WorldConfig, *, progress: SupportsProgress = SILENT) -> ImportedScene:
+    """The scene in a file; every refusal names the file.
+
+    Raises:
+        InputError: damaged, no place that a robot could stand in, or of a kind that nobody reads.
+        DependencyError: a package that reads it is missing.
+    """
+    if source.kind not in READERS.names():
+        raise InputError(f"this version does not import files of the kind '{source.kind}': {source.path}")
+    try:
+        return READERS.load(source.kind)(source, config, progress=progress)
+    except ConfigError:
+        raise
+    except InputError as error:
+        if str(source.path) in str(error):
+            raise
+        raise InputError(f"{error}: {source.path}") from error
+    except MemoryError as error:
+        raise InputError(f"the file needs more memory than there is; simplify it first: {source.path}") from error
 
 
 def _named(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.config import SourceConfig
+from ..core.errors import InputError
 from ..core.frames import rigid, rotation_z
 from ..core.report import Report
 from ..core.scaling import scaled_poses
@@ -123,9 +124,12 @@ def turned_axis(name: str, R_new_old: np.ndarray) -> str:
 def _extent(lifted: SurfaceSamples, upright: Upright) -> Extent:
     low, high = weighted_quantiles(lifted.points, lifted.weights, (0.005, 0.995))
     size = high - low
+    length = float(max(size[:2]))
+    if not (np.isfinite(size).all() and length > 0):
+        raise InputError("nearly everything in the file lies in one place; expected a place with a floor")
     return Extent(
-        length=float(max(size[:2])),
-        width=float(min(size[:2])),
+        length=length,
+        width=max(float(min(size[:2])), 1e-6 * length),
         height=float(high[2]),
         ceiling=None if upright.ceiling is None else upright.ceiling - upright.floor,
     )

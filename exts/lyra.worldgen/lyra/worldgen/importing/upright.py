@@ -29,7 +29,8 @@ SAID_REACH_DEG = 30.0
 PRIOR_REACH_DEG = 20.0
 LEVEL_DEG = 10.0
 CELLS = 96
-"""Cells along the longer side of the floor plan, and levels along the height."""
+"""Cells along the longer side of the floor plan where samples are dense enough, and levels along the height."""
+LEAST_CELLS = 24
 LEAST_FLOOR_SHARE = 0.12
 """Share of the plan over which the floor must lie."""
 
@@ -126,7 +127,9 @@ def judge_up(samples: SurfaceSamples, up: np.ndarray) -> FloorPlan | None:
     low, high = weighted_quantiles(points, weights, (0.005, 0.995))
     inside = ((points >= low - 0.02 * (high - low)) & (points <= high + 0.02 * (high - low))).all(1)
     size = np.maximum(high - low, 1e-12)
-    cell = float(max(size[:2].max(), 1e-12)) / CELLS
+    # Three sides of a place together take a few samples a cell.
+    cells = int(np.clip(np.sqrt(len(points)) / 3, LEAST_CELLS, CELLS))
+    cell = float(max(size[:2].max(), 1e-12)) / cells
     level_m = float(size[2]) / CELLS
     if size[2] < 1e-6 * size[:2].max():
         level_m = cell
@@ -136,9 +139,9 @@ def judge_up(samples: SurfaceSamples, up: np.ndarray) -> FloorPlan | None:
     level = np.abs(slope) > np.cos(np.radians(LEVEL_DEG))
     if weights[level].sum() < 1e-3:
         return None
-    xy = np.clip(((points[:, :2] - low[:2]) / cell).astype(int), 0, CELLS)
+    xy = np.clip(((points[:, :2] - low[:2]) / cell).astype(int), 0, cells)
     z = np.clip(((points[:, 2] - low[2]) / level_m + 2).astype(int), 0, CELLS + 4)
-    shape = (CELLS + 1, CELLS + 1, CELLS + 5)
+    shape = (cells + 1, cells + 1, CELLS + 5)
     mass = np.bincount(np.ravel_multi_index((xy[:, 0], xy[:, 1], z), shape), weights, int(np.prod(shape))).reshape(
         shape
     )
@@ -160,7 +163,7 @@ def judge_up(samples: SurfaceSamples, up: np.ndarray) -> FloorPlan | None:
     ceiling_at = _ceiling_level(filled, smooth, floor_at, plan)
     height = float((ceiling_at - floor_at) * level_m) if ceiling_at else float(top - floor)
     upper = ceiling_at or CELLS + 3
-    inner = ndimage.binary_erosion(plan, iterations=5)
+    inner = ndimage.binary_erosion(plan, iterations=max(2, cells // 19))
     middle = floor_at + (upper - floor_at) / 2
     things = mass[inner][:, floor_at + 4 : upper - 3].sum(0)
     heights = np.arange(floor_at + 4, floor_at + 4 + len(things))
