@@ -3,8 +3,8 @@
 #
 #   tools/test.sh [--fast] [pytest arguments]
 #
-# --fast leaves out what is slow or drives PhysX, pyright and the other environments: the inner loop, some three minutes
-# once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
+# --fast leaves out what is slow or drives PhysX, pyright and the other environments (Python 3.12, SimReady, Isaac Lab):
+# the inner loop, some three minutes once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
 set -uo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
@@ -53,6 +53,15 @@ if [ -z "$fast" ]; then
     make_venv .venv-simready "$python"
     install_package .venv-simready simready
     export LYRA_SIMREADY_PYTHON="$ROOT/.venv-simready/bin/python"
+    # Isaac Lab without Kit. Its Warp kernels are compiled once and kept with the environment.
+    if lab_python="$(find_python 3.12)"; then
+        make_venv .venv-lab "$lab_python"
+        install_lab .venv-lab
+        step "Isaac Lab" env WARP_CACHE_PATH="$ROOT/.venv-lab/warp-cache" \
+            .venv-lab/bin/python -m pytest -q -p no:cacheprovider tests/tasks
+    else
+        say "== Isaac Lab: skipped, no Python 3.12 on this machine"
+    fi
 fi
 
 # Two gibibytes a test process, and no more processes than cores.

@@ -22,8 +22,9 @@ class EpisodeOutcome:
     difficulty: str
     ending: str
     """One of `ENDINGS`."""
-    geodesic_m: float
-    """Length of the shortest path from where the robot was put to its goal."""
+    shortest_m: float
+    """Length of the shortest path from where the robot was put to where its goal begins: the goal's radius is taken
+    off, which makes SPL a little stricter than where it is left in."""
     path_m: float
     """Driven."""
     time_s: float
@@ -39,7 +40,7 @@ class EpisodeOutcome:
     @property
     def spl(self) -> float:
         """Success weighted by path length: shortest over driven length if the goal was reached, else 0."""
-        return self.geodesic_m / max(self.path_m, self.geodesic_m, 1e-9) if self.success else 0.0
+        return self.shortest_m / max(self.path_m, self.shortest_m, 1e-9) if self.success else 0.0
 
 
 def summarise(outcomes: Iterable[EpisodeOutcome]) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""What each environment has to drive: a start and one or more stops, drawn at random or taken from certified episodes.
+
+Frame `w` is the simulation's (`atlas`). Draws are hashes of (seed, environment, number of the drive): they depend on
+nothing else, not on other environments, on who was reset together with whom, or on the physics engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch  # noqa: TID253 this module is about tensors
+
+from .atlas import Atlas, Places, choose_places, sampled
+from .packed_grids import PackedGrids
+
+RANDOM, EPISODES = "random", "episodes"
+SOURCES = (RANDOM, EPISODES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseOptions:
+    """How drives are drawn."""
+
+    source: str
+    """One of `SOURCES`; with `episodes` the environments of a world share out its episodes and begin again."""
+    stops: int
+    """Positions to reach, one after the other."""
+    min_geodesic_m: float
+    """Shortest drive to the first stop, where the world allows it."""
+    goals: int
+    """Size of each world's pool of goals."""
+    starts: int
+    """Size of each world's pool of starts."""
+    seed: int
+
+
+class CourseBook:
+    """The current drive of every environment, and the fields that say how far it is."""
+
+    def __init__(self, atlas: Atlas, options: CourseOptions, *, env_count: int, device: str) -> None:
+        assert options.source in SOURCES, options.source
+        self.atlas, self.options = atlas, options
+        pools = [self._pool(k) for k in range(len(atlas))]
+        self.device = device
+        self.world = torch.tensor(atlas.world_of(env_count), dtype=torch.long, device=device)
+        """[N] world of each environment."""
+        self.offset_w = torch.tensor(atlas.offsets_m, dtype=torch.float32, device=device)
+        """[K, 3]."""
+        self.env_offset_w = self.offset_w[self.world]
+        """[N, 3]."""
+        self.fields = PackedGrids(
+            [p.fields.distance_m for p in pools],
+            [p.fields.cell_m for p in pools],
+            np.array([p.fields.origin_xy_m for p in pools]),
+            device=device,
+        )
+        grids = [g.grid for g in atlas.grounds]
+        self.clearances = PackedGrids(
+            [g.clearance_m[None] for g in atlas.grounds],
+            [g.cell_m for g in grids],
+            np.array([g.centre_xy_m(np.zeros(2)) for g in grids]),
+            device=device,
+        )
+        self._goals = _stacked([p.goals_xy_m for p in pools], device)
+        self._starts = _stacked([p.starts_xy_m for p in pools], device)
+        self._goal_count = torch.tensor([len(p.goals_xy_m) for p in pools], device=device)
+        self._distance = _padded([p.start_distance_m for p in pools], torch.inf, device)
+        self._yaws = _padded([g.world.starts_xy_yaw()[None, :, 2] for g in atlas.grounds], 0.0, device)[:, 0]
+        self.limit_m = torch.inf
+        """Longest drive to the first stop that is drawn, for curricula."""
+        self.drives = torch.zeros(env_count, dtype=torch.long, device=device)
+        """[N] how many drives each environment has begun."""
+        self.goal_id = torch.zeros(env_count, options.stops, dtype=torch.long, device=device)
+        """[N, L] number of each stop in its world's pool; with `episodes` the number of the episode."""
+        self.leg = torch.zeros(env_count, dtype=torch.long, device=device)
+        """[N] the stop that comes next."""
+        self.start_xy_w = torch.zeros(env_count, 2, device=device)
+        self.start_yaw = torch.zeros(env_count, device=device)
+
+    def _pool(self, k: int) -> Places:
+        ground, options = self.atlas.grounds[k], self.options
+        if options.source == RANDOM:
+            return choose_places(ground, goals=options.goals, starts=options.starts, seed=options.seed, key=k)
+        goals, starts = ground.world.goals_xy_m(), ground.world.starts_xy_yaw()[:, :2]
+        fields = ground.fields_to(goals)
+        return Places(
+            goals_xy_m=goals,
+            fields=fields,
+            starts_xy_m=starts,
+            start_distance_m=sampled(fields, starts).astype(np.float32),
+        )
+
+    @property
+    def goal_xy_w(self) -> torch.Tensor:
+        """[N, 2] the next stop."""
+        return self.stop_xy_w(self.leg)
+
+    def stop_xy_w(self, leg: torch.Tensor) -> torch.Tensor:
+        """[N, 2] position of stop `leg` [N]."""
+        goal = self.goal_id.gather(1, leg.unsqueeze(1)).squeeze(1)
+        return self._goals[self.world, goal] + self.env_offset_w[:, :2]
+
+    def clearance_m(self, xy_w: torch.Tensor) -> torch.Tensor:
+        """[N] clearance at each environment's own position [N, 2]."""
+        return self.clearances.at(self.world, xy_w - self.env_offset_w[:, :2])
+
+    def geodesic_m(self, xy_w: torch.Tensor) -> torch.Tensor:
+        """[N] distance along the floor from positions [N, 2] to each environment's next stop."""
+        goal = self.goal_id.gather(1, self.leg.unsqueeze(1)).squeeze(1)
+        return self.fields.at(self.world, xy_w - self.env_offset_w[:, :2], goal)
+
+    def rewind(self) -> None:
+        """Begin with the first drive again, as a new book would."""
+        self.drives.zero_()
+
+    def begin(self, env_ids: torch.Tensor) -> None:
+        """Draw the next drive of environments [n]."""
+        if self.options.source == EPISODES:
+            self._begin_episode(env_ids)
+        else:
+            self._begin_random(env_ids)
+        self.leg[env_ids] = 0
+        self.drives[env_ids] += 1
+
+    def _begin_episode(self, env_ids: torch.Tensor) -> None:
+        k, worlds = self.world[env_ids], len(self.atlas)
+        # Environment i is number i // K of its world, which has so many of them:
+        peers = (len(self.world) - k + worlds - 1) // worlds
+        number = (env_ids // worlds + self.drives[env_ids] * peers) % self._goal_count[k]
+        self.goal_id[env_ids] = number.unsqueeze(1).expand(-1, self.options.stops)
+        self.start_xy_w[env_ids] = self._starts[k, number] + self.offset_w[k, :2]
+        self.start_yaw[env_ids] = self._yaws[k, number]
+
+    def _begin_random(self, env_ids: torch.Tensor) -> None:
+        k, drive, options = self.world[env_ids], self.drives[env_ids], self.options
+
+        def uniform(salt: int) -> torch.Tensor:
+            return hashed_uniform(options.seed, env_ids, drive, salt)
+
+        count = self._goal_count[k]
+        for leg in range(options.stops):
+            goal = (uniform(leg) * count).long()
+            if leg:
+                # A stop that follows itself would be reached at once.
+                goal = torch.where(goal == self.goal_id[env_ids, leg - 1], (goal + 1) % count, goal)
+            self.goal_id[env_ids, leg] = goal
+        distance = self._distance[k, self.goal_id[env_ids, 0]]
+        wanted = (distance >= options.min_geodesic_m) & (distance <= max(self.limit_m, options.min_geodesic_m + 0.5))
+        # Where no start is right, the one that is least wrong.
+        error = (options.min_geodesic_m - distance).clamp(min=0.0) + (distance - self.limit_m).clamp(min=0.0)
+        nearest = torch.zeros_like(wanted).scatter_(1, error.argmin(1, keepdim=True), True)
+        wanted = torch.where(wanted.any(1, keepdim=True), wanted, nearest)
+        place = wanted.cumsum(1)
+        rank = (uniform(101) * place[:, -1]).long() + 1
+        start = (place >= rank.unsqueeze(1)).to(torch.uint8).argmax(1)
+        self.start_xy_w[env_ids] = self._starts[k, start] + self.offset_w[k, :2]
+        self.start_yaw[env_ids] = (uniform(102) * 2 - 1) * torch.pi
+
+
+def hashed_uniform(seed: int, env: torch.Tensor, drive: torch.Tensor, salt: int) -> torch.Tensor:
+    """[n] float32 in [0, 1) that look random and depend on the arguments only, on every device."""
+    x = _mixed(torch.full_like(env, seed, dtype=torch.long) + salt * 0x9E3779B9)
+    x = _mixed(x + env.long() * 0x2545F491)
+    x = _mixed(x + drive.long() * 0x5851F42D)
+    return ((x >> 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
+
+
+def _mixed(x: torch.Tensor) -> torch.Tensor:
+    """Finaliser of SplitMix64 in wrapping 64-bit integers: Steele et al., "Fast splittable pseudorandom number
+    generators", 2014."""
+    x = x + -7046029254386353131
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+def _padded(arrays: list[np.ndarray], fill: float, device: str) -> torch.Tensor:
+    """[K, A, B] float32 of arrays [a, b], the rest filled."""
+    shape = np.array([a.shape for a in arrays]).max(0)
+    out = np.full((len(arrays), *shape), fill, np.float32)
+    for k, array in enumerate(arrays):
+        out[k, : array.shape[0], : array.shape[1]] = array
+    return torch.tensor(out, device=device)
+
+
+def _stacked(points: list[np.ndarray], device: str) -> torch.Tensor:
+    """[K, P, 2] float32 of positions [p, 2]; short lists repeat from their beginning."""
+    most = max(len(p) for p in points)
+    return torch.tensor(np.stack([p[np.arange(most) % len(p)] for p in points]), dtype=torch.float32, device=device)

@@ -1,0 +1,149 @@
+"""Command: drive the certified episodes of some worlds and say how well.
+
+python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N]
+
+POLICY is `baseline` (shortest path and pure pursuit), `random`, or a checkpoint of rsl_rl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from lyra.worldgen.core.errors import InputError, WorldgenError
+
+BASELINE, RANDOM = "baseline", "random"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code of `WorldgenError` classes, 0 if all went well."""
+    parser = argparse.ArgumentParser(prog="python -m lyra_tasks.evaluate", description="Drive certified episodes.")
+    parser.add_argument("policy", help="'baseline', 'random' or a checkpoint of rsl_rl")
+    parser.add_argument("--worlds", required=True, help="world folder, folder of worlds, pattern or list")
+    parser.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, .md and pictures")
+    parser.add_argument("--task", default="Lyra-PointGoal-DiffDrive-Lidar")
+    parser.add_argument("--physics", default="newton_mjwarp", choices=("newton_mjwarp", "ovphysx"))
+    parser.add_argument("--num-envs", type=int, default=0, help="0: eight a world, at most 256")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("overrides", nargs="*", help="settings of the task, such as env.robot_size=small")
+    args, extra = parser.parse_known_args(arguments)
+    sys.argv = sys.argv[:1]  # Isaac Lab reads the command line, too
+    try:
+        summary = evaluate(
+            args.policy,
+            worlds=args.worlds,
+            out=args.out,
+            task=args.task,
+            physics=args.physics,
+            env_count=args.num_envs,
+            device=args.device,
+            overrides=[*args.overrides, *extra],
+        )
+    except WorldgenError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(json.dumps({k: v for k, v in summary.items() if k != "episodes"}, indent=2) + "\n")
+    return 0
+
+
+def evaluate(
+    policy: str,
+    *,
+    worlds: str,
+    out: Path,
+    task: str,
+    physics: str,
+    env_count: int = 0,
+    device: str = "cpu",
+    overrides: list[str] | None = None,
+) -> dict[str, Any]:
+    """Drive all certified episodes once; writes `evaluation.json`, `evaluation.md` and `trajectories/WORLD.png`.
+
+    Args:
+        policy: `baseline`, `random` or a checkpoint.
+        worlds: see `find_world_folders`.
+        out: made if missing.
+        task: name of the task.
+        physics: preset.
+        env_count: robots; 0 for eight a world, at most 256.
+        device: of simulation and policy.
+        overrides: Hydra settings of the task.
+
+    Returns:
+        The summary, see `evaluation.summarise`.
+
+    Raises:
+        InputError: worlds or checkpoint cannot be used.
+    """
+    import gymnasium as gym
+    from isaaclab.app import launch_simulation
+    from isaaclab_tasks.utils import resolve_task_config
+    from PIL import Image
+
+    from . import navigation
+    from .atlas import load_atlas
+    from .evaluation import markdown_table, summarise
+    from .navigation import rollout
+    from .trajectory_picture import draw_trajectories
+
+    if task not in navigation.TASKS:
+        raise InputError(f"task '{task}' is unknown; expected one of: {', '.join(navigation.TASKS)}")
+    if policy not in (BASELINE, RANDOM) and not Path(policy).is_file():
+        raise InputError(f"policy is neither '{BASELINE}' nor '{RANDOM}' nor a file: {policy}")
+    settings = [f"physics={physics}", *(overrides or ())]
+    cfg, agent_cfg = resolve_task_config(task, "rsl_rl_cfg_entry_point", overrides=settings)
+    cfg.worlds, cfg.sim.device = worlds, device
+    rollout.configure_evaluation(cfg)
+    radius = cfg.robot_spec().footprint_radius_m + cfg.planning_margin_m
+    atlas = load_atlas(worlds, robot_radius_m=radius, certified_only=cfg.certified_only)
+    cfg.scene.num_envs = env_count or min(8 * len(atlas), 256)
+    with launch_simulation(cfg, {"device": device, "headless": True}):
+        env = gym.make(task, cfg=cfg, atlas=atlas).unwrapped
+        if policy == BASELINE:
+            act = rollout.ScriptedDriver(env)
+        elif policy == RANDOM:
+            act = rollout.RandomDriver(env, seed=cfg.seed or 0)
+        else:
+            act = _load(policy, env, agent_cfg)
+        driven = rollout.drive_episodes(env, act)
+        env.close()
+    summary = {
+        "policy": policy if policy in (BASELINE, RANDOM) else Path(policy).name,
+        "task": task,
+        "physics": physics,
+        **summarise(driven.outcomes),
+    }
+    (out / "trajectories").mkdir(parents=True, exist_ok=True)
+    for ground, trajectories in zip(atlas.grounds, driven.trajectories, strict=True):
+        picture = draw_trajectories(ground.grid, trajectories, goal_radius_m=cfg.goal_radius_m)
+        Image.fromarray(picture).save(out / "trajectories" / f"{ground.world.folder.name}.png")
+    (out / "evaluation.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    tables = "\n".join(markdown_table(summary, group) for group in ("by_difficulty", "by_world"))
+    (out / "evaluation.md").write_text(tables, encoding="utf-8")
+    return summary
+
+
+def _load(checkpoint: str, env: Any, agent_cfg: Any) -> Any:
+    """A deterministic policy from a checkpoint of rsl_rl: observations to mean actions."""
+    from isaaclab.utils import to_dict
+    from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper
+    from rsl_rl.runners import OnPolicyRunner
+    from tensordict import TensorDict
+
+    wrapped = RslRlVecEnvWrapper(env, clip_actions=agent_cfg.clip_actions)
+    runner = OnPolicyRunner(wrapped, to_dict(agent_cfg), log_dir=None, device=agent_cfg.device)
+    try:
+        runner.load(checkpoint)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"is no checkpoint of this task's networks ({str(error).splitlines()[0]}): {checkpoint}"
+        ) from error
+    policy = runner.get_inference_policy(device=env.device)
+    return lambda observations: policy(TensorDict(observations, batch_size=[env.num_envs]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Terms of navigation tasks; everything general comes from `isaaclab.envs.mdp`."""
+
+from isaaclab.envs.mdp import generated_commands, last_action, time_out
+
+from ..courses import EPISODES, RANDOM
+from .actions import DiffDriveAction, DiffDriveActionCfg
+from .commands import GoalCommand, GoalCommandCfg
+from .curricula import widen_geodesic_limit
+from .events import reset_to_course
+from .observations import goal_geodesic, planar_velocity
+from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
+from .terminations import arrived, touched
+from .warp_lidar import WarpLidar
+
+__all__ = [
+    "EPISODES",
+    "RANDOM",
+    "DiffDriveAction",
+    "DiffDriveActionCfg",
+    "GoalCommand",
+    "GoalCommandCfg",
+    "WarpLidar",
+    "action_change",
+    "arrived",
+    "ended_by",
+    "generated_commands",
+    "goal_geodesic",
+    "last_action",
+    "planar_velocity",
+    "proximity",
+    "reached_stop",
+    "reset_to_course",
+    "time_out",
+    "time_used",
+    "touched",
+    "towards_goal",
+    "widen_geodesic_limit",
+]

@@ -1,0 +1,55 @@
+"""The next stop as the robot is told it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from isaaclab.managers import CommandTerm, CommandTermCfg
+from isaaclab.utils import configclass
+
+if TYPE_CHECKING:
+    from ..navigation.env import NavigationEnv
+
+
+class GoalCommand(CommandTerm):
+    """Distance and bearing of the next stop in the robot's frame. Stops come from the course book, never from here."""
+
+    cfg: GoalCommandCfg
+    _env: NavigationEnv
+
+    def __init__(self, cfg: GoalCommandCfg, env: NavigationEnv) -> None:
+        super().__init__(cfg, env)
+        self._command = torch.zeros(self.num_envs, 3, device=self.device)
+        self.metrics["goal_distance_m"] = torch.zeros(self.num_envs, device=self.device)
+
+    @property
+    def command(self) -> torch.Tensor:
+        """[N, 3] straight distance as a share of `far_m`, at most 1; cosine and sine of the bearing, left positive."""
+        return self._command
+
+    def _resample_command(self, env_ids: Sequence[int] | slice) -> None:
+        """The reset event has drawn the stops already."""
+
+    def _update_metrics(self) -> None:
+        self.metrics["goal_distance_m"] = self._env.drive.goal_distance_m.clone()
+
+    def _update_command(self) -> None:
+        drive = self._env.drive
+        drive.next_stop()
+        way = self._env.book.goal_xy_w - drive.xy_w
+        bearing = torch.atan2(way[:, 1], way[:, 0]) - drive.yaw
+        self._command = torch.stack(
+            [(drive.goal_distance_m / self.cfg.far_m).clamp(max=1.0), bearing.cos(), bearing.sin()], dim=-1
+        )
+
+
+@configclass
+class GoalCommandCfg(CommandTermCfg):
+    """Of `GoalCommand`."""
+
+    class_type: type = GoalCommand
+    resampling_time_range: tuple[float, float] = (1e9, 1e9)
+    far_m: float = 8.0
+    """Stops farther away than this look as if they were this far away [m]."""

@@ -1,0 +1,39 @@
+"""What robots sense besides their goal, and what only teachers are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from ..navigation.env import NavigationEnv
+
+PROBE_M = 0.15
+"""How far around the robot the distance field is felt for its slope."""
+
+
+def planar_velocity(env: NavigationEnv) -> torch.Tensor:
+    """[N, 2] forward speed and turn rate as shares of their largest."""
+    data, spec = env.scene["robot"].data, env.robot_spec
+    forward = data.root_lin_vel_b.torch[:, 0] / spec.max_speed_m_s
+    turn = data.root_ang_vel_b.torch[:, 2] / spec.max_turn_rad_s
+    return torch.stack([forward, turn], dim=-1)
+
+
+def goal_geodesic(env: NavigationEnv, far_m: float) -> torch.Tensor:
+    """[N, 4] privileged: distance along the floor and clearance, as shares of `far_m` and of 1 m, and the way to go.
+
+    The way is the unit vector in the robot's frame along which the distance to the next stop falls fastest.
+    """
+    drive, book = env.drive, env.book
+    drive.measure()
+    shifts = torch.tensor([[PROBE_M, 0.0], [-PROBE_M, 0.0], [0.0, PROBE_M], [0.0, -PROBE_M]], device=env.device)
+    east, west, north, south = (book.geodesic_m(drive.xy_w + shift) for shift in shifts)
+    slope = torch.stack([west - east, south - north], dim=-1)
+    way = slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    cos, sin = drive.yaw.cos(), drive.yaw.sin()
+    ahead = cos * way[:, 0] + sin * way[:, 1]
+    left = cos * way[:, 1] - sin * way[:, 0]
+    far = (drive.geodesic_m / far_m).clamp(max=1.0)
+    return torch.stack([far, drive.clearance_m.clamp(max=1.0), ahead, left], dim=-1)

@@ -1,0 +1,26 @@
+"""Navigation tasks as Isaac Lab finds them: through the entry point group `isaaclab.tasks`.
+
+Importing this registers names only; configurations and environments load when a task is made.
+"""
+
+import gymnasium as gym
+
+__all__ = ["TASKS"]
+
+TASKS = {
+    "Lyra-PointGoal-DiffDrive-Lidar": "point_goal_env_cfg:LidarPointGoalEnvCfg",
+    "Lyra-PointGoal-DiffDrive-Teacher": "point_goal_env_cfg:TeacherPointGoalEnvCfg",
+}
+"""Task name: its configuration, relative to this package."""
+
+for _name, _cfg in TASKS.items():
+    gym.register(
+        id=_name,
+        entry_point=f"{__name__}.env:NavigationEnv",
+        disable_env_checker=True,
+        kwargs={
+            "env_cfg_entry_point": f"{__name__}.{_cfg}",
+            "rsl_rl_cfg_entry_point": f"{__name__}.agents.rsl_rl_ppo_cfg:NavigationPPORunnerCfg",
+            "default_agent": "rsl_rl",
+        },
+    )

@@ -1,0 +1,181 @@
+"""What all navigation tasks share: scene, actions, observations, events, rewards and terminations.
+
+A task for another purpose overrides single terms; another world or robot is a value: `env.worlds=...`,
+`env.robot_size=small`.
+"""
+
+from __future__ import annotations
+
+import isaaclab.sim as sim_utils
+from isaaclab.assets import ArticulationCfg, AssetBaseCfg
+from isaaclab.envs import ManagerBasedRLEnvCfg
+from isaaclab.managers import (
+    CurriculumTermCfg,
+    EventTermCfg,
+    ObservationGroupCfg,
+    ObservationTermCfg,
+    RewardTermCfg,
+    TerminationTermCfg,
+)
+from isaaclab.scene import InteractiveSceneCfg
+from isaaclab.utils import configclass
+from isaaclab.utils.noise import UniformNoiseCfg
+
+from .. import mdp
+from ..atlas import Atlas
+from ..robots.diff_drive import DiffDriveSpec, spec_of
+from .physics_cfg import NavigationPhysicsCfg
+from .robot_cfg import diff_drive_cfg
+
+FAR_M = 8.0
+"""Distances to goals saturate here."""
+
+
+@configclass
+class NavigationSceneCfg(InteractiveSceneCfg):
+    """One robot an environment; worlds are added when they are known."""
+
+    robot: ArticulationCfg | None = None
+    light = AssetBaseCfg(prim_path="/World/light", spawn=sim_utils.DomeLightCfg(intensity=1500.0))
+
+
+@configclass
+class ActionsCfg:
+    drive = mdp.DiffDriveActionCfg()
+
+
+@configclass
+class CommandsCfg:
+    goal = mdp.GoalCommandCfg(far_m=FAR_M)
+
+
+@configclass
+class PolicyObservationsCfg(ObservationGroupCfg):
+    """What a real robot can know."""
+
+    goal = ObservationTermCfg(func=mdp.generated_commands, params={"command_name": "goal"})
+    velocity = ObservationTermCfg(func=mdp.planar_velocity, noise=UniformNoiseCfg(n_min=-0.02, n_max=0.02))
+    last_action = ObservationTermCfg(func=mdp.last_action, clip=(-1.0, 1.0))
+    lidar = ObservationTermCfg(
+        func=mdp.WarpLidar,
+        params={"rays": 36, "max_range_m": 6.0},
+        noise=UniformNoiseCfg(n_min=-0.005, n_max=0.005),
+        clip=(0.0, 1.0),
+    )
+
+    def __post_init__(self) -> None:
+        self.enable_corruption = True
+        self.concatenate_terms = True
+
+
+@configclass
+class TeacherObservationsCfg(ObservationGroupCfg):
+    """What only a simulation knows."""
+
+    way = ObservationTermCfg(func=mdp.goal_geodesic, params={"far_m": FAR_M})
+
+    def __post_init__(self) -> None:
+        self.enable_corruption = False
+        self.concatenate_terms = True
+
+
+@configclass
+class ObservationsCfg:
+    policy: PolicyObservationsCfg = PolicyObservationsCfg()
+    teacher: TeacherObservationsCfg = TeacherObservationsCfg()
+
+
+@configclass
+class EventsCfg:
+    start = EventTermCfg(func=mdp.reset_to_course, mode="reset")
+
+
+@configclass
+class RewardsCfg:
+    progress = RewardTermCfg(func=mdp.towards_goal, weight=1.0)
+    stop = RewardTermCfg(func=mdp.reached_stop, weight=5.0)
+    collision = RewardTermCfg(func=mdp.ended_by, weight=-5.0, params={"term": "touched"})
+    near = RewardTermCfg(func=mdp.proximity, weight=-0.2, params={"margin_m": 0.2})
+    smoothness = RewardTermCfg(func=mdp.action_change, weight=-0.02)
+    time = RewardTermCfg(func=mdp.time_used, weight=-0.1)
+
+
+@configclass
+class TerminationsCfg:
+    time_out = TerminationTermCfg(func=mdp.time_out, time_out=True)
+    arrived = TerminationTermCfg(func=mdp.arrived)
+    touched = TerminationTermCfg(func=mdp.touched)
+
+
+@configclass
+class CurriculumCfg:
+    geodesic = CurriculumTermCfg(
+        func=mdp.widen_geodesic_limit,
+        params={"first_m": 3.0, "last_m": 40.0, "good_rate": 0.7, "growth": 1.3, "memory": 400.0},
+    )
+
+
+@configclass
+class NavigationEnvCfg(ManagerBasedRLEnvCfg):
+    """A robot drives from stop to stop in worlds that are given by name."""
+
+    # Zero spacing: all robots of a world share its one copy. Engines keep robots of different environments apart.
+    scene: NavigationSceneCfg = NavigationSceneCfg(num_envs=64, env_spacing=0.0, replicate_physics=True)
+    actions: ActionsCfg = ActionsCfg()
+    commands: CommandsCfg = CommandsCfg()
+    observations: ObservationsCfg = ObservationsCfg()
+    events: EventsCfg = EventsCfg()
+    rewards: RewardsCfg = RewardsCfg()
+    terminations: TerminationsCfg = TerminationsCfg()
+    curriculum: CurriculumCfg | None = CurriculumCfg()
+    worlds: str = ""
+    """A world folder, a folder of worlds, a pattern, or a file that lists worlds."""
+    certified_only: bool = True
+    """Leave out worlds whose certificate did not pass."""
+    robot_size: str = "medium"
+    """Of the embedded differential-drive robot: small or medium."""
+    course_source: str = mdp.RANDOM
+    """`random` draws starts and goals in free space, `episodes` takes the worlds' certified episodes in turn."""
+    stops: int = 1
+    """Positions to reach in one drive."""
+    goal_radius_m: float = 0.3
+    """A stop is reached within this distance [m]."""
+    touch_margin_m: float = 0.01
+    """A gap between footprint and obstacle below this counts as touching [m]."""
+    planning_margin_m: float = 0.05
+    """Kept between footprint and obstacles by starts, goals and shortest paths [m]."""
+    min_geodesic_m: float = 1.0
+    """Shortest drive to the first stop [m]."""
+    goals_per_world: int = 64
+    """Size of the pool that random drives take their stops from."""
+    starts_per_world: int = 256
+    """Size of the pool that random drives take their starts from."""
+
+    def __post_init__(self) -> None:
+        self.seed = 0
+        self.decimation = 4
+        self.episode_length_s = 30.0
+        self.sim.dt = 1 / 100
+        self.sim.render_interval = self.decimation
+        self.sim.physics = NavigationPhysicsCfg()
+
+    def robot_spec(self) -> DiffDriveSpec:
+        """The robot in numbers; raises `ConfigError` for an unknown size."""
+        return spec_of(self.robot_size)
+
+    def complete(self, atlas: Atlas) -> None:
+        """Add worlds and robot to the scene, once everything that the command line says is known."""
+        spec = self.robot_spec()
+        self.scene.robot = diff_drive_cfg(spec)
+        drive = self.actions.drive
+        drive.wheel_radius_m, drive.track_m = spec.wheel_radius_m, spec.track_m
+        drive.max_speed_m_s, drive.max_reverse_m_s = spec.max_speed_m_s, spec.max_reverse_m_s
+        drive.max_turn_rad_s = spec.max_turn_rad_s
+        for k, ground in enumerate(atlas.grounds):
+            x, y, z = (float(v) for v in atlas.offsets_m[k])
+            world = AssetBaseCfg(
+                prim_path=atlas.prim_path(k),
+                spawn=sim_utils.UsdFileCfg(usd_path=str(ground.world.collision_path)),
+                init_state=AssetBaseCfg.InitialStateCfg(pos=(x, y, z)),
+            )
+            setattr(self.scene, f"world_{k}", world)

@@ -1,0 +1,32 @@
+"""Physics engines that a task can be run with: `physics=newton_mjwarp` or `physics=ovphysx` on the command line."""
+
+from __future__ import annotations
+
+from isaaclab.utils import configclass
+from isaaclab_newton.physics import MJWarpSolverCfg, NewtonCfg, NewtonCollisionPipelineCfg, NewtonShapeCfg
+from isaaclab_ov.physics import OvPhysxCfg
+from isaaclab_tasks.utils import PresetCfg
+
+
+@configclass
+class NavigationPhysicsCfg(PresetCfg):
+    """Static worlds of boxes and triangles, robots that roll on them."""
+
+    newton_mjwarp: NewtonCfg = NewtonCfg(
+        solver_cfg=MJWarpSolverCfg(
+            njmax=120,
+            nconmax=30,
+            cone="pyramidal",
+            impratio=1.0,
+            integrator="implicitfast",
+            iterations=30,
+            ls_iterations=30,
+            # MuJoCo's own contacts turn a triangle mesh into its convex hull: robots are thrown out of the room.
+            use_mujoco_contacts=False,
+        ),
+        collision_cfg=NewtonCollisionPipelineCfg(max_triangle_pairs=200_000),
+        default_shape_cfg=NewtonShapeCfg(margin=0.002, gap=0.01, ke=2.0e4, kd=400.0),
+        num_substeps=1,
+    )
+    ovphysx: OvPhysxCfg = OvPhysxCfg()
+    default: NewtonCfg = newton_mjwarp

@@ -1,0 +1,107 @@
+"""Drives are drawn by environment and number alone, keep to free space, and are as long as asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pxr.Usd")
+pytest.importorskip("scipy")
+pytest.importorskip("torch")
+
+import torch
+
+from known_scenes import known_scene
+from lyra_tasks.atlas import load_atlas
+from lyra_tasks.courses import EPISODES, RANDOM, CourseBook, CourseOptions, hashed_uniform
+from task_worlds import write_known_worlds
+
+SEEDS = (1000, 1004)
+RADIUS_M = 0.28
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worlds")
+    write_known_worlds(folder, SEEDS)
+    return load_atlas(str(folder), robot_radius_m=RADIUS_M)
+
+
+def book_of(atlas, *, source: str = RANDOM, stops: int = 1, count: int = 9, seed: int = 5) -> CourseBook:
+    options = CourseOptions(source=source, stops=stops, min_geodesic_m=1.5, goals=16, starts=128, seed=seed)
+    return CourseBook(atlas, options, env_count=count, device="cpu")
+
+
+def test_hash_is_uniform_and_stable():
+    """Mean and spread of a uniform number, no repeats along any argument, the same value for ever."""
+    env, drive = torch.meshgrid(torch.arange(100), torch.arange(100), indexing="ij")
+    u = hashed_uniform(3, env.reshape(-1), drive.reshape(-1), 1).numpy()
+    assert 0 <= u.min() and u.max() < 1
+    assert abs(u.mean() - 0.5) < 0.01 and abs(u.std() - 12**-0.5) < 0.01
+    table = u.reshape(100, 100)
+    for shifted in (table[1:] - table[:-1], table[:, 1:] - table[:, :-1]):
+        assert abs(np.corrcoef(shifted.ravel()[1:], shifted.ravel()[:-1])[0, 1]) < 0.55
+    other = hashed_uniform(4, env.reshape(-1), drive.reshape(-1), 1).numpy()
+    assert abs(np.corrcoef(u, other)[0, 1]) < 0.05
+
+
+def test_draws_depend_on_nothing_but_environment_and_number(atlas):
+    """All at once, one by one or in another order: the n-th drive of an environment is the same."""
+    one, two = book_of(atlas), book_of(atlas)
+    every = torch.arange(9)
+    one.begin(every)
+    one.begin(every)
+    for i in (4, 0, 8, 2, 6, 1, 3, 5, 7):
+        two.begin(torch.tensor([i]))
+        two.begin(torch.tensor([i]))
+    for name in ("start_xy_w", "start_yaw", "goal_id"):
+        assert torch.equal(getattr(one, name), getattr(two, name)), name
+    second = one.start_xy_w.clone()
+    one.rewind()
+    one.begin(every)
+    assert not torch.equal(one.start_xy_w, second)
+    assert not torch.equal(book_of(atlas, seed=6).goal_id, one.goal_id)
+
+
+def test_drives_are_free_and_as_long_as_asked(atlas):
+    """Starts and stops keep their distance from the room's own walls; lengths lie between minimum and limit."""
+    book = book_of(atlas, stops=3)
+    book.limit_m = 3.0
+    scenes = [known_scene(seed, kind="room") for seed in SEEDS]
+    for _ in range(4):
+        book.begin(torch.arange(9))
+        assert (book.goal_id[:, 1:] != book.goal_id[:, :-1]).all()
+        length = book.geodesic_m(book.start_xy_w)
+        assert (length > 1.4).all() and (length < 3.1).all()
+        for xy_w in (book.start_xy_w, book.stop_xy_w(torch.full((9,), 2))):
+            xy = (xy_w - book.env_offset_w[:, :2]).numpy()
+            for i in range(9):
+                assert scenes[i % 2].clearance_m(xy[i], 0.05, 0.65) > RADIUS_M
+
+
+def test_lookups_equal_the_ground(atlas):
+    """Tensors answer what NumPy answers, each environment in its own world."""
+    book = book_of(atlas)
+    book.begin(torch.arange(9))
+    clearance = book.clearance_m(book.start_xy_w).numpy()
+    for i in range(9):
+        xy = (book.start_xy_w[i] - book.env_offset_w[i, :2]).numpy().astype(float)
+        assert clearance[i] == pytest.approx(atlas.grounds[i % 2].clearance_at(xy), abs=1e-4)
+    at_goal = book.geodesic_m(book.goal_xy_w)
+    assert (at_goal < 0.12).all(), "the field of a goal is lowest at the goal"
+
+
+def test_episodes_are_shared_out(atlas):
+    """The environments of a world drive its certified episodes, each once before any is repeated."""
+    book = book_of(atlas, source=EPISODES, count=6)
+    seen: list[list[int]] = [[], []]
+    for _ in range(8):
+        book.begin(torch.arange(6))
+        for i in range(6):
+            seen[i % 2].append(int(book.goal_id[i, 0]))
+    for k, ground in enumerate(atlas.grounds):
+        assert sorted(seen[k]) == list(range(len(ground.world.episodes)))
+    episode = atlas.grounds[1].world.episodes[int(book.goal_id[1, 0])]
+    np.testing.assert_allclose(book.start_xy_w[1] - book.env_offset_w[1, :2], episode.start_xy_m, atol=1e-4)
+    np.testing.assert_allclose(book.goal_xy_w[1] - book.env_offset_w[1, :2], episode.goal_xy_m, atol=1e-4)
+    assert float(book.start_yaw[1]) == pytest.approx(episode.start_yaw_rad, abs=1e-4)
