@@ -31,12 +31,30 @@ def commands() -> list[str]:
     return [line for _, block in blocks("bash") for line in block.splitlines() if line.strip() and line[0] != "#"]
 
 
+def check_lab_command(arguments: list[str]) -> None:
+    """Commands of the robot tasks' own environment, whose packages are not here: our parser, and names of tasks."""
+    assert arguments[0] == "-m"
+    module, *rest = arguments[1:]
+    if module == "lyra_tasks.evaluate":
+        from lyra_tasks.evaluate import build_parser
+
+        assert build_parser().parse_args(rest).worlds
+        return
+    assert module == "isaaclab" and rest[0] in {"list_envs", "train", "play"}
+    tasks = (ROOT / "robot_tasks" / "lyra_tasks" / "navigation" / "__init__.py").read_text(encoding="utf-8")
+    if "--task" in rest:
+        assert f'"{rest[rest.index("--task") + 1]}"' in tasks
+
+
 @pytest.mark.parametrize("line", commands())
 def test_commands_exist_and_take_these_arguments(line, monkeypatch):
     """Scripts are there and executable; every flag of the command-line tool is one that it knows."""
     program, *arguments = shlex.split(line, comments=True)
     if program.startswith("tools/"):
         assert os.access(ROOT / program, os.X_OK), program
+        return
+    if program == ".venv-lab/bin/python":
+        check_lab_command(arguments)
         return
     assert program == ".venv/bin/lyra-worldgen", f"{line}: expected a script or the command-line tool"
     from lyra.worldgen.cli.main import build_parser

@@ -1,6 +1,6 @@
 """Command: drive the certified episodes of some worlds and say how well.
 
-python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N]
+python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N] [--set KEY=VALUE]
 
 POLICY is `baseline` (shortest path and pure pursuit), `random`, or a checkpoint of rsl_rl.
 """
@@ -18,8 +18,8 @@ from lyra.worldgen.core.errors import InputError, WorldgenError
 BASELINE, RANDOM = "baseline", "random"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code of `WorldgenError` classes, 0 if all went well."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command's own arguments."""
     parser = argparse.ArgumentParser(prog="python -m lyra_tasks.evaluate", description="Drive certified episodes.")
     parser.add_argument("policy", help="'baseline', 'random' or a checkpoint of rsl_rl")
     parser.add_argument("--worlds", required=True, help="world folder, folder of worlds, pattern or list")
@@ -28,8 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--physics", default="newton_mjwarp", choices=("newton_mjwarp", "ovphysx"))
     parser.add_argument("--num-envs", type=int, default=0, help="0: eight a world, at most 256")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("overrides", nargs="*", help="settings of the task, such as env.robot_size=small")
-    args, extra = parser.parse_known_args(arguments)
+    parser.add_argument("--set", action="append", default=[], help="a setting of the task: env.robot_size=small")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code of `WorldgenError` classes, 0 if all went well."""
+    args = build_parser().parse_args(arguments)
     sys.argv = sys.argv[:1]  # Isaac Lab reads the command line, too
     try:
         summary = evaluate(
@@ -40,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             physics=args.physics,
             env_count=args.num_envs,
             device=args.device,
-            overrides=[*args.overrides, *extra],
+            overrides=args.set,
         )
     except WorldgenError as error:
         sys.stderr.write(f"error: {error}\n")
