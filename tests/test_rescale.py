@@ -202,7 +202,7 @@ def test_a_run_that_dies_while_it_scales_is_finished_too(folder, template, tmp_p
         raise InputError("the test stops here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_stages, "_write_reconstructed", stop)
+        patch.setattr(build_stages, "write_reconstructed", stop)
         with pytest.raises(InputError, match="the test stops here"):
             rescale(folder)
     rescale(folder)
