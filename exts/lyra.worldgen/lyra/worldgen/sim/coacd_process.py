@@ -22,7 +22,7 @@ THRESHOLD = 0.03
 MAX_HULLS = 48
 
 
-def solid_pieces(mesh: TriMesh, *, seconds: float, at_least_faces: int) -> tuple[list[np.ndarray], TriMesh]:
+def solid_pieces(mesh: TriMesh, *, seconds: float, at_least_faces: int) -> tuple[list[np.ndarray], TriMesh, str]:
     """Hulls of the watertight pieces of a mesh, and what is left of it.
 
     Args:
@@ -31,12 +31,12 @@ def solid_pieces(mesh: TriMesh, *, seconds: float, at_least_faces: int) -> tuple
         at_least_faces: smaller pieces are left: plates behind few faces are exact.
 
     Returns:
-        Corners [N, 3] of each hull, and the rest of the mesh.
+        Corners [N, 3] of each hull, the rest of the mesh, and why CoACD did nothing, if there was something to do.
     """
     count, piece = connected_pieces(mesh)
     closed = [k for k in range(count) if (piece == k).sum() >= at_least_faces and _watertight(mesh.faces[piece == k])]
     if seconds <= 0 or not closed:
-        return [], mesh
+        return [], mesh, ""
     parts = [mesh.select_faces(piece == k) for k in closed]
     job = json.dumps([{"vertices": part.vertices.tolist(), "faces": part.faces.tolist()} for part in parts])
     with tempfile.TemporaryDirectory(prefix="lyra-convex-") as folder:
@@ -50,9 +50,9 @@ def solid_pieces(mesh: TriMesh, *, seconds: float, at_least_faces: int) -> tuple
             timeout_s=seconds,
         )
         if end.problem:
-            return [], mesh
+            return [], mesh, end.problem
         hulls = [np.array(hull, float).reshape(-1, 3) for hull in json.loads(result.read_text())]
-    return hulls, mesh.select_faces(~np.isin(piece, closed))
+    return hulls, mesh.select_faces(~np.isin(piece, closed)), ""
 
 
 def _watertight(faces: np.ndarray) -> bool:

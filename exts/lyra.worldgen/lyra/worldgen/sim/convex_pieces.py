@@ -55,6 +55,8 @@ class ConvexPlan:
     """Pieces by how they came about: `whole`, `prism`, `plate`, `coacd`."""
     coarse_faces: int
     """Faces that stand for surfaces without planes, 0 where every piece is exact."""
+    problem: str = ""
+    """Why CoACD did nothing although there was something for it."""
 
     def names(self) -> list[str]:
         """Prim name of every piece, starting with the kind of its material."""
@@ -102,13 +104,13 @@ def convex_plan(plan: ColliderPlan, mesh: TriMesh, *, coacd_s: float = 60.0) -> 
         else:
             open_faces |= piece_of_face == k
     left = rest.select_faces(open_faces)
-    cut, left = solid_pieces(left, seconds=coacd_s, at_least_faces=COARSE_FACES)
+    cut, left, problem = solid_pieces(left, seconds=coacd_s, at_least_faces=COARSE_FACES)
     pieces += [ConvexPiece(vertices=hull, label=int(Label.OBJECT)) for hull in cut]
     counts["coacd"] = len(cut)
     plates, coarse = _plates(left, FreeSpaceProbe(solid), MAX_PIECES - len(pieces))
     pieces += plates
     counts["plate"] = len(plates)
-    return ConvexPlan(pieces=tuple(pieces), counts=counts, coarse_faces=coarse)
+    return ConvexPlan(pieces=tuple(pieces), counts=counts, coarse_faces=coarse, problem=problem)
 
 
 def exact_pieces(part: TriMesh, foot_m: float) -> tuple[list[ConvexPiece], str]:

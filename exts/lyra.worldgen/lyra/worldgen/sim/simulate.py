@@ -119,6 +119,8 @@ def write_simulation(
         if len(origins):
             error = ray_agreement_m(plan.as_mesh(), convex.with_boxes(plan), origins, seed=seed)
             convex_error_m = _quantiles(error)
+        if convex.problem:
+            report.warn("collision.coacd", f"plates stand for a solid thing that CoACD did not cut: {convex.problem}")
         if convex.coarse_faces:
             report.warn(
                 "collision.coarse",
