@@ -16,6 +16,8 @@ REACH_M = 0.06
 """Floor lies this close to z = 0."""
 CLOSED_M2 = 1.5
 """Largest hole that is closed."""
+COVERED_M = 1.0
+"""Under furniture nobody misses a floor."""
 SINK_M = 0.002
 """Patches lie this much below the floor, whose rim they reach under."""
 MAX_CELLS = 60_000_000
@@ -47,7 +49,9 @@ def close_floor_holes(mesh: TriMesh, report: Report) -> TriMesh:
     reach, _, _ = Raycaster(floor).cast(start, np.broadcast_to([0.0, 0.0, -1.0], start.shape))
     held = (reach < 2 * REACH_M).reshape(tuple(count))
     whole = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(held, 2))[2:-2, 2:-2] | held)
-    holes, n = ndimage.label(whole & ~held)
+    missing = whole & ~held
+    missing.reshape(-1)[missing.reshape(-1)] = ~_covered(mesh, grid[missing.reshape(-1)])
+    holes, n = ndimage.label(missing)
     if not n:
         return mesh
     area = np.bincount(holes.ravel(), minlength=n + 1)[1:] * CELL_M**2
@@ -62,6 +66,15 @@ def close_floor_holes(mesh: TriMesh, report: Report) -> TriMesh:
             f"{len(real)} holes in the floor, {real.sum():.2f} m² in all, were closed for robots to drive",
         )
     return _with_patches(mesh, patch, x, y)
+
+
+def _covered(mesh: TriMesh, xy_m: np.ndarray) -> np.ndarray:
+    """[N] bool: something stands so low over these places that no robot comes there."""
+    if not len(xy_m):
+        return np.zeros(0, bool)
+    start = np.c_[xy_m, np.full(len(xy_m), -REACH_M)]
+    reach, _, _ = Raycaster(mesh).cast(start, np.broadcast_to([0.0, 0.0, 1.0], start.shape))
+    return reach < COVERED_M
 
 
 def _with_patches(mesh: TriMesh, patch: np.ndarray, x: np.ndarray, y: np.ndarray) -> TriMesh:

@@ -38,7 +38,10 @@ STANDS = (5, 24)
 """Fewest and most places to look from."""
 HEIGHTS = (1.0, 0.45, 1.25)
 """Heights of the eye at neighbouring places, relative to a person's."""
-LEAST_ALPHA = 0.6
+LEAST_ALPHA = 0.25
+"""Gaps between splats are no holes in a wall: what little is seen there lies on it."""
+FILLED_PX = 3
+"""Gaps in the depth of a picture that are no wider are filled from around them."""
 BEND = 0.04
 """Inverse depth that bends by more than this share between neighbouring pixels mixes two surfaces."""
 NEAREST_M = 0.15
@@ -125,7 +128,9 @@ def look(splats: GaussianCloud, poses: np.ndarray):
     def one(index: int) -> RgbdView:
         image = render_splats(splats, camera, poses[index], threads=1)
         depth = image.depth_z_m
-        valid = (image.alpha > LEAST_ALPHA) & (depth > NEAREST_M) & ~_bent(depth)
+        valid = (image.alpha > LEAST_ALPHA) & (depth > NEAREST_M)
+        depth, valid = _filled(depth, valid)
+        valid &= ~_bent(depth)
         rgb = image.rgb / np.maximum(image.alpha, 1e-3)[..., None]
         return RgbdView(
             view_id=index,
@@ -139,6 +144,25 @@ def look(splats: GaussianCloud, poses: np.ndarray):
         )
 
     return map_threads(one, range(len(poses)))
+
+
+def _filled(depth_z_m: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and validity with narrow gaps filled by the mean inverse depth around them."""
+    inverse = np.where(valid, 1.0 / np.maximum(depth_z_m.astype(np.float64), 1e-3), 0.0)
+    known = valid.copy()
+    for _ in range(FILLED_PX):
+        total, count = _around(inverse * known), _around(known.astype(np.float64))
+        grown = ~known & (count >= 3)
+        inverse = np.where(grown, total / np.maximum(count, 1.0), inverse)
+        known = known | grown
+    return np.where(known, 1.0 / np.maximum(inverse, 1e-3), depth_z_m), known
+
+
+def _around(picture: np.ndarray) -> np.ndarray:
+    """Sum over the eight neighbours of every pixel."""
+    p = np.pad(picture, 1)
+    h, w = picture.shape
+    return sum(p[i : i + h, j : j + w] for i in range(3) for j in range(3)) - picture
 
 
 def _bent(depth_z_m: np.ndarray) -> np.ndarray:

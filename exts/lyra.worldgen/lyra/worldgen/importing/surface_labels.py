@@ -9,7 +9,7 @@ import numpy as np
 from ..core.mesh import Label, TriMesh
 from ..sim.planes import upright_planes
 
-FLOOR_REACH_M = 0.06
+FLOOR_REACH_M = 0.035
 """Level faces that are this close to the floor's height belong to it."""
 CEILING_REACH_M = 0.25
 """Beams and lamps aside, ceilings are as level as this."""
