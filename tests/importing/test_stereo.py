@@ -85,5 +85,5 @@ def test_smoothing_prefers_planes_of_neighbours(rng):
     cost[..., 2] = 0.2
     cost[4, 5] = [1, 1, 0.3, 1, 1, 0.1]
     total = np.zeros_like(cost)
-    smooth_volume(cost, np.zeros((9, 11), np.float32), np.float32(0.1), np.float32(1.0), total)
+    smooth_volume(cost, np.zeros((9, 11), np.float32), np.float32(0.1), np.float32(1.0), np.float32(0.15), total)
     assert (total.argmin(-1) == 2).all()

@@ -216,7 +216,7 @@ def _sweep(ref: _Small, sources: Sequence[_Small], depth_range: tuple[float, flo
     cost = 1.0 - np.where(lone, 0.8 * best[0], 0.5 * (best[0] + best[1]))
     volume = np.ascontiguousarray(np.moveaxis(cost, 0, -1), np.float32)
     total = np.zeros_like(volume)
-    stereo_numba.smooth_volume(volume, ref.grey, np.float32(SMALL), np.float32(LARGE), total)
+    stereo_numba.smooth_volume(volume, ref.grey, np.float32(SMALL), np.float32(LARGE), np.float32(1.5 * SMALL), total)
     winner, offset = np.zeros((h, w), np.int32), np.zeros((h, w), np.float32)
     lowest = np.zeros((h, w), np.float32)
     stereo_numba.pick_planes(total, volume, winner, offset, lowest)

@@ -26,13 +26,14 @@ def _step(before, lowest_before, cost, jump, small, after):
 
 
 @compiled()
-def smooth_volume(cost, grey, small, large, total):
+def smooth_volume(cost, grey, small, large, least, total):
     """Semi-global sums of costs along eight directions (Hirschmueller, 2008).
 
     Args:
         cost: [H, W, D] float32 matching cost.
         grey: [H, W] float32 picture, 0..255; where it changes, depth may jump more cheaply.
-        small, large: float32 cost of a step by one plane, and of any larger one.
+        small, large: float32 cost of a step by one plane, and of any larger one where the picture is plain.
+        least: float32 cost of any larger step at the strongest edge.
         total: [H, W, D] float32 zeros, receives the sums.
     """
     h, w, d = cost.shape
@@ -49,7 +50,7 @@ def smooth_volume(cost, grey, small, large, total):
                 x = c if sign > 0 else w - 1 - c
                 if c > 0:
                     change = abs(grey[y, x] - grey[y, x - sign])
-                    jump = max(large / (np.float32(1.0) + np.float32(0.1) * change), np.float32(1.5) * small)
+                    jump = max(large / (np.float32(1.0) + np.float32(0.1) * change), least)
                     beside_low = _step(beside[(c + 1) % 2], beside_low, cost[y, x], jump, small, beside[c % 2])
                 else:
                     beside_low = _step(nothing, np.float32(0.0), cost[y, x], np.float32(0.0), small, beside[0])
@@ -58,7 +59,7 @@ def smooth_volume(cost, grey, small, large, total):
                     px = x + (k - 1) * sign
                     if r > 0 and 0 <= px < w:
                         change = abs(grey[y, x] - grey[y - sign, px])
-                        jump = max(large / (np.float32(1.0) + np.float32(0.1) * change), np.float32(1.5) * small)
+                        jump = max(large / (np.float32(1.0) + np.float32(0.1) * change), least)
                         above_low[now, k, x] = _step(
                             above[old, k, px], above_low[old, k, px], cost[y, x], jump, small, above[now, k, x]
                         )

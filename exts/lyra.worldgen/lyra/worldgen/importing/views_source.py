@@ -8,19 +8,21 @@ import numpy as np
 
 from ..core.config import SourceConfig, WorldConfig
 from ..core.errors import InputError
-from ..core.frames import rigid
+from ..core.frames import rigid, rotate_vectors, transform_points
 from ..core.mesh import Label, TriMesh
 from ..core.progress import SILENT, SupportsProgress
 from ..core.report import Report
-from ..core.scaling import scaled_mesh, scaled_views
+from ..core.scaling import scaled_mesh, scaled_poses, scaled_views
 from ..core.views import SOURCE_PHOTO, RgbdView, WorldViews
 from ..reconstruction.fuse import fuse_views
 from ..reconstruction.mesh_extract import clean_mesh
 from .enclosure import enclose
 from .floor_holes import close_floor_holes
+from .plane_fill import fill_planes, scene_planes
 from .posed import PosedSet
 from .posed_set import PosedPicture, find_posed_set, load_pictures
 from .records import ImportedScene, Source
+from .samples import SurfaceSamples
 from .settle import FileCustoms, Settled, settle
 from .stereo import StereoPicture, measure_depth
 from .upright import AXES
@@ -59,7 +61,11 @@ def read_views_source(source: Source, config: WorldConfig, *, progress: Supports
     customs = CUSTOMS if cfg.up_axis is None else replace(CUSTOMS, up_odds={})
     settled = settle(samples, cfg, customs, report, said=cfg.up_axis)
     T_scene_file = settled.T_scene_file @ rigid(up_turn, np.zeros(3))
-    views = _views(pictures, depths, T_scene_file, settled)
+    placed = [replace(d, T_world_cam=T_scene_file @ d.T_world_cam) for d in depths]
+    if facts["depth"] == "stereo":
+        placed = _completed(pictures, placed, samples, settled, progress)
+        facts["depth_share_with_planes"] = round(float(np.mean([np.mean(d.depth_z > 0) for d in placed])), 4)
+    views = _views(pictures, placed, settled)
     views = replace(views, proxy=_surface(views, settled, config, report, progress))
     up_file = T_scene_file[2, :3]
     return ImportedScene(
@@ -141,7 +147,8 @@ def _measured(
     ]
     report.warn(
         "import.stereo",
-        f"depth was measured by stereo and covers {stereo.coverage:.0%} of the pictures; what has no texture has holes",
+        f"depth was measured by stereo and covers {stereo.coverage:.0%} of the pictures; what has no texture "
+        "is filled from the planes around it, or stays open",
         coverage=round(stereo.coverage, 4),
     )
     return depths, {"depth": "stereo", "depth_share": round(stereo.coverage, 4)}
@@ -161,12 +168,39 @@ def _up_turn(pictures: list[PosedPicture], cfg: SourceConfig) -> np.ndarray:
     return np.stack([x, np.cross(z, x), z])
 
 
-def _views(
-    pictures: list[PosedPicture], depths: list[DepthPicture], T_scene_file: np.ndarray, settled: Settled
-) -> WorldViews:
+def _completed(
+    pictures: list[PosedPicture],
+    placed: list[DepthPicture],
+    samples: SurfaceSamples,
+    settled: Settled,
+    progress: SupportsProgress,
+) -> list[DepthPicture]:
+    """Measured depth moved onto floor, ceiling and walls, and what lies between on the same planes."""
+    factor = settled.scale.metres_per_unit
+    T = settled.T_scene_file
+    metric = SurfaceSamples(
+        points=transform_points(T, samples.points) * factor,
+        normals=rotate_vectors(T, samples.normals),
+        weights=samples.weights,
+        luma=samples.luma,
+        signed=samples.signed,
+    )
+    planes = scene_planes(metric, ceiling_m=None if settled.ceiling is None else settled.ceiling * factor)
+    in_metres = [
+        replace(d, T_world_cam=scaled_poses(d.T_world_cam, factor), depth_z=(d.depth_z * factor).astype(np.float32))
+        for d in placed
+    ]
+    grey = [(p.rgb_u8 @ np.array([0.299, 0.587, 0.114])).astype(np.float32) for p in pictures]
+    depths = fill_planes(in_metres, grey, planes, progress=progress)
+    return [
+        replace(d, depth_z=np.where(p.inside, depth / factor, 0.0).astype(np.float32))
+        for d, p, depth in zip(placed, pictures, depths, strict=True)
+    ]
+
+
+def _views(pictures: list[PosedPicture], placed: list[DepthPicture], settled: Settled) -> WorldViews:
     factor = settled.scale.metres_per_unit
     ceiling_m = None if settled.ceiling is None else settled.ceiling * factor
-    placed = [replace(d, T_world_cam=T_scene_file @ d.T_world_cam) for d in depths]
     labels = label_pixels(placed, metres_per_unit=factor, ceiling_m=ceiling_m)
     order = sorted(range(len(placed)), key=lambda i: -_worth_looking(placed[i]))
     # The best one first, the others as they come.
