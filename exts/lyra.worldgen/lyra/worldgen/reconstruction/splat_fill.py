@@ -12,6 +12,8 @@ from .texture import BakedTexture
 SPACING_M = 0.06
 SPACING_RAD = 0.012
 """Distance between neighbours: the larger of a length and an angle seen from the photo's camera."""
+WIDEST_SPACING_M = 0.18
+"""But no more than this: robots come nearer than the photo did. The budget may demand more."""
 OPACITY = 0.97
 THICKNESS_M = 0.002
 
@@ -30,7 +32,7 @@ def cover_unseen(baked: BakedTexture, eye: np.ndarray, *, budget: int) -> Gaussi
     linear = baked.texel_to_world[:, :, :2]
     texel_m = np.sqrt(np.linalg.norm(np.cross(linear[:, :, 0], linear[:, :, 1]), axis=1))
     distance_m = np.linalg.norm(mesh.triangles().mean(1) - eye, axis=1)
-    spacing_m = np.maximum(SPACING_M, SPACING_RAD * distance_m)
+    spacing_m = np.clip(SPACING_RAD * distance_m, SPACING_M, WIDEST_SPACING_M)
     cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     seen = (baked.face_map >= 0) & baked.known
     clear_px = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 3)

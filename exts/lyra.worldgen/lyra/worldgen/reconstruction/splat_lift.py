@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.frames import quat_wxyz_from_rotation, rotate_vectors, transform_points
+from ..core.frames import quat_wxyz_from_rotation, rotate_vectors, rotation_from_quat_wxyz, transform_points
 from ..core.machine import map_threads
-from ..core.mesh import TriMesh
+from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
 from ..core.sh import SH_C0
@@ -30,6 +30,14 @@ PHOTO_MERGE_WEIGHT = 60.0
 MAX_ELONGATION = 8.0
 MIN_THICKNESS_M = 0.0005
 OPACITY = {SOURCE_PHOTO: 0.99, SOURCE_PAINTED: 0.97}
+LONGEST_M = 0.15
+"""Standard deviations that no splat of a surface exceeds while the budget allows [m].
+
+A robot comes within arm's length of floor that the photo saw from afar. Splats as large as their distance to the camera
+are drawn wrongly by every renderer that projects them linearly, and cover half of its picture."""
+_TOO_LONG = 3 * 255.0**2
+"""Cost of merging into a splat that is too long, times how much; no difference in colour costs as much."""
+_MOST_PIECES = 12
 _LEVELS = 4
 """Blocks of up to 2^4 pixels a side may become one splat when the budget demands it."""
 
@@ -83,14 +91,23 @@ def lift_splats(
     each = list(zip(views, hits, usable, strict=True))
     costs = list(map_threads(lambda one: _merge_costs(*one, normals_world), each))
     threshold = _merge_threshold(costs, kept, budget)
-    parts, owners = [], []
-    lifted = map_threads(lambda i: _lift_view(views[i], costs[i], threshold), range(len(views)))
-    for i, part in enumerate(progress.track("lifting", lifted, len(views))):
-        parts.append(part)
-        owners.append(np.full(len(part), i, np.int32))
-    cloud, owner = _join(parts), np.concatenate(owners)
+
+    def lift(threshold: float) -> tuple[GaussianCloud, np.ndarray]:
+        parts, owners = [], []
+        lifted = map_threads(lambda i: _lift_view(views[i], costs[i], threshold), range(len(views)))
+        for i, part in enumerate(progress.track("lifting", lifted, len(views))):
+            parts.append(part)
+            owners.append(np.full(len(part), i, np.int32))
+        return _join(parts), np.concatenate(owners)
+
+    cloud, owner = lift(threshold)
+    excess = len(cloud) + int((_pieces(cloud, LONGEST_M).prod(1) - 1).sum()) - budget
+    if excess > 0 and np.isfinite(threshold):
+        # Room for the pieces that long splats are cut into; at most a quarter of the budget goes to them.
+        cloud, owner = lift(_merge_threshold(costs, kept, budget - min(excess, budget // 4)))
     if len(cloud) > budget:
         cloud, owner = _thin_out(cloud, owner, budget)
+    cloud, owner = _cut_long(cloud, owner, budget)
     return LiftedSplats(splats=cloud, view=owner, pixels=pixels, duplicates=pixels - kept)
 
 
@@ -209,13 +226,20 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         plane, plane_spread = _quarter(last.plane)
         flat = (plane_spread[..., :3].max(-1) < 0.02) & (plane_spread[..., 3] < 0.002 * np.abs(plane[..., 3]) + 0.002)
         same = (_quarter(last.label.astype(np.float32))[1] == 0) & (_quarter(last.source.astype(np.float32))[1] == 0)
-        worst = np.maximum(_corners(last.cost).max(0), weight * added)
+        middle = _quarter(last.inverse_depth)[0]
+        # On its plane a block is as long as its offset from the camera allows: z / f over the cosine of incidence.
+        distance_m = 1 / np.maximum(middle, 1e-6)
+        cosine = np.clip(np.abs(plane[..., 3]) / distance_m, 1 / MAX_ELONGATION, 1.0)
+        long_m = MERGED_SPREAD * 2.0 ** (level + 1) * distance_m / view.camera.fx_px / cosine
+        surface = ~np.isin(last.label[::2, ::2], (Label.SKY, Label.BACKDROP))
+        too_long = np.where(surface, np.maximum(long_m / LONGEST_M - 1, 0.0), 0.0)
+        worst = np.maximum(_corners(last.cost).max(0), weight * added) + (_TOO_LONG * too_long).astype(np.float32)
         blocks.append(
             _Blocks(
                 cost=np.where(flat & same, worst, np.inf).astype(np.float32),
                 rgb=mean,
                 plane=plane,
-                inverse_depth=_quarter(last.inverse_depth)[0],
+                inverse_depth=middle,
                 label=last.label[::2, ::2],
                 source=last.source[::2, ::2],
             )
@@ -375,6 +399,39 @@ def _join(parts: list[GaussianCloud]) -> GaussianCloud:
         sh=np.concatenate([p.sh for p in parts]),
         labels=np.concatenate([p.labels for p in parts if p.labels is not None]),
     )
+
+
+def _pieces(cloud: GaussianCloud, longest_m: float) -> np.ndarray:
+    """[N, 3] int: into how many pieces along each axis a splat is cut so that none is longer; scenery is not cut."""
+    count = np.clip(np.ceil(cloud.scales_m / longest_m), 1, _MOST_PIECES).astype(np.int64)
+    if cloud.labels is not None:
+        count[np.isin(cloud.labels, (Label.SKY, Label.BACKDROP))] = 1
+    return count
+
+
+def _cut_long(cloud: GaussianCloud, owner: np.ndarray, budget: int) -> tuple[GaussianCloud, np.ndarray]:
+    """Splats longer than `LONGEST_M` as rows of shorter ones that cover the same pixels; fewer where room is short."""
+    longest_m = LONGEST_M
+    count = _pieces(cloud, longest_m)
+    while len(cloud) + int((count.prod(1) - 1).sum()) > budget:
+        longest_m *= 1.25
+        count = _pieces(cloud, longest_m)
+        if (count == 1).all():
+            return cloud, owner
+    copies = count.prod(1)
+    row = np.repeat(np.arange(len(cloud)), copies)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(copies) - copies, copies)
+    shape = count[row]
+    index = np.stack(
+        [place % shape[:, 0], place // shape[:, 0] % shape[:, 1], place // (shape[:, 0] * shape[:, 1])], -1
+    )
+    scales_m = cloud.scales_m[row] / shape
+    # Pieces lie side by side as pixels do, whose width a splat covers with `MERGED_SPREAD` of it.
+    local = (index - 0.5 * (shape - 1)) * scales_m / MERGED_SPREAD
+    axes = rotation_from_quat_wxyz(cloud.quats_wxyz[row].astype(np.float64))
+    cut = cloud.take(row)
+    means = cut.means + np.einsum("nij,nj->ni", axes, local)
+    return replace(cut, means=means.astype(np.float32), scales_m=scales_m.astype(np.float32)), owner[row]
 
 
 def _thin_out(cloud: GaussianCloud, owner: np.ndarray, budget: int) -> tuple[GaussianCloud, np.ndarray]:
