@@ -37,7 +37,7 @@ A robot comes within arm's length of floor that the photo saw from afar. Splats 
 are drawn wrongly by every renderer that projects them linearly, and cover half of its picture."""
 _TOO_LONG = 3 * 255.0**2
 """Cost of merging into a splat that is too long, times how much; no difference in colour costs as much."""
-_MOST_PIECES = 12
+_MOST_PIECES = 24
 _LEVELS = 4
 """Blocks of up to 2^4 pixels a side may become one splat when the budget demands it."""
 
