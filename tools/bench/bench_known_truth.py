@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Worlds against scenes of known truth: rooms, corridors and halls whose every surface is known exactly.
 
-    .venv/bin/python tools/bench/bench_known_truth.py --seeds 0-35 [--part lift] [--json FILE]
+    .venv/bin/python tools/bench/bench_known_truth.py --seeds 0-35 [--part lift|photo] [--json FILE]
 
 Part `lift`: 48 exact RGB-D views of 320x240, no proxy, through `extract_surface`, `build_colliders` and
 `build_occupancy`. Figures (all of one scene; the table holds median and worst of all scenes):
@@ -12,6 +12,10 @@ Part `lift`: 48 exact RGB-D views of 320x240, no proxy, through `extract_surface
     floor    |collider's height - true height| where the floor was seen, 95th percentile, or of the plan if worse
     free     share of truly free, seen cells (5 cm) that the map calls free for a robot of 0.25 m radius
     blocked  share of truly occupied, seen cells that the map keeps the robot out of
+
+Part `photo`: one rendered photo of 1024x768 through the embedded geometry, the proxy world, colliders and map, without
+paint; only what the photo sees counts. Cells and ranges (along the true camera's rays) are judged at the true camera
+height, and at the claimed one as well; limits hold for means and medians over all scenes.
 
 Cells whose true clearance is within half a cell's diagonal of the radius are left out of the last two (`known_truth`).
 Seeds 0 to 35 are for reports; development uses seeds from 1000. Exit code 1 if a scene misses a limit.
@@ -38,6 +42,8 @@ from lyra.worldgen.sim.collision import build_colliders
 from lyra.worldgen.sim.occupancy import build_occupancy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+import known_photo
+
 from known_collider import score_collider
 from known_scenes import KnownScene, known_scene
 from known_truth import grid_clearance, score_cells
@@ -166,10 +172,12 @@ LARGE = ("free_found_strict", "blocked_found_strict", "boxed_share", "free_seen"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=seeds, default=seeds("1000-1005"))
-    parser.add_argument("--part", choices=sorted(PARTS), default="lift")
+    parser.add_argument("--part", choices=[*sorted(PARTS), "photo"], default="lift")
     parser.add_argument("--no-labels", action="store_true", help="hide the labels of the pixels")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if args.part == "photo":
+        return known_photo.report(args.seeds, args.json)
     part, rows = PARTS[args.part], {}
     for seed in args.seeds:
         scene = known_scene(seed)

@@ -109,7 +109,7 @@ def default_stages() -> Stages:
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
-                revision=2,
+                revision=3,
             ),
             Stage(
                 name="explore",
@@ -121,7 +121,7 @@ def default_stages() -> Stages:
                 outputs=("memory/explored.npz",),
                 chunked=True,
                 check=_check_painter,
-                revision=2,
+                revision=3,
             ),
             Stage(
                 name="reconstruct",

@@ -45,7 +45,7 @@ class GeometryConfig(Section):
     working_long_side_px: int = 832
     """the photo is reduced to this long side [px]; smaller photos are not enlarged"""
     max_extent_m: float = 20.0
-    """farthest surface with geometry [m]; what lies beyond becomes a backdrop at this distance"""
+    """farthest surface with geometry [m], half as far again in rooms; beyond it a backdrop stands"""
 
     def _check(self) -> None:
         self._between("camera_height_m", 0.1, 20.0)

@@ -26,6 +26,7 @@ from ..core.optional import Registry
 from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .calibration import CameraEstimate, CameraPrior, calibrate, detect_segments, horizon_from_edge, segments_from_ends
+from .floor_edges import floor_edges
 from .label_cues import LabelCues, grabcut_floor, join_cues
 from .label_net import SKY, load_packaged_net
 from .layout_cast import cast_layout
@@ -166,6 +167,9 @@ class EmbeddedGeometry:
         layout = None
         if runs is not None:
             yaw = estimate.yaw_rad if mode == MANHATTAN else None
+            edges = None
+            if mode == MANHATTAN:
+                edges = notes.attempt("edges", lambda: floor_edges(estimate, camera, T_world_cam, view))
             layout = notes.attempt(
                 "layout",
                 lambda: build_layout(
@@ -175,6 +179,7 @@ class EmbeddedGeometry:
                     max_extent_m=cfg.max_extent_m,
                     manhattan_yaw_rad=yaw,
                     outdoors=cues is not None and cues.outdoors,
+                    edges=edges,
                 ),
             )
         progress.step("geometry", 3, 4, "depth")

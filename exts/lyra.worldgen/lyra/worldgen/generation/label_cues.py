@@ -14,14 +14,20 @@ from ..core.camera import PinholeCamera
 from ..core.optional import require
 from .calibration import VERTICAL, CameraEstimate
 from .label_net import CEILING, FLOOR, OBJECT, SKY, WALL, NetLabels
+from .regions import even_regions, region_floor, region_means
 
 NET_SHARE = 0.65
+VOTE_SHARE = 0.7
+"""Weight of a region's vote against each pixel's own answer."""
+_DECIDED = 3.0
 CUE_LONG_SIDE_PX = 320
 """Size at which labels are joined; finer than the network's answer, coarse enough to stay quick."""
 _GRABCUT_LONG_SIDE_PX = 240
 _HORIZON_MARGIN_RAD = np.radians(0.7)
 _SKY_AGREED, _SKY_ALONE = 0.008, 0.045
 """Shares of the picture that must look like sky to both cues, or to the colour cue alone."""
+_SKY_THINKABLE = 0.1
+"""Least probability of sky that the network gives what looks like one to the colour cue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +76,13 @@ def join_cues(
     colour = None if floor is None else cv2.resize(floor, size, interpolation=cv2.INTER_LINEAR)
     log_depth, agreement = None, 0.5
     blue = _blue_sky(guide, elevation)
+    plain = np.zeros((5, *elevation.shape), np.float32)
     if net is None:
         p = _classical_probabilities(colour, blue)
         outdoors = bool(blue.mean() > _SKY_ALONE)
     else:
         p = np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in net.probability])
+        plain = p
         log_depth = cv2.resize(net.log_depth.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
         if colour is not None:
             a, b = p[FLOOR] > 0.5, colour > 0.5
@@ -87,6 +95,8 @@ def join_cues(
         outdoors = _is_outdoors(p, blue)
     p = _closed_at_the_top(p.astype(np.float32), guide, elevation, blue, outdoors=outdoors)
     p = _sharpened(p, guide)
+    if net is not None and colour is not None:
+        p = _voted(p, guide, plain, colour, elevation)
     above = elevation > -_HORIZON_MARGIN_RAD
     p[FLOOR][above] = 0.0
     p[CEILING][~above] = 0.0
@@ -95,6 +105,18 @@ def join_cues(
     p[WALL][total < 1e-3] = 1.0
     p /= p.sum(0)
     return LabelCues(probability=p, agreement=agreement, log_depth=log_depth, outdoors=outdoors)
+
+
+def _voted(p: np.ndarray, guide: np.ndarray, net: np.ndarray, colour: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Label probabilities in which the pixels of every even region have voted on floor, wall and object."""
+    number = even_regions(guide)
+    floor = VOTE_SHARE * region_floor(guide, number, net, colour, elevation) + (1.0 - VOTE_SHARE) * p[FLOOR]
+    rest = p[1:] * (1.0 - VOTE_SHARE) + VOTE_SHARE * region_means(p[1:], number)[:, number]
+    # What is no floor is one thing or another: doubt between wall and object speaks for neither floor.
+    rest = rest**_DECIDED
+    total = rest.sum(0)
+    share = np.where(total > 1e-6, rest / np.maximum(total, 1e-6), np.array([1, 0, 0, 0.0])[:, None, None])
+    return np.concatenate([floor[None], share * (1.0 - floor)]).astype(np.float32)
 
 
 def _blue_sky(guide: np.ndarray, elevation: np.ndarray) -> np.ndarray:
@@ -116,7 +138,10 @@ def _is_outdoors(p: np.ndarray, blue: np.ndarray) -> bool:
     """Whether there is sky above: both cues agree on a patch, or one of them is sure of much."""
     sky, ceiling = float((p[SKY] > 0.5).mean()), float((p[CEILING] > 0.5).mean())
     both = float((blue & (p[SKY] > 0.3)).mean())
-    return both > _SKY_AGREED or float(blue.mean()) > _SKY_ALONE or (sky > 0.12 and sky > 2.0 * ceiling)
+    # Painted walls are blue and smooth, too; the network takes a sky for one at least by half.
+    thinkable = float(p[SKY][blue].mean()) > _SKY_THINKABLE if blue.any() else False
+    alone = thinkable and float(blue.mean()) > _SKY_ALONE
+    return both > _SKY_AGREED or alone or (sky > 0.12 and sky > 2.0 * ceiling)
 
 
 def _closed_at_the_top(

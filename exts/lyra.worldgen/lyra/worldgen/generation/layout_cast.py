@@ -11,6 +11,7 @@ from ..core.views import PolarLayout
 
 SKY_FACTOR = 3.0
 """Distance of the sky in units of the farthest boundary."""
+UPRIGHT_GAP_M = 0.05
 _SMOOTH_LOG = 0.1
 """Neighbouring columns closer than this (log distance) are one surface; farther apart they are two."""
 
@@ -57,13 +58,21 @@ def cast_layout(layout: PolarLayout, camera: PinholeCamera, T_world_cam: np.ndar
         hit = np.where(front, n, np.where(over, onto_top, np.inf))
         closer = hit < distance
         distance = np.where(closer, hit, distance)
-        labels = np.where(closer, np.uint8(Label.OBJECT), labels)
+        upright = np.where(reaches_ceiling(t, layout.ceiling_m), np.uint8(Label.WALL), np.uint8(Label.OBJECT))
+        labels = np.where(closer, upright, labels)
     sky = ~np.isfinite(distance)
     labels = np.where(sky, np.uint8(Label.SKY), labels)
     sky_range = SKY_FACTOR * float(layout.boundary_m.max())
     # The ray has unit z in the camera, so its own parameter is depth along the optical axis.
     depth = np.where(sky, sky_range / np.sqrt(1.0 + slope**2), distance) / across
     return np.clip(depth, 0.05, 150.0).astype(np.float32), labels.astype(np.uint8)
+
+
+def reaches_ceiling(top_m: np.ndarray, ceiling_m: float | None) -> np.ndarray:
+    """[...] bool: what stands so high is a pillar or the end of a wall and no object."""
+    if ceiling_m is None:
+        return np.zeros(np.shape(top_m), bool)
+    return np.asarray(top_m) > ceiling_m - UPRIGHT_GAP_M
 
 
 def boundary_at(layout: PolarLayout, position: np.ndarray) -> np.ndarray:

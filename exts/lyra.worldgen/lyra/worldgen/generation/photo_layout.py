@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..core.mesh import Label
 from ..core.views import PolarLayout
+from .floor_edges import FloorEdges, moved_onto_edges
 from .label_net import CEILING, FLOOR, OBJECT, SKY, WALL
-from .standing_objects import KEEP_CLEAR_M, Stixels, build_objects
+from .occluders import free_standing
+from .standing_objects import KEEP_CLEAR_M, Stixels, build_objects, joined
 from .stixels import PolarView, Runs
 from .walls import WallEvidence, fit_walls
 
 CEILING_RANGE_M = (2.2, 12.0)
 UNSEEN_CEILING_M = 2.7
 """Ceiling of a room whose ceiling the photo does not show, unless its walls are seen to go higher."""
+INDOOR_REACH = 1.5
+"""Walls of a room are trusted this many times farther than the open air: its floor leads there."""
 MIN_BOUNDARY_M = 0.9
 """Nearest wall: the photographer needs room to stand."""
 
@@ -32,6 +38,7 @@ def build_layout(
     max_extent_m: float,
     manhattan_yaw_rad: float | None,
     outdoors: bool,
+    edges: FloorEdges | None = None,
 ) -> PolarLayout:
     """The photo's sector as a `PolarLayout`.
 
@@ -42,11 +49,15 @@ def build_layout(
         max_extent_m: farthest boundary; beyond it a backdrop stands.
         manhattan_yaw_rad: azimuth of one wall family, None without one.
         outdoors: there is no ceiling.
+        edges: straight edges that the feet of walls are moved onto.
     """
     h, azimuth = camera_height_m, view.azimuth_rad
     step = float(azimuth[1] - azimuth[0])
+    max_extent_m *= 1.0 if outdoors else INDOOR_REACH
     evidence, stixels = _evidence(runs, view, h, max_extent_m)
-    boundary, _, _ = fit_walls(evidence, height_m=h, reach_m=max_extent_m, manhattan_yaw_rad=manhattan_yaw_rad)
+    if edges is not None:
+        evidence = replace(evidence, contact_rad=moved_onto_edges(evidence.contact_rad, edges))
+    boundary, line, lines = fit_walls(evidence, height_m=h, reach_m=max_extent_m, manhattan_yaw_rad=manhattan_yaw_rad)
     capped = boundary >= 0.99 * max_extent_m
     boundary = np.clip(boundary, MIN_BOUNDARY_M, max_extent_m)
     ceiling = None if outdoors else _ceiling_height(runs, boundary, capped, h)
@@ -54,6 +65,12 @@ def build_layout(
     objects = build_objects(
         stixels, boundary, step_rad=step, height_m=h, top_limit_m=30.0 if ceiling is None else ceiling - 0.02
     )
+    if ceiling is not None:
+        boundary, uprights = free_standing(
+            boundary, line, lines, azimuth, height_m=h, top_m=ceiling - 0.02, reach_m=max_extent_m
+        )
+        objects = joined(objects, uprights)
+        capped = boundary >= 0.99 * max_extent_m
     return PolarLayout(
         azimuth_rad=azimuth,
         boundary_m=boundary,

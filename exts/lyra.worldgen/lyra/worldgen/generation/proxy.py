@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.mesh import Label, TriMesh, concatenate_meshes
 from ..core.views import PolarLayout
+from .layout_cast import reaches_ceiling
 from .painter import RingPanorama
 
 SKY_RADIUS_FACTOR = 3.0
@@ -220,11 +221,12 @@ def object_prisms(layout: PolarLayout) -> list[TriMesh]:
         keep[[0, -1]] = True
         xy = near[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
         pick = simplify_closed(np.column_stack([xy, 0.5 * top]), keep, np.maximum(0.015, 0.004 * near))
-        prisms.append(_prism(angle[pick], near[pick], back[pick], top[pick]))
+        upright = bool(reaches_ceiling(np.median(top), layout.ceiling_m))
+        prisms.append(_prism(angle[pick], near[pick], back[pick], top[pick], Label.WALL if upright else Label.OBJECT))
     return prisms
 
 
-def _prism(angle: np.ndarray, near: np.ndarray, back: np.ndarray, top: np.ndarray) -> TriMesh:
+def _prism(angle: np.ndarray, near: np.ndarray, back: np.ndarray, top: np.ndarray, label: Label) -> TriMesh:
     """Closed solid on the floor between two polylines of K vertices each; heights vary along it."""
     k = len(angle)
     direction = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -244,7 +246,7 @@ def _prism(angle: np.ndarray, near: np.ndarray, back: np.ndarray, top: np.ndarra
     quads.append(np.stack([fl[i], fl[j], bl[j], bl[i]], 1))
     quads.append(np.array([[fl[0], bl[0], bh[0], fh[0]], [bl[-1], fl[-1], fh[-1], bh[-1]]]))
     faces = _split(np.concatenate(quads))
-    return TriMesh(vertices=vertices, faces=faces, face_labels=np.full(len(faces), Label.OBJECT, np.uint8))
+    return TriMesh(vertices=vertices, faces=faces, face_labels=np.full(len(faces), label, np.uint8))
 
 
 def _split(quads: np.ndarray) -> np.ndarray:

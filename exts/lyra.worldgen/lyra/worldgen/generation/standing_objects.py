@@ -125,6 +125,13 @@ def build_objects(
     )
 
 
+def joined(first: StandingObjects, second: StandingObjects) -> StandingObjects:
+    """Both, ordered by column, then outwards."""
+    both = {name: np.concatenate([value, getattr(second, name)]) for name, value in vars(first).items()}
+    order = np.lexsort((both["near_m"], both["column"]))
+    return StandingObjects(**{name: value[order] for name, value in both.items()})
+
+
 def running_median(values: np.ndarray, size: int) -> np.ndarray:
     """Running median with edges repeated."""
     size = min(size, 2 * ((len(values) - 1) // 2) + 1)
