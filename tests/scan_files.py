@@ -30,7 +30,7 @@ def scanned_splats(
     points = samples + rng.normal(0, noise_m, samples.shape)
     normals = truth.face_normals()[face]
     spacing = float(np.sqrt(truth.face_areas_m2().sum() / count))
-    scales = np.exp(rng.normal(0, 0.2, (count, 3))) * spacing * np.array([0.8, 0.8, 0.1])
+    scales = np.exp(rng.normal(0, 0.2, (count, 3))) * spacing * np.array([1.0, 1.0, 0.1])
     rgb = scene.colour(samples, face) / 255
     opacities = np.clip(rng.normal(0.93, 0.05, count), 0.4, 0.995)
     quats = quat_wxyz_from_rotation(_frames(normals, rng))

@@ -44,6 +44,8 @@ FILLED_PX = 3
 """Gaps in the depth of a picture that are no wider are filled from around them."""
 BEND = 0.04
 """Inverse depth that bends by more than this share between neighbouring pixels mixes two surfaces."""
+GAP_PX, PIERCED = 7, 0.015
+"""Width of gaps between splats through which one sees farther, and by how much at least, relative to the distance."""
 NEAREST_M = 0.15
 SPLAT_PSNR_DB = 20.0
 
@@ -130,7 +132,7 @@ def look(splats: GaussianCloud, poses: np.ndarray):
         depth = image.depth_z_m
         valid = (image.alpha > LEAST_ALPHA) & (depth > NEAREST_M)
         depth, valid = _filled(depth, valid)
-        valid &= ~_bent(depth)
+        valid &= ~(_bent(depth) | _pierced(depth))
         rgb = image.rgb / np.maximum(image.alpha, 1e-3)[..., None]
         return RgbdView(
             view_id=index,
@@ -156,6 +158,17 @@ def _filled(depth_z_m: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.nd
         inverse = np.where(grown, total / np.maximum(count, 1.0), inverse)
         known = known | grown
     return np.where(known, 1.0 / np.maximum(inverse, 1e-3), depth_z_m), known
+
+
+def _pierced(depth_z_m: np.ndarray) -> np.ndarray:
+    """[H, W] bool: a narrow spot shows what is farther than all around it, through a gap between splats."""
+    ndimage = require("scipy.ndimage", extra="recon", package="scipy")
+    inverse = 1.0 / np.maximum(depth_z_m.astype(np.float64), 1e-3)
+    diagonal = np.eye(GAP_PX, dtype=bool)
+    lines = (np.ones((1, GAP_PX), bool), np.ones((GAP_PX, 1), bool), diagonal, diagonal[::-1])
+    # In the corner of a room depth is largest along a line, which the line of its own direction leaves as it is.
+    closed = np.min([ndimage.grey_closing(inverse, footprint=line) for line in lines], axis=0)
+    return closed > (1 + PIERCED) * inverse
 
 
 def _around(picture: np.ndarray) -> np.ndarray:

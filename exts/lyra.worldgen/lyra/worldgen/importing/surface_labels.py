@@ -20,6 +20,8 @@ WALL_AREA_M2 = 1.0
 WALL_TOLERANCE_M = 0.05
 MAX_WALLS = 200
 LEVEL_COS = 0.85
+FLAT_COS, FLAT_SHARE = 0.99999, 0.75
+"""Where so much of a floor or wall is as flat as this, the rest of it is none."""
 
 
 def label_surface(mesh: TriMesh, *, ceiling_m: float | None) -> TriMesh:
@@ -31,6 +33,7 @@ def label_surface(mesh: TriMesh, *, ceiling_m: float | None) -> TriMesh:
     """
     z = mesh.triangles()[:, :, 2]
     normals = mesh.face_normals()
+    area = mesh.face_areas_m2()
     labels = np.full(mesh.face_count, Label.OBJECT, np.uint8)
     upright = np.abs(normals[:, 2]) < 0.3
     rise = WALL_RISE_OUTDOORS_M if ceiling_m is None else WALL_RISE * ceiling_m
@@ -41,9 +44,19 @@ def label_surface(mesh: TriMesh, *, ceiling_m: float | None) -> TriMesh:
         for plane in planes:
             faces = plane.faces
             if z[faces].max() - z[faces].min() >= rise:
-                labels[faces] = Label.WALL
-    labels[(normals[:, 2] > LEVEL_COS) & (np.abs(z).max(1) < FLOOR_REACH_M)] = Label.FLOOR
+                labels[_mostly(faces, normals[faces] @ plane.normal_world > FLAT_COS, area)] = Label.WALL
+    floor = (normals[:, 2] > LEVEL_COS) & (np.abs(z).max(1) < FLOOR_REACH_M)
+    # Crumbs at the feet of things lean; a floor that is flat has no part in them.
+    rows = np.flatnonzero(floor)
+    labels[_mostly(rows, normals[rows, 2] > FLAT_COS, area)] = Label.FLOOR
     if ceiling_m is not None:
-        level = (normals[:, 2] < -LEVEL_COS) & (np.abs(z - ceiling_m).max(1) < CEILING_REACH_M)
-        labels[level] = Label.CEILING
+        rows = np.flatnonzero((normals[:, 2] < -LEVEL_COS) & (np.abs(z - ceiling_m).max(1) < CEILING_REACH_M))
+        labels[_mostly(rows, normals[rows, 2] < -FLAT_COS, area)] = Label.CEILING
     return replace(mesh, face_labels=labels)
+
+
+def _mostly(faces: np.ndarray, flat: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """The flat ones of some faces [K] int if they are most of their area, else all."""
+    if not len(faces):
+        return faces
+    return faces[flat] if area[faces[flat]].sum() > FLAT_SHARE * area[faces].sum() else faces
