@@ -184,6 +184,7 @@ class EmbeddedGeometry:
             )
         progress.step("geometry", 3, 4, "depth")
         confidence = 0.0
+        depth, labels = np.zeros((height, width), np.float32), np.zeros((height, width), np.uint8)
         if layout is not None:
             depth, labels = cast_layout(layout, camera, T_world_cam)
             confidence = joint_confidence(estimate, prior, cues, depth, cfg.camera_height_m)
@@ -193,7 +194,7 @@ class EmbeddedGeometry:
             mode, confidence = BACKDROP, min(confidence, 0.1)
             radius = min(BACKDROP_RADIUS_M / 1.5 * cfg.camera_height_m, cfg.max_extent_m)
             layout = backdrop_layout(view, runs, camera_height_m=cfg.camera_height_m, radius_m=radius)
-        depth, labels = cast_layout(layout, camera, T_world_cam)
+            depth, labels = cast_layout(layout, camera, T_world_cam)
         progress.step("geometry", 4, 4)
         return PhotoGeometry(
             camera=camera,
