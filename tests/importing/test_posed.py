@@ -52,6 +52,16 @@ def test_every_layout_tells_the_same_cameras(tmp_path, views, layout, depth):
         assert picture.depth_unit_m == (0.001 if depth == ".png" else None)
 
 
+def test_poses_bring_their_pictures_and_depth(tmp_path, views):
+    """Given by its camera path alone, a scan's pictures and depth maps are found, and its hash covers them."""
+    folder = write_lyra(tmp_path / "scan", views, any_similarity(4), depth=".npz")
+    source = find_source(folder / "trajectory.npz")
+    assert len(source.files) == 1 + 2 * len(views)
+    assert all(picture.depth_z is not None for picture in load(folder / "trajectory.npz"))
+    (folder / "depth" / "0001.npz").write_bytes((folder / "depth" / "0002.npz").read_bytes())
+    assert find_source(folder / "trajectory.npz").sha256 != source.sha256
+
+
 def test_a_video_with_poses(tmp_path, views):
     """Frame i of the video belongs to pose i; a video that is too short or has no poses is refused."""
     cv2 = pytest.importorskip("cv2")
@@ -73,6 +83,9 @@ def test_a_video_with_poses(tmp_path, views):
     for picture, view in zip(pictures, views, strict=True):
         assert np.abs(picture.rgb_u8.astype(int) - view.rgb_u8).mean() < 20
     assert len(load(folder / "trajectory.npz")) == 4
+    told = find_source(folder / "walk.mp4")
+    assert [file.name for file in told.files] == ["walk.mp4", "trajectory.npz"]
+    assert told.sha256 != find_source(folder / "trajectory.npz").sha256
     with pytest.raises(InputError, match="ends after 2 frames"):
         load(film(2))
     (folder / "trajectory.npz").unlink()

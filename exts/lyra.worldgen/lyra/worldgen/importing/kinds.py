@@ -175,7 +175,9 @@ def _zip(path: Path, head: bytes) -> Found:
     if any(name.endswith((".usda", ".usdc", ".usd")) for name in names):
         raise InputError(f"USDZ packages are not imported; {_USD_ADVICE}: {path}")
     if names and all(name.endswith(".npy") for name in names):
-        return "views", "npz", (path,)
+        from .lyra_poses import files_of_poses
+
+        return "views", "npz", (path, *files_of_poses(path))
     raise InputError(f"this is an archive; unpack it and give what is in it: {path}")
 
 
@@ -184,7 +186,13 @@ def _picture(path: Path, head: bytes) -> Found:
 
 
 def _video(path: Path, head: bytes) -> Found:
-    return ("views", "video", (path,)) if head[4:8] == b"ftyp" or head.startswith(VIDEO_MAGIC) else None
+    if head[4:8] != b"ftyp" and not head.startswith(VIDEO_MAGIC):
+        return None
+    from .lyra_poses import files_of_poses, poses_of_video
+
+    poses = poses_of_video(path)
+    beside = () if poses is None else (poses, *files_of_poses(poses, path)[1:])
+    return "views", "video", (path, *beside)
 
 
 def _obj(path: Path, head: bytes) -> Found:

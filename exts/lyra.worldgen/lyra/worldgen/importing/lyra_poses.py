@@ -49,6 +49,22 @@ def pictures_of_poses(poses: Path) -> tuple[Path | None, tuple[Path, ...]]:
     )
 
 
+def files_of_poses(poses: Path, video: Path | None = None) -> tuple[Path, ...]:
+    """What is read together with a camera path: the video or the pictures, and depth maps in a folder beside it.
+
+    Nothing is refused here; what is missing shows when the pictures are looked for.
+    """
+    pictures: tuple[Path, ...] = ()
+    if video is None:
+        try:
+            video, pictures = pictures_of_poses(poses)
+        except InputError:
+            return ()
+    folders = [poses.parent / name for name in ("depth", "depths")]
+    maps = [sorted(entry for entry in folder.iterdir() if entry.is_file()) for folder in folders if folder.is_dir()]
+    return (*(() if video is None else (video,)), *pictures, *(file for part in maps for file in part[:_MAX_LISTED]))
+
+
 def _pictures(folder: Path) -> tuple[Path, ...]:
     listed = sorted(folder.iterdir())[:_MAX_LISTED]
     return tuple(

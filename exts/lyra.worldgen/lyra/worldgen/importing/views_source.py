@@ -61,7 +61,11 @@ def read_views_source(source: Source, config: WorldConfig, *, progress: Supports
     turned = [replace(d, T_world_cam=rigid(up_turn, np.zeros(3)) @ d.T_world_cam) for d in depths]
     samples = sample_views(turned, [p.rgb_u8 for p in pictures])
     customs = CUSTOMS if cfg.up_axis is None else replace(CUSTOMS, up_odds={})
-    settled = settle(samples, cfg, customs, report, said=cfg.up_axis)
+    said = cfg.up_axis
+    if said is None and facts["depth"] == "stereo" and not np.array_equal(up_turn, np.eye(3)):
+        # Stereo sees patterns, wherever they are: a patterned wall must not pass for the floor.
+        said = "z"
+    settled = settle(samples, cfg, customs, report, said=said)
     T_scene_file = settled.T_scene_file @ rigid(up_turn, np.zeros(3))
     placed = [replace(d, T_world_cam=T_scene_file @ d.T_world_cam) for d in depths]
     if facts["depth"] == "stereo":
@@ -76,6 +80,7 @@ def read_views_source(source: Source, config: WorldConfig, *, progress: Supports
         backend=f"import-{posed.layout}",
         facts={
             **settled.facts,
+            "up_said": cfg.up_axis is not None,
             "up": max(AXES, key=lambda axis: float(np.dot(AXES[axis], up_file))),
             "T_scene_file": [[round(float(v), 9) for v in row] for row in T_scene_file],
             "poses": len(posed.frames),
