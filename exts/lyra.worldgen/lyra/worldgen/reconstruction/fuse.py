@@ -15,6 +15,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.raycast import Raycaster
 from ..core.simplify import simplify
 from ..core.views import RgbdView
+from .close import close_holes
 from .flatten import flatten
 from .volume import SparseVolume, usable
 
@@ -38,7 +39,8 @@ def fuse_views(
 ) -> TriMesh:
     """Surface of all valid depth that is no sky, labelled by vote of the views, faces towards free space.
 
-    Nearly flat parts become exactly flat with sharp edges between them (`flatten`), and flat parts have few faces.
+    Nearly flat parts become exactly flat with sharp edges between them (`flatten`), flat parts have few faces, and
+    floor in the shadow of things is closed (`close_holes`).
 
     Args:
         views: depth along the optical axis, all in one world frame.
@@ -60,7 +62,7 @@ def fuse_views(
         return replace(fine, face_labels=np.zeros(0, np.uint8))
     flat = flatten(fine, tolerance_m=max(FLAT_VOXELS * voxel_m, 2.5 * roughness_m(fine)), reach_m=1.2 * voxel_m)
     mesh, _ = simplify(flat.mesh, error_m=min(ERROR_M, 0.1 * voxel_m), max_faces=MAX_FACES, rank=flat.rank)
-    return label_faces(mesh, views)
+    return close_holes(label_faces(mesh, views), views)
 
 
 def roughness_m(mesh: TriMesh) -> float:

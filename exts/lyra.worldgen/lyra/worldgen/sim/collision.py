@@ -18,6 +18,7 @@ from ..core.errors import ConversionError
 from ..core.mesh import Label, TriMesh, concatenate_meshes
 from ..core.optional import require
 from ..core.raycast import Raycaster
+from ..core.simplify import simplify
 from .cover import cover, grid_edges, grown
 from .planes import Plane, level_planes, upright_planes
 
@@ -33,6 +34,9 @@ MAX_BOXES = 256
 MAX_SEALING_FACES = 3000
 """A reconstructed surface has more; its ripple in front of the boxes would undo their flatness."""
 SHELL_GAP_M = 0.2
+REST_ERROR_M = 0.004
+FEW_FACES = 2000
+"""A rest of fewer faces stays exactly as it is."""
 FLOATER_M = 0.12
 """Loose pieces smaller than this are reconstruction dust."""
 UNIT_CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -83,6 +87,8 @@ class ColliderPlan:
     """Share of the floor's, walls' and ceiling's area that boxes stand behind."""
     floaters_removed: int
     flipped_pieces: int
+    rest_error_m: float = 0.0
+    """Root mean square distance up to which the rest was moved to have fewer faces; 0 where it is as it was."""
 
     def as_mesh(self) -> TriMesh:
         """Boxes and rest as triangles, for ray queries and pictures."""
@@ -163,19 +169,20 @@ def build_colliders(mesh: TriMesh, cfg: SimulationConfig, *, viewpoint_world: np
     area = solid.face_areas_m2()
     structural = (wall_like & ~scenery) | np.isin(labels, (Label.FLOOR, Label.CEILING))
     share = float(area[structural & covered].sum() / max(area[structural].sum(), 1e-9))
+    rest, rest_error_m = simplified_within(
+        concatenate_meshes([solid.select_faces(~covered | sealing), _second_shell(solid, sealing & ~covered, probe)]),
+        REST_ERROR_M,
+        cfg.rest_faces,
+    )
     return ColliderPlan(
         boxes=tuple(boxes),
-        rest=simplified(
-            concatenate_meshes(
-                [solid.select_faces(~covered | sealing), _second_shell(solid, sealing & ~covered, probe)]
-            ),
-            cfg.rest_faces,
-        ),
+        rest=rest,
         floor_z_m=floor.offset_m,
         mode="boxes" if any(b.label in (Label.WALL, Label.BACKDROP) for b in boxes) else "mesh",
         boxed_share=share,
         floaters_removed=floaters,
         flipped_pieces=flipped,
+        rest_error_m=rest_error_m,
     )
 
 
@@ -235,6 +242,18 @@ def ray_agreement_m(mesh: TriMesh, plan: ColliderPlan, origins_world: np.ndarray
         solid &= mesh.face_labels[np.maximum(face, 0)] != Label.SKY
     felt, _, _ = Raycaster(plan.as_mesh()).cast(origins[solid], directions[solid])
     return np.abs(np.minimum(felt, 1e3) - seen[solid])
+
+
+def simplified_within(mesh: TriMesh, error_m: float, face_budget: int) -> tuple[TriMesh, float]:
+    """Welded, and where it has many faces with fewer, moved by at most `error_m` (root mean square); with its error.
+
+    The bound is doubled until the budget is met. Returns the mesh and the bound that was needed, 0 if none was.
+    """
+    mesh = simplified(mesh, max(mesh.face_count, 1))
+    if mesh.face_count <= min(FEW_FACES, face_budget):
+        return mesh, 0.0
+    smaller, error_m = simplify(mesh, error_m=error_m, max_faces=face_budget)
+    return simplified(smaller, face_budget), error_m
 
 
 def simplified(mesh: TriMesh, face_budget: int) -> TriMesh:
