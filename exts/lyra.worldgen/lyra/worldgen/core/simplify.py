@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .mesh import TriMesh
+from .optional import require
 
 MIN_COS = 0.3
 """Of the angle by which one collapse may turn a face."""
 FIRST_EDGE_M = 0.1
 ROUNDS = 60
+DOUBLINGS = 2
 
 
 def simplify(
@@ -23,14 +25,15 @@ def simplify(
     Args:
         mesh: welded; texture, uv and vertex colours are dropped, labels kept with the faces that stay.
         error_m: root mean square distance from the planes, by area, that is allowed.
-        max_faces: the bound is doubled until so few faces are left (at most six times).
+        max_faces: the bound is doubled up to `DOUBLINGS` times to meet this; if it still is not met, faces are merged
+            by their quadrics until it is, without any bound.
         rank: [V] uint8; a vertex moves only onto one of at least its own rank.
 
     Returns:
-        The smaller mesh and the bound that was used in the end.
+        The smaller mesh and the bound that was used in the end, infinite where only `max_faces` decided.
 
     Raises:
-        DependencyError: numba is missing.
+        DependencyError: numba is missing, or fast-simplification where it is needed.
     """
     from . import simplify_numba
 
@@ -42,7 +45,7 @@ def simplify(
     quadric = simplify_numba.quadrics(vertices, faces, np.ones(len(faces)))
     ranks = np.zeros(len(vertices), np.uint8) if rank is None else np.asarray(rank, np.uint8)
     bound = error_m
-    for _ in range(7):
+    for doubling in range(DOUBLINGS + 1):
         # Short edges first: long ones over half-simplified ground would make needles.
         longest, stale = FIRST_EDGE_M, 0
         for _ in range(ROUNDS):
@@ -59,5 +62,19 @@ def simplify(
                     break
         if max_faces is None or len(faces) <= max_faces:
             break
-        bound *= 2.0
+        if doubling == DOUBLINGS:
+            return _decimated(vertices, faces, max_faces), float("inf")
+        # What still has too many faces is ripple, whose edges and corners are none.
+        bound, ranks = 2.0 * bound, np.zeros_like(ranks)
     return TriMesh(vertices=vertices, faces=faces, face_labels=labels), bound
+
+
+def _decimated(vertices: np.ndarray, faces: np.ndarray, max_faces: int) -> TriMesh:
+    """To a number of faces, whatever that costs; without labels."""
+    fast_simplification = require("fast_simplification", extra="recon", package="fast-simplification")
+    points, triangles = fast_simplification.simplify(vertices.astype(np.float32), faces, target_count=max_faces, agg=4)
+    return TriMesh(
+        vertices=np.asarray(points, float),
+        faces=np.asarray(triangles, np.int32),
+        face_labels=np.zeros(len(triangles), np.uint8),
+    )

@@ -88,7 +88,8 @@ class ColliderPlan:
     floaters_removed: int
     flipped_pieces: int
     rest_error_m: float = 0.0
-    """Root mean square distance up to which the rest was moved to have fewer faces; 0 where it is as it was."""
+    """Root mean square distance up to which the rest was moved to have fewer faces; 0 where it is as it was, infinite
+    where it was so rough that the budget of faces alone decided."""
 
     def as_mesh(self) -> TriMesh:
         """Boxes and rest as triangles, for ray queries and pictures."""
@@ -247,7 +248,7 @@ def ray_agreement_m(mesh: TriMesh, plan: ColliderPlan, origins_world: np.ndarray
 def simplified_within(mesh: TriMesh, error_m: float, face_budget: int) -> tuple[TriMesh, float]:
     """Welded, and where it has many faces with fewer, moved by at most `error_m` (root mean square); with its error.
 
-    The bound is doubled until the budget is met. Returns the mesh and the bound that was needed, 0 if none was.
+    The bound is doubled where the budget demands it. Returns the mesh and the bound that was needed, 0 if none was.
     """
     mesh = simplified(mesh, max(mesh.face_count, 1))
     if mesh.face_count <= min(FEW_FACES, face_budget):
