@@ -1,6 +1,6 @@
 """Command: drive the certified episodes of some worlds and say how well.
 
-python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N] [--set KEY=VALUE]
+python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N] ...
 
 POLICY is `baseline` (shortest path and pure pursuit), `random`, or a checkpoint of rsl_rl.
 """
