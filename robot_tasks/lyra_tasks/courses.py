@@ -26,6 +26,8 @@ class CourseOptions:
     """One of `SOURCES`; with `episodes` the environments of a world share out its episodes and begin again."""
     stops: int
     """Positions to reach, one after the other."""
+    revisits: bool = False
+    """Every third stop is the one before the last one again."""
     min_geodesic_m: float
     """Shortest drive to the first stop, where the world allows it."""
     goals: int
@@ -123,12 +125,19 @@ class CourseBook:
         self.leg[env_ids] = 0
         self.drives[env_ids] += 1
 
+    def _first_leg_like(self, leg: int) -> int:
+        """The leg whose stop this one repeats, or itself."""
+        return leg - 2 if self.options.revisits and leg % 3 == 2 else leg
+
     def _begin_episode(self, env_ids: torch.Tensor) -> None:
         k, worlds = self.world[env_ids], len(self.atlas)
         # Environment i is number i // K of its world, which has so many of them:
         peers = (len(self.world) - k + worlds - 1) // worlds
         number = (env_ids // worlds + self.drives[env_ids] * peers) % self._goal_count[k]
-        self.goal_id[env_ids] = number.unsqueeze(1).expand(-1, self.options.stops)
+        for leg in range(self.options.stops):
+            # Further stops are the goals of the episodes that follow.
+            goal = (number + self._first_leg_like(leg)) % self._goal_count[k]
+            self.goal_id[env_ids, leg] = goal
         self.start_xy_w[env_ids] = self._starts[k, number] + self.offset_w[k, :2]
         self.start_yaw[env_ids] = self._yaws[k, number]
 
@@ -140,8 +149,10 @@ class CourseBook:
 
         count = self._goal_count[k]
         for leg in range(options.stops):
-            goal = (uniform(leg) * count).long()
-            if leg:
+            goal = (uniform(self._first_leg_like(leg)) * count).long()
+            if leg and self._first_leg_like(leg) < leg:
+                goal = self.goal_id[env_ids, self._first_leg_like(leg)]
+            elif leg:
                 # A stop that follows itself would be reached at once.
                 goal = torch.where(goal == self.goal_id[env_ids, leg - 1], (goal + 1) % count, goal)
             self.goal_id[env_ids, leg] = goal

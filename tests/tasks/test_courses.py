@@ -27,8 +27,12 @@ def atlas(tmp_path_factory):
     return load_atlas(str(folder), robot_radius_m=RADIUS_M)
 
 
-def book_of(atlas, *, source: str = RANDOM, stops: int = 1, count: int = 9, seed: int = 5) -> CourseBook:
-    options = CourseOptions(source=source, stops=stops, min_geodesic_m=1.5, goals=16, starts=128, seed=seed)
+def book_of(
+    atlas, *, source: str = RANDOM, stops: int = 1, revisits: bool = False, count: int = 9, seed: int = 5
+) -> CourseBook:
+    options = CourseOptions(
+        source=source, stops=stops, revisits=revisits, min_geodesic_m=1.5, goals=16, starts=128, seed=seed
+    )
     return CourseBook(atlas, options, env_count=count, device="cpu")
 
 
@@ -105,3 +109,14 @@ def test_episodes_are_shared_out(atlas):
     np.testing.assert_allclose(book.start_xy_w[1] - book.env_offset_w[1, :2], episode.start_xy_m, atol=1e-4)
     np.testing.assert_allclose(book.goal_xy_w[1] - book.env_offset_w[1, :2], episode.goal_xy_m, atol=1e-4)
     assert float(book.start_yaw[1]) == pytest.approx(episode.start_yaw_rad, abs=1e-4)
+
+
+@pytest.mark.parametrize("source", [RANDOM, EPISODES])
+def test_patrols_come_back(atlas, source):
+    """The third stop is the first again; no stop follows itself; episodes are chained."""
+    book = book_of(atlas, source=source, stops=5, revisits=True)
+    book.begin(torch.arange(9))
+    assert torch.equal(book.goal_id[:, 2], book.goal_id[:, 0])
+    assert (book.goal_id[:, 1:] != book.goal_id[:, :-1]).all()
+    if source == EPISODES:
+        assert torch.equal(book.goal_id[:, 1], book.goal_id[:, 0] + 1)

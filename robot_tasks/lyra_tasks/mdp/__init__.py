@@ -6,8 +6,8 @@ from ..courses import EPISODES, RANDOM
 from .actions import DiffDriveAction, DiffDriveActionCfg
 from .commands import GoalCommand, GoalCommandCfg
 from .curricula import widen_geodesic_limit
-from .events import reset_to_course
-from .observations import goal_geodesic, planar_velocity
+from .events import CarryPayload, reset_to_course
+from .observations import goal_geodesic, planar_velocity, stops_done
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
 from .terminations import arrived, touched
 from .warp_lidar import WarpLidar
@@ -15,6 +15,7 @@ from .warp_lidar import WarpLidar
 __all__ = [
     "EPISODES",
     "RANDOM",
+    "CarryPayload",
     "DiffDriveAction",
     "DiffDriveActionCfg",
     "GoalCommand",
@@ -30,6 +31,7 @@ __all__ = [
     "proximity",
     "reached_stop",
     "reset_to_course",
+    "stops_done",
     "time_out",
     "time_used",
     "touched",

@@ -23,9 +23,12 @@ class DriveState:
         self._measured_at = -1
         self._touch_m = env.robot_spec.footprint_radius_m + env.cfg.touch_margin_m
         self._goal_radius_m = env.cfg.goal_radius_m
+        self._stop_speed_m_s = env.cfg.stop_speed_m_s
         zeros = torch.zeros(env_count, device=device)
         self.xy_w = torch.zeros(env_count, 2, device=device)
         """[N, 2] [m]."""
+        self.speed_m_s = zeros.clone()
+        """[N] over the last step."""
         self.yaw = zeros.clone()
         """[N] [rad]."""
         self.clearance_m = zeros.clone()
@@ -67,6 +70,7 @@ class DriveState:
         touching = self.clearance_m < self._touch_m
         fresh = self._fresh
         self.path_m = torch.where(fresh, 0.0, self.path_m + step)
+        self.speed_m_s = torch.where(fresh, 0.0, step / self._env.step_dt)
         self.touches = torch.where(fresh, 0, self.touches + (touching & ~self.touching))
         self.touching = touching & ~fresh
         self.start_geodesic_m = torch.where(fresh, self.geodesic_m, self.start_geodesic_m)
@@ -84,5 +88,5 @@ class DriveState:
 
     @property
     def at_stop(self) -> torch.Tensor:
-        """[N] bool: within the goal radius of the next stop."""
-        return self.goal_distance_m < self._goal_radius_m
+        """[N] bool: within the goal radius of the next stop, and slow enough where that is asked for."""
+        return (self.goal_distance_m < self._goal_radius_m) & (self.speed_m_s <= self._stop_speed_m_s)

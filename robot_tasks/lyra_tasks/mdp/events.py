@@ -1,10 +1,11 @@
-"""Resets."""
+"""Resets, and what happens to robots on their way."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+from isaaclab.managers import EventTermCfg, ManagerTermBase
 
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
@@ -34,3 +35,30 @@ def reset_to_course(env: NavigationEnv, env_ids: torch.Tensor | slice | None) ->
     robot.write_joint_position_to_sim_index(position=still, env_ids=ids)
     robot.write_joint_velocity_to_sim_index(velocity=still, env_ids=ids)
     env.drive.began(ids)
+
+
+class CarryPayload(ManagerTermBase):
+    """Once the first stop is reached, the robot's base is heavier, until its drive ends.
+
+    An interval event that runs every step. Mass and inertia grow alike, as if the load were spread over the base.
+    """
+
+    def __init__(self, cfg: EventTermCfg, env: NavigationEnv) -> None:
+        super().__init__(cfg, env)
+        self._robot = env.scene["robot"]
+        self._body = self._robot.find_bodies("base")[0]
+        self._mass_kg = self._robot.data.body_mass.torch[:, self._body].clone()
+        self._inertia = self._robot.data.body_inertia.torch[:, self._body].clone()
+        self._loaded = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
+
+    def __call__(self, env: NavigationEnv, env_ids: torch.Tensor | slice | None, payload_kg: float) -> None:
+        loaded = env.book.leg > 0
+        ids = (loaded != self._loaded).nonzero().flatten()
+        if not len(ids):
+            return
+        self._loaded = loaded
+        mass = self._mass_kg[ids] + payload_kg * loaded[ids].unsqueeze(1)
+        inertia = self._inertia[ids] * (mass / self._mass_kg[ids]).unsqueeze(-1)
+        ids = ids.to(torch.int32)
+        self._robot.set_masses_index(masses=mass, body_ids=self._body, env_ids=ids)
+        self._robot.set_inertias_index(inertias=inertia, body_ids=self._body, env_ids=ids)

@@ -37,3 +37,8 @@ def goal_geodesic(env: NavigationEnv, far_m: float) -> torch.Tensor:
     left = cos * way[:, 1] - sin * way[:, 0]
     far = (drive.geodesic_m / far_m).clamp(max=1.0)
     return torch.stack([far, drive.clearance_m.clamp(max=1.0), ahead, left], dim=-1)
+
+
+def stops_done(env: NavigationEnv) -> torch.Tensor:
+    """[N, 1] share of the drive's stops that are behind the robot."""
+    return (env.book.leg / env.book.options.stops).unsqueeze(-1)

@@ -10,6 +10,8 @@ __all__ = ["TASKS"]
 TASKS = {
     "Lyra-PointGoal-DiffDrive-Lidar": "point_goal_env_cfg:LidarPointGoalEnvCfg",
     "Lyra-PointGoal-DiffDrive-Teacher": "point_goal_env_cfg:TeacherPointGoalEnvCfg",
+    "Lyra-Patrol-DiffDrive-Lidar": "patrol_env_cfg:LidarPatrolEnvCfg",
+    "Lyra-Deliver-DiffDrive-Lidar": "deliver_env_cfg:LidarDeliverEnvCfg",
 }
 """Task name: its configuration, relative to this package."""
 

@@ -53,6 +53,7 @@ class NavigationEnv(ManagerBasedRLEnv):
         options = CourseOptions(
             source=cfg.course_source,
             stops=cfg.stops,
+            revisits=cfg.revisits,
             min_geodesic_m=cfg.min_geodesic_m,
             goals=cfg.goals_per_world,
             starts=cfg.starts_per_world,

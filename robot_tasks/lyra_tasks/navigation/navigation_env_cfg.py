@@ -138,6 +138,10 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     """`random` draws starts and goals in free space, `episodes` takes the worlds' certified episodes in turn."""
     stops: int = 1
     """Positions to reach in one drive."""
+    revisits: bool = False
+    """Every third stop is the one before the last one again."""
+    stop_speed_m_s: float = 1e9
+    """A stop counts as reached at no more than this speed [m/s]."""
     goal_radius_m: float = 0.3
     """A stop is reached within this distance [m]."""
     touch_margin_m: float = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,8 +110,7 @@ def _outcome(
         episode_id=episode.episode_id,
         difficulty=episode.difficulty,
         ending=ending,
-        # The drive ends at the goal's rim: to its middle no path that ends there would ever be too long.
-        shortest_m=max(episode.geodesic_m - env.cfg.goal_radius_m, 0.0),
+        shortest_m=round(_shortest_m(env, k, env.book.goal_id[i].tolist()), 4),
         path_m=round(float(drive.path_m[i]), 4),
         time_s=round(float(env.episode_length_buf[i]) * env.step_dt, 4),
         collisions=int(drive.touches[i]),
@@ -118,6 +118,19 @@ def _outcome(
     )
     trajectory = Trajectory(path_xy_m=np.array([*path, last]), goal_xy_m=episode.goal_xy_m, ending=ending)
     return outcome, trajectory
+
+
+def _shortest_m(env: NavigationEnv, k: int, numbers: list[int]) -> float:
+    """Length of the shortest path over all stops [m]: the episode's own, then from each stop to the next."""
+    ground = env.atlas.grounds[k]
+    goals = ground.world.goals_xy_m()
+    length = ground.world.episodes[numbers[0]].geodesic_m
+    for a, b in itertools.pairwise(numbers):
+        path = plan(ground, goals[a], goals[b], footprint_radius_m=env.robot_spec.footprint_radius_m)
+        assert path is not None, "goals of one world's episodes are connected"
+        length += float(np.linalg.norm(np.diff(path.points_xy_m, axis=0), axis=1).sum())
+    # A stop is reached at its rim: to its middle no path that ends there would ever be too long.
+    return max(length - env.cfg.goal_radius_m * len(numbers), 0.0)
 
 
 class ScriptedDriver:

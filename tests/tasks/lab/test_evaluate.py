@@ -12,6 +12,19 @@ from sample_worlds import simple_room
 from task_worlds import write_known_worlds, write_world
 
 
+def test_baseline_delivers_under_newton(tmp_path):
+    """Both zones of every chain of episodes, heavier between them: nearly all arrive, at no more than walking pace."""
+    folder = write_known_worlds(tmp_path, (1000,)) and tmp_path / "world_1000"
+    run_lab(
+        *("-m", "lyra_tasks.evaluate", "baseline", "--worlds", folder, "--out", tmp_path / "out", "--num-envs", 24),
+        *("--task", "Lyra-Deliver-DiffDrive-Lidar", "--physics", "newton_mjwarp"),
+        cwd=tmp_path,
+    )
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert summary["count"] == 24 and summary["success"] >= 0.95
+    assert all(row["goal_distance_m"] < 0.4 for row in summary["episodes"] if row["ending"] == "goal")
+
+
 def test_baseline_solves_certified_episodes(tmp_path):
     """Two worlds, every episode once: nearly all reached on near-shortest paths; files, tables and pictures agree."""
     folder = tmp_path / "worlds"
