@@ -32,8 +32,8 @@ def test_random_agent_drives_every_world(worlds, tmp_path):
     )
 
 
-def test_training_on_one_engine_plays_on_the_other(worlds, tmp_path):
-    """Two iterations of PPO under OvPhysX leave a checkpoint that Newton plays, and that exports to ONNX."""
+def test_training_leaves_a_checkpoint(worlds, tmp_path):
+    """Two iterations of PPO under OvPhysX."""
     world = worlds.parent / "plain"
     common = ("--rl_library", "rsl_rl", "--task", TASK, "--device", "cpu")
     output = run_lab(
@@ -43,12 +43,7 @@ def test_training_on_one_engine_plays_on_the_other(worlds, tmp_path):
     )
     assert re.search(r"Learning iteration 1/2", output)
     (checkpoint,) = tmp_path.glob("logs/rsl_rl/lyra_navigation/*/model_1.pt")
-    run_lab(
-        *("-m", "isaaclab", "play", *common, "--num_envs", 4, "--checkpoint", checkpoint, "--max_steps", 5),
-        *("physics=newton_mjwarp", f"env.worlds={world}"),
-        cwd=tmp_path,
-    )
-    assert (checkpoint.parent / "exported" / "policy.onnx").is_file()
+    assert checkpoint.is_file()
 
 
 def test_no_worlds_is_one_clear_error(tmp_path):
