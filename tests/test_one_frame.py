@@ -12,7 +12,14 @@ import pytest
 
 from lyra.worldgen.certify.one_frame import LIMIT_CM, LIMIT_DEG, frame_lines, measure_frames
 from lyra.worldgen.core.config import SimulationConfig
-from lyra.worldgen.core.frames import quat_wxyz_from_rotation, rigid, rotation_x, rotation_z, transform_points
+from lyra.worldgen.core.frames import (
+    quat_wxyz_from_rotation,
+    rigid,
+    rotation_from_quat_wxyz,
+    rotation_x,
+    rotation_z,
+    transform_points,
+)
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb, transform_splats
 from lyra.worldgen.reconstruction.glb import write_mesh_glb
@@ -110,6 +117,19 @@ def test_a_moved_payload_fails(world, tmp_path, name, T, failing):
     lines, _ = frame_lines(tmp_path / "w")
     assert failing <= {line.id for line in lines if line.passed is False}
     assert all(Path(name).name in line.detail for line in lines if line.id in failing)
+
+
+def test_leaning_walls_do_not_say_how_far_they_moved_up(tmp_path):
+    """Splats 3 mm in front of walls that lean by a third of a degree are 3 mm off; along the lean nothing faces."""
+    room = simple_room()
+    lean = 1 + 0.002 * room.vertices[:, 2:]
+    flared = replace(room, vertices=np.c_[room.vertices[:, :2] * lean, room.vertices[:, 2]])
+    cloud = discs(flared)
+    normal = rotation_from_quat_wxyz(cloud.quats_wxyz.astype(float))[..., 2]
+    write_visual(tmp_path / "payloads" / "visual.usdc", flared)
+    write_ply(tmp_path / "splats.ply", replace(cloud, means=(cloud.means + 0.003 * normal).astype(np.float32)))
+    (result,) = measure_frames(tmp_path)
+    assert 0.2 < result.shift_cm["floor"] < 0.4 and result.offset_cm < 0.6 * LIMIT_CM, result
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ SPREAD_M = 0.4
 """How far points must spread (standard deviation) for their lean to mean something."""
 FEWEST = 60
 """Points from which a label or a plane is judged."""
+FACING_COS, FACING_SHARE = 0.5, 0.02
+"""A label moves along a direction that at least this share of its points faces. Of walls that lean by a degree or two
+nobody can tell how far they moved up."""
 SOFT_M = 0.01
 """Distances beyond are weighted down: soft outlines and simplified furniture are not the frame."""
 
@@ -58,7 +61,7 @@ class FrameAgreement:
     matched_share: float
     """Share of points that have a surface within `REACH_M`."""
     shift_cm: dict[str, float]
-    """Shift of the centre of mass by label."""
+    """Shift of the centre of mass by label, along the directions that its surface faces."""
     planes_cm: dict[str, float]
     """Offset of planes and of the edges in which they meet."""
     planes_deg: dict[str, float]
@@ -216,7 +219,7 @@ class _Reference:
         for value in np.unique(label):
             mine = label == value
             if mine.sum() >= FEWEST:
-                move = _robust(normal[mine], distance[mine])
+                move = _shift(normal[mine], distance[mine])
                 shift[Label(int(value)).name.lower()] = 100 * float(np.linalg.norm(move))
         planes_cm, planes_deg = self._compare_planes(points, face, distance)
         fit_cm, fit_deg = _fit(points, normal, distance)
@@ -291,12 +294,24 @@ def _nearest(caster: Raycaster, points: np.ndarray, normals: np.ndarray) -> tupl
 def _robust(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     """x of A x = b by iteratively reweighted least squares; what nothing determines stays 0."""
     x = np.zeros(A.shape[1])
+    if not len(x):
+        return x
     ridge = 1e-4 * max(float(np.einsum("ij,ij->", A, A)) / A.shape[1], 1e-12)
     for _ in range(8):
         residual = np.abs(A @ x - b)
         weight = SOFT_M / np.maximum(residual, SOFT_M)
         x = np.linalg.solve((A * weight[:, None]).T @ A + ridge * np.eye(A.shape[1]), (A * weight[:, None]).T @ b)
     return x
+
+
+def _shift(normal: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """[3] shift that explains distances [N] along normals [N, 3], in the directions that enough normals face."""
+    weight = SOFT_M / np.maximum(np.abs(distance - np.median(distance)), SOFT_M)
+    _, axes = np.linalg.eigh((normal * weight[:, None]).T @ normal)
+    across = normal @ axes
+    facing = (np.abs(across) > FACING_COS).sum(0)
+    known = facing >= max(FEWEST, FACING_SHARE * len(normal))
+    return axes[:, known] @ _robust(across[:, known], distance)
 
 
 def _fit(points: np.ndarray, normal: np.ndarray, distance: np.ndarray) -> tuple[float, float]:

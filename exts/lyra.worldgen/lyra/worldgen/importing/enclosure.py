@@ -24,6 +24,10 @@ BACKDROP_RGB, SKY_RGB = (168, 172, 176), (186, 206, 228)
 CELL_M = 2.0
 """Largest side of a face of the backdrop, so that collision boxes and textures stay handy."""
 MOST_CELLS = 24
+UNDER_M, PIT_M = 0.03, 0.08
+"""Depth below the floor of what catches things that fall through cracks, and depth from which on it is a pit."""
+CRUMBS_M2 = 0.1
+"""So much surface that faces up may lie lower without being ground."""
 
 
 def enclose(mesh: TriMesh, eyes: np.ndarray, *, ceiling_m: float | None, report: Report) -> TriMesh:
@@ -54,6 +58,33 @@ def enclose(mesh: TriMesh, eyes: np.ndarray, *, ceiling_m: float | None, report:
     elif upward > 0.0:
         report.warn("import.ceiling", f"the ceiling has holes: {100 * upward:.1f} % of upward views leave the place")
     return _with_quads(mesh, quads)
+
+
+def underlaid(mesh: TriMesh) -> TriMesh:
+    """The mesh with a backdrop right below its floor: what falls through a crack between wall and floor stops there.
+
+    A place with stairs or pits, which reach lower, stays as it is.
+
+    Args:
+        mesh: labelled, upright, in metres, floor at z = 0; with texture or vertex colours or neither.
+    """
+    low, high = mesh.bounds()
+    ground = _ground_m(mesh)
+    if ground < -PIT_M:
+        return mesh
+    z = min(-UNDER_M, ground - 0.005)
+    (x0, y0), (x1, y1) = low[:2] - GAP_M, high[:2] + GAP_M
+    bottom = np.array([[x0, y0, z], [x1, y0, z], [x1, y1, z], [x0, y1, z]])
+    return _with_quads(mesh, [(bottom, Label.BACKDROP)])
+
+
+def _ground_m(mesh: TriMesh) -> float:
+    """Height of the lowest ground: next to nothing that faces up lies lower."""
+    up = mesh.face_normals()[:, 2] > 0.5
+    z, area = mesh.triangles()[up, :, 2].min(1), mesh.face_areas_m2()[up]
+    order = np.argsort(z)
+    below = np.searchsorted(np.cumsum(area[order]), CRUMBS_M2)
+    return float(z[order][below]) if below < len(order) else 0.0
 
 
 def _open_shares(mesh: TriMesh, eyes: np.ndarray, ceiling_m: float | None) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from ..reconstruction.reconstruct import Reconstruction
 from ..reconstruction.splat_budget import compress_splats, shape_importance
 from ..reconstruction.splat_render import render_splats
 from ..reconstruction.texture import bake_texture
-from .enclosure import enclose
+from .enclosure import enclose, underlaid
 from .floor_holes import close_floor_holes
 from .place import FloorMap, eye_height_m, floor_map, spread_stands
 from .samples import sample_splats
@@ -82,7 +82,7 @@ def reconstruct_splats(
         raise InputError("the splats show no floor at z = 0 once they are fused; say which axis points up with --up")
     baked = bake_texture(surface, views, texture_px=config.reconstruction.texture_px, progress=progress)
     patched = close_floor_holes(baked.mesh, report)
-    shown = enclose(patched, poses[:, :3, 3], ceiling_m=ceiling_m, report=report)
+    shown = enclose(underlaid(patched), poses[:, :3, 3], ceiling_m=ceiling_m, report=report)
     progress.step("labels", 0, 1)
     labelled = label_splats(splats, patched)
     limit = config.reconstruction.splat_max_count or config.reconstruction.splat_budget

@@ -9,14 +9,14 @@ import numpy as np
 from ..core.config import SourceConfig, WorldConfig
 from ..core.errors import InputError
 from ..core.frames import rigid, rotate_vectors, transform_points
-from ..core.mesh import Label, TriMesh, concatenate_meshes
+from ..core.mesh import Label, TriMesh
 from ..core.progress import SILENT, SupportsProgress
 from ..core.report import Report
 from ..core.scaling import scaled_mesh, scaled_poses, scaled_views
 from ..core.views import SOURCE_PHOTO, RgbdView, WorldViews
 from ..reconstruction.fuse import fuse_views
 from ..reconstruction.mesh_extract import clean_mesh
-from .enclosure import enclose
+from .enclosure import enclose, underlaid
 from .floor_holes import close_floor_holes
 from .plane_fill import fill_planes, scene_planes
 from .posed import PosedSet
@@ -38,8 +38,6 @@ LEAST_UP = 0.5
 """Below this mean length the pictures' own ups contradict each other and say nothing."""
 SURE_AGREEMENT = 0.7
 """Above it depth maps are in the unit that they are said to be in."""
-UNDER_M, PIT_M = 0.03, 0.08
-"""Depth below the floor of what catches things that fall through cracks, and depth from which on it is a pit."""
 LEAST_STEREO = 0.12
 """The same for depth that is measured: only what several pictures confirm counts, so little is much."""
 LEAST_COVERAGE = 0.25
@@ -243,24 +241,6 @@ def _surface(
     eyes = np.stack([v.T_world_cam[:3, 3] for v in metric.views])
     surface = enclose(underlaid(surface), eyes, ceiling_m=metric.ceiling_m, report=report)
     return scaled_mesh(surface, 1 / factor)
-
-
-def underlaid(mesh: TriMesh) -> TriMesh:
-    """The mesh with a backdrop right below its floor: what falls through a crack between wall and floor stops there.
-
-    A place with stairs or pits, which reach lower, stays as it is.
-    """
-    low, high = mesh.bounds()
-    if low[2] < -PIT_M:
-        return mesh
-    z = min(-UNDER_M, float(low[2]) - 0.005)
-    corners = np.array([[low[0], low[1], z], [high[0], low[1], z], [high[0], high[1], z], [low[0], high[1], z]])
-    bottom = TriMesh(
-        vertices=corners,
-        faces=np.array([[0, 1, 2], [0, 2, 3]], np.int32),
-        face_labels=np.full(2, Label.BACKDROP, np.uint8),
-    )
-    return concatenate_meshes([mesh, bottom])
 
 
 def _worth_looking(picture: DepthPicture) -> float:
