@@ -81,7 +81,12 @@ def test_every_imported_package_is_asked_for():
     asked = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in asked}
     # Modules named unlike what brings them, for environments that have only the core installed.
-    named_otherwise = {"cv2": ["opencv-python-headless"], "pxr": ["usd-core"], "skimage": ["scikit-image"]}
+    named_otherwise = {
+        "cv2": ["opencv-python-headless"],
+        "pxr": ["usd-core"],
+        "skimage": ["scikit-image"],
+        "warp": ["warp-lang"],
+    }
     provided = named_otherwise | importlib.metadata.packages_distributions()
     kit_only = {"omni", "carb"}
     missing = set()

@@ -42,6 +42,7 @@ LIMIT_CM, LIMIT_DEG = 1.0, 0.2
 PLANE_TOLERANCE_M = 0.02
 PLANE_AREA_M2 = 1.0
 UPRIGHT_PLANES = 8
+LEVEL_PLANES = 6
 SPREAD_M = 0.4
 """How far points must spread (standard deviation) for their lean to mean something."""
 FEWEST = 60
@@ -371,9 +372,10 @@ def _dominant_planes(mesh: TriMesh, solid: np.ndarray) -> dict[str, Plane]:
     """Floor, ceiling, walls and sides of things by name, largest first."""
     assert mesh.face_labels is not None
     tight: dict[str, float] = {"tolerance_m": PLANE_TOLERANCE_M, "min_area_m2": PLANE_AREA_M2}
-    floors = level_planes(mesh, solid & (mesh.face_labels == Label.FLOOR), up=True, **tight)
-    tops = level_planes(mesh, solid & (mesh.face_labels != Label.FLOOR), up=True, **tight)
-    ceilings = level_planes(mesh, solid, up=False, **tight)
+    # Open country has hundreds of level patches; those with most area are found first, give or take a few.
+    floors = level_planes(mesh, solid & (mesh.face_labels == Label.FLOOR), up=True, max_planes=LEVEL_PLANES, **tight)
+    tops = level_planes(mesh, solid & (mesh.face_labels != Label.FLOOR), up=True, max_planes=LEVEL_PLANES, **tight)
+    ceilings = level_planes(mesh, solid, up=False, max_planes=LEVEL_PLANES, **tight)
     walls = upright_planes(mesh, solid, max_planes=UPRIGHT_PLANES, **tight)
     named: dict[str, Plane] = {}
     for stem, found, most in (("floor", floors, 1), ("top", tops, 2), ("ceiling", ceilings, 1), ("wall", walls, 99)):

@@ -56,8 +56,8 @@ def flatten(mesh: TriMesh, *, tolerance_m: float, reach_m: float) -> FlatMesh:
         vertices, faces, start, around, normal, flat, order, tolerance_m, GROW_COS, SEED_COS, LEAST_VERTICES
     )
     middle = vertices.mean(0) if len(vertices) else np.zeros(3)
-    moments = flatten_numba.region_moments(vertices, normal, region, count, middle)
-    plane_of_region, normals, offsets = _merged(*moments, tolerance_m)
+    number, total, square, slope = flatten_numba.region_moments(vertices, normal, region, count, middle)
+    plane_of_region, normals, offsets = _merged(number, total, square, slope, tolerance_m)
     plane = np.where(region >= 0, plane_of_region[np.maximum(region, 0)] if count else -1, -1).astype(np.int32)
     offsets = offsets + normals @ middle
     moved, rank = flatten_numba.snap(vertices, faces, start, around, plane, normals, offsets, 0.75 * reach_m, reach_m)

@@ -75,7 +75,7 @@ def _shift_deg(frame: SensorFrame) -> float | None:
         cv2.GaussianBlur(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY).astype(np.float64), (0, 0), 1.5)
         for x in (frame.rgb_u8, frame.mesh_rgb_u8)
     )
-    gy, gx = np.gradient(0.5 * (a + b))
+    gy, gx = (np.asarray(slope) for slope in np.gradient(0.5 * (a + b)))
     # Only where both show the same surface does a shift of the pictures mean a shift of the frames.
     bad, _ = disagreement(frame)
     use = frame.valid & frame.splat_valid & ~cv2.dilate(bad.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)

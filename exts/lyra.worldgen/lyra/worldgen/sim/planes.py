@@ -35,7 +35,13 @@ class Plane:
 
 
 def level_planes(
-    mesh: TriMesh, candidates: np.ndarray, *, up: bool, tolerance_m: float, min_area_m2: float
+    mesh: TriMesh,
+    candidates: np.ndarray,
+    *,
+    up: bool,
+    tolerance_m: float,
+    min_area_m2: float,
+    max_planes: int | None = None,
 ) -> list[Plane]:
     """Level planes, largest first.
 
@@ -45,34 +51,43 @@ def level_planes(
         up: floors face up, ceilings face down.
         tolerance_m: a face belongs to a plane when all its corners are this close.
         min_area_m2: smaller planes are left out.
+        max_planes: stop after so many.
     """
     sign = 1.0 if up else -1.0
-    left = candidates & (mesh.face_normals()[:, 2] * sign > LEVEL_COS)
-    area, z = mesh.face_areas_m2(), mesh.triangles()[:, :, 2]
+    chosen = np.flatnonzero(candidates & (mesh.face_normals()[:, 2] * sign > LEVEL_COS))
+    area, z = mesh.face_areas_m2()[chosen], mesh.triangles()[chosen, :, 2]
     centre = z.mean(1)
+    # A plane's faces spread over so many windows of three bins at most.
+    windows = int(np.ceil((2 * tolerance_m / OFFSET_BIN_M + 1) / 3))
     planes: list[Plane] = []
-    while left.any() and area[left].sum() >= min_area_m2:
-        low = centre[left].min()
-        bins = np.floor((centre[left] - low) / OFFSET_BIN_M).astype(int)
-        votes = np.convolve(np.bincount(bins, area[left]), np.ones(3), "same")
-        peak = low + (int(votes.argmax()) + 0.5) * OFFSET_BIN_M
+    while len(chosen) and (max_planes is None or len(planes) < max_planes):
+        low = centre.min()
+        bins = np.floor((centre - low) / OFFSET_BIN_M).astype(int)
+        votes = np.convolve(np.bincount(bins, area), np.ones(3), "same")
+        if windows * votes.max() < min_area_m2:
+            break
+        fullest = int(votes.argmax())
+        peak = low + (fullest + 0.5) * OFFSET_BIN_M
         height = peak
         for reach in (2 * tolerance_m, tolerance_m):
-            inside = left & (np.abs(z - height).max(1) <= reach + OFFSET_BIN_M)
+            inside = np.abs(z - height).max(1) <= reach + OFFSET_BIN_M
             if inside.any():
                 height = _weighted_median(centre[inside], area[inside])
-        inside = left & (np.abs(z - height).max(1) <= tolerance_m)
+        inside = np.abs(z - height).max(1) <= tolerance_m
         if area[inside].sum() >= min_area_m2:
             planes.append(
                 Plane(
                     normal_world=np.array([0.0, 0.0, sign]),
                     offset_m=sign * height,
-                    faces=np.flatnonzero(inside),
+                    faces=chosen[inside],
                     area_m2=float(area[inside].sum()),
                 )
             )
-        # The whole peak is spent even if it made no plane, so the loop ends.
-        left &= ~inside & (np.abs(centre - peak) > OFFSET_BIN_M)
+        # The peak is spent even if it made no plane, and its voters are where it holds nothing itself: the loop ends.
+        spent = inside | (np.abs(centre - peak) <= OFFSET_BIN_M)
+        if not spent.any():
+            spent = np.abs(bins - fullest) <= 1
+        chosen, area, z, centre = chosen[~spent], area[~spent], z[~spent], centre[~spent]
     return sorted(planes, key=lambda p: -p.area_m2)
 
 
