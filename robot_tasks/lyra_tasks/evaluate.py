@@ -8,6 +8,7 @@ POLICY is `baseline` (shortest path and pure pursuit), `random`, or a checkpoint
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -134,10 +135,12 @@ def evaluate(
 def _load(checkpoint: str, env: Any, agent_cfg: Any) -> Any:
     """A deterministic policy from a checkpoint of rsl_rl: observations to mean actions."""
     from isaaclab.utils import to_dict
-    from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper
+    from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, handle_deprecated_rsl_rl_cfg
     from rsl_rl.runners import OnPolicyRunner
     from tensordict import TensorDict
 
+    # Takes out what this release of rsl_rl no longer knows, as Isaac Lab's own commands do.
+    agent_cfg = handle_deprecated_rsl_rl_cfg(agent_cfg, importlib.metadata.version("rsl-rl-lib"))
     wrapped = RslRlVecEnvWrapper(env, clip_actions=agent_cfg.clip_actions)
     runner = OnPolicyRunner(wrapped, to_dict(agent_cfg), log_dir=None, device=agent_cfg.device)
     try:
