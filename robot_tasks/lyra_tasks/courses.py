@@ -13,6 +13,7 @@ import torch  # noqa: TID253 this module is about tensors
 
 from .atlas import Atlas, Places, choose_places, sampled
 from .packed_grids import PackedGrids
+from .rules import episode_goal, repeated_leg
 
 RANDOM, EPISODES = "random", "episodes"
 SOURCES = (RANDOM, EPISODES)
@@ -125,10 +126,6 @@ class CourseBook:
         self.leg[env_ids] = 0
         self.drives[env_ids] += 1
 
-    def _first_leg_like(self, leg: int) -> int:
-        """The leg whose stop this one repeats, or itself."""
-        return leg - 2 if self.options.revisits and leg % 3 == 2 else leg
-
     def _begin_episode(self, env_ids: torch.Tensor) -> None:
         k, worlds = self.world[env_ids], len(self.atlas)
         # Environment i is number i // K of its world, which has so many of them:
@@ -136,7 +133,7 @@ class CourseBook:
         number = (env_ids // worlds + self.drives[env_ids] * peers) % self._goal_count[k]
         for leg in range(self.options.stops):
             # Further stops are the goals of the episodes that follow.
-            goal = (number + self._first_leg_like(leg)) % self._goal_count[k]
+            goal = episode_goal(number, leg, revisits=self.options.revisits, count=self._goal_count[k])
             self.goal_id[env_ids, leg] = goal
         self.start_xy_w[env_ids] = self._starts[k, number] + self.offset_w[k, :2]
         self.start_yaw[env_ids] = self._yaws[k, number]
@@ -149,9 +146,10 @@ class CourseBook:
 
         count = self._goal_count[k]
         for leg in range(options.stops):
-            goal = (uniform(self._first_leg_like(leg)) * count).long()
-            if leg and self._first_leg_like(leg) < leg:
-                goal = self.goal_id[env_ids, self._first_leg_like(leg)]
+            like = repeated_leg(leg, options.revisits)
+            goal = (uniform(like) * count).long()
+            if like < leg:
+                goal = self.goal_id[env_ids, like]
             elif leg:
                 # A stop that follows itself would be reached at once.
                 goal = torch.where(goal == self.goal_id[env_ids, leg - 1], (goal + 1) % count, goal)

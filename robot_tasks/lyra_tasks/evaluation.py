@@ -1,4 +1,5 @@
-"""What a policy is worth: outcomes of driven episodes and their summary, free of simulators and learning libraries."""
+"""What a policy is worth: outcomes of driven episodes, their summary and report, free of simulators and learning
+libraries."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from .worlds import NavigationEpisode
 
 GOAL, COLLISION, TIMEOUT = "goal", "collision", "timeout"
 ENDINGS = (GOAL, COLLISION, TIMEOUT)
@@ -32,6 +35,20 @@ class EpisodeOutcome:
     """How often the robot came to touch something."""
     goal_distance_m: float
     """Straight distance to the goal at the end."""
+
+    @classmethod
+    def of_drive(
+        cls, episode: NavigationEpisode, *, world: str, ending: str, collisions: int, **measured: float
+    ) -> EpisodeOutcome:
+        """The outcome of driving an episode; lengths and times are rounded to what is reported."""
+        return cls(
+            world=world,
+            episode_id=episode.episode_id,
+            difficulty=episode.difficulty,
+            ending=ending,
+            collisions=collisions,
+            **{name: round(float(value), 4) for name, value in measured.items()},
+        )
 
     @property
     def success(self) -> bool:

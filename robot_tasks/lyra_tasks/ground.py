@@ -37,6 +37,10 @@ class DistanceFields:
     origin_xy_m: tuple[float, float]
     """World position of the centre of cell [0, 0]."""
 
+    def at(self, goal: int, xy_m: np.ndarray) -> np.ndarray:
+        """[...] distance to one goal at positions [..., 2], interpolated; beyond the grid its border's values."""
+        return interpolated(self.distance_m[goal], (np.asarray(xy_m, float) - self.origin_xy_m) / self.cell_m)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
@@ -93,13 +97,7 @@ class Ground:
         cell = (np.asarray(xy_m, float) - self.grid.origin_xy_m) / self.grid.cell_m - 0.5
         rows, cols = self.grid.shape
         inside = (cell >= 0).all(-1) & (cell[..., 0] <= cols - 1) & (cell[..., 1] <= rows - 1)
-        col = np.clip(np.floor(cell[..., 0]).astype(int), 0, cols - 2)
-        row = np.clip(np.floor(cell[..., 1]).astype(int), 0, rows - 2)
-        u, v = np.clip(cell[..., 0] - col, 0, 1), np.clip(cell[..., 1] - row, 0, 1)
-        c = self.clearance_m
-        low = (1 - u) * c[row, col] + u * c[row, col + 1]
-        high = (1 - u) * c[row + 1, col] + u * c[row + 1, col + 1]
-        return np.where(inside, (1 - v) * low + v * high, 0.0)
+        return np.where(inside, interpolated(self.clearance_m, cell), 0.0)
 
     def fields_to(self, goals_xy_m: np.ndarray) -> DistanceFields:
         """Distance fields to goals [G, 2].
@@ -130,6 +128,20 @@ class Ground:
         return DistanceFields(
             distance_m=fields.astype(np.float32), cell_m=cell, origin_xy_m=(float(first[0]), float(first[1]))
         )
+
+
+def interpolated(values: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """[...] bilinear values of a grid [rows, cols] at (column, row) [..., 2], cell centres being whole numbers.
+
+    Beyond the outermost centres a grid goes on with its border's values.
+    """
+    rows, cols = values.shape
+    col = np.clip(np.floor(cell[..., 0]).astype(int), 0, cols - 2)
+    row = np.clip(np.floor(cell[..., 1]).astype(int), 0, rows - 2)
+    u, v = np.clip(cell[..., 0] - col, 0, 1), np.clip(cell[..., 1] - row, 0, 1)
+    low = (1 - u) * values[row, col] + u * values[row, col + 1]
+    high = (1 - u) * values[row + 1, col] + u * values[row + 1, col + 1]
+    return (1 - v) * low + v * high
 
 
 def load_ground(world: NavigationWorld, *, robot_radius_m: float) -> Ground:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +49,27 @@ def plan(
     corners = np.concatenate([[start_xy_m], planner.path_xy_m(previous, node)[::-1], [goal_xy_m]])
     points = densified(corners, STEP_M)
     return GuidedPath(ground=ground, points_xy_m=points, clearance_m=footprint_radius_m + SLACK_M)
+
+
+def course_length_m(
+    ground: Ground, numbers: Sequence[int], *, footprint_radius_m: float, goal_radius_m: float
+) -> float:
+    """Length of the shortest path over the stops of a drive: an episode's own, then from each goal to the next.
+
+    Args:
+        ground: the world.
+        numbers: episodes whose goals are the stops; the drive begins where the first of them does.
+        footprint_radius_m: of the robot.
+        goal_radius_m: taken off once a stop, see `evaluation.EpisodeOutcome.shortest_m`.
+    """
+    goals = ground.world.goals_xy_m()
+    length = ground.world.episodes[numbers[0]].geodesic_m
+    for a, b in itertools.pairwise(numbers):
+        path = plan(ground, goals[a], goals[b], footprint_radius_m=footprint_radius_m)
+        assert path is not None, "goals of one world's episodes are connected"
+        length += float(np.linalg.norm(np.diff(path.points_xy_m, axis=0), axis=1).sum())
+    # A stop is reached at its rim: to its middle no path that ends there would ever be too long.
+    return max(length - goal_radius_m * len(numbers), 0.0)
 
 
 class PurePursuit:

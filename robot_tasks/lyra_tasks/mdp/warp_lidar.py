@@ -6,7 +6,6 @@ ray caster mixes up environments or allows one mesh only. It sees the static wor
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,11 +69,6 @@ class WarpLidar(ManagerTermBase):
             device=str(env.device),
         )
         return shares
-
-
-def ray_angles(rays: int) -> np.ndarray:
-    """[rays] direction of each ray in the robot's frame [rad]."""
-    return 2 * math.pi * np.arange(rays) / rays - math.pi
 
 
 def _mesh(vertices: np.ndarray, faces: np.ndarray, device: str) -> wp.Mesh:

@@ -278,13 +278,10 @@ def outline_points(triangles: np.ndarray, low_m: float, high_m: float, spacing_m
     above.
     """
     start, end = [triangles.reshape(-1, 3)], [np.roll(triangles, -1, axis=1).reshape(-1, 3)]
-    ordered = np.take_along_axis(triangles, np.argsort(triangles[:, :, 2], axis=1)[:, :, None], axis=1)
     for height in (low_m, high_m):
-        cut = ordered[(ordered[:, 0, 2] < height) & (ordered[:, 2, 2] > height)]
-        lower, middle, upper = cut[:, 0], cut[:, 1], cut[:, 2]
-        below = (middle[:, 2] < height)[:, None]
-        start.append(_at_height(lower, upper, height))
-        end.append(_at_height(np.where(below, middle, lower), np.where(below, upper, middle), height))
+        a, b = cut_at(triangles, height)
+        start.append(a)
+        end.append(b)
     a, b = np.concatenate(start), np.concatenate(end)
     # Clip to the heights before sampling: tall walls have long edges outside them.
     rise = b[:, 2] - a[:, 2]
@@ -296,6 +293,20 @@ def outline_points(triangles: np.ndarray, low_m: float, high_m: float, spacing_m
     steps = np.ceil(np.linalg.norm((b - a)[:, :2], axis=1) / spacing_m).astype(int) + 1
     owner, k = _counted(steps + 1)
     return a[owner] + (b - a)[owner] * (k / steps[owner])[:, None]
+
+
+def cut_at(triangles: np.ndarray, height_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where triangles [F, 3, 3] meet a level plane: both ends [S, 3] of every piece of line.
+
+    A corner in the plane counts as above it, so that a surface that has an edge there is cut once and not missed.
+    """
+    ordered = np.take_along_axis(triangles, np.argsort(triangles[:, :, 2], axis=1)[:, :, None], axis=1)
+    cut = ordered[(ordered[:, 0, 2] < height_m) & (ordered[:, 2, 2] >= height_m)]
+    lower, middle, upper = cut[:, 0], cut[:, 1], cut[:, 2]
+    below = (middle[:, 2] < height_m)[:, None]
+    first = _at_height(lower, upper, height_m)
+    second = _at_height(np.where(below, middle, lower), np.where(below, upper, middle), height_m)
+    return first, second
 
 
 def _insides(triangles: np.ndarray, grid: OccupancyGrid) -> np.ndarray:

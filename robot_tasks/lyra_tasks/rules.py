@@ -1,0 +1,122 @@
+"""What a drive is: its limits, what the robot is told, what counts as reached, and how actions become wheel speeds.
+
+Written once for NumPy arrays and torch tensors, so that Isaac Lab's terms and `isaac_sim.NavTask` cannot differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+PHYSICS_STEP_S = 1 / 100
+DECIMATION = 4
+"""Steps of physics in one step of the task."""
+LIDAR_RAYS, LIDAR_RANGE_M = 36, 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveRules:
+    """How a drive goes and how it ends."""
+
+    stops: int = 1
+    """Positions to reach, one after the other."""
+    revisits: bool = False
+    """Every third stop is the one before the last one again."""
+    goal_radius_m: float = 0.3
+    """A stop is reached within this distance."""
+    stop_speed_m_s: float = 1e9
+    """And at no more than this speed."""
+    time_limit_s: float = 30.0
+    touch_margin_m: float = 0.01
+    """A gap between footprint and obstacles below this counts as touching."""
+    planning_margin_m: float = 0.05
+    """Kept between footprint and obstacles by starts, goals and shortest paths."""
+    far_m: float = 8.0
+    """Stops farther away than this look as if they were this far away."""
+
+    @property
+    def step_limit(self) -> int:
+        """Steps of the task after which time is up."""
+        return round(self.time_limit_s / (PHYSICS_STEP_S * DECIMATION))
+
+
+POINT_GOAL = DriveRules()
+PATROL = DriveRules(stops=5, revisits=True, time_limit_s=90.0)
+DELIVER = DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=60.0)
+
+
+class Wheels(Protocol):
+    """What turns a command into wheel speeds; `robots.diff_drive.DiffDriveSpec` is one."""
+
+    @property
+    def wheel_radius_m(self) -> float: ...
+    @property
+    def track_m(self) -> float: ...
+    @property
+    def max_speed_m_s(self) -> float: ...
+    @property
+    def max_reverse_m_s(self) -> float: ...
+    @property
+    def max_turn_rad_s(self) -> float: ...
+
+
+def wheel_speeds(action: Any, robot: Wheels) -> Any:
+    """[N, 2] left and right wheel [rad/s].
+
+    Args:
+        action: [N, 2] speed and turn rate as shares of their largest, clipped to [-1, 1].
+        robot: whose wheels.
+    """
+    xp = _library(action)
+    share = xp.clip(action, -1.0, 1.0)
+    speed = xp.clip(share[:, 0] * robot.max_speed_m_s, -robot.max_reverse_m_s, robot.max_speed_m_s)
+    half_turn = share[:, 1] * (0.5 * robot.track_m * robot.max_turn_rad_s)
+    return xp.stack([speed - half_turn, speed + half_turn], -1) / robot.wheel_radius_m
+
+
+def goal_told(way_xy_m: Any, distance_m: Any, yaw_rad: Any, far_m: float) -> Any:
+    """[N, 3] the next stop as the robot is told it.
+
+    Args:
+        way_xy_m: [N, 2] from the robot to the stop, in the frame that the heading is measured in.
+        distance_m: [N] its length.
+        yaw_rad: [N] heading.
+        far_m: where distances saturate.
+
+    Returns:
+        Distance as a share of `far_m`, at most 1; cosine and sine of the bearing, left positive.
+    """
+    xp = _library(way_xy_m)
+    bearing = xp.arctan2(way_xy_m[:, 1], way_xy_m[:, 0]) - yaw_rad
+    return xp.stack([xp.clip(distance_m / far_m, 0.0, 1.0), xp.cos(bearing), xp.sin(bearing)], -1)
+
+
+def velocity_told(speed_m_s: Any, turn_rad_s: Any, robot: Wheels) -> Any:
+    """[N, 2] forward speed [N] and turn rate [N] as shares of their largest."""
+    return _library(speed_m_s).stack([speed_m_s / robot.max_speed_m_s, turn_rad_s / robot.max_turn_rad_s], -1)
+
+
+def at_stop(distance_m: Any, speed_m_s: Any, *, goal_radius_m: float, stop_speed_m_s: float) -> Any:
+    """[N] bool: within the goal radius, and slow enough where that is asked for."""
+    return (distance_m < goal_radius_m) & (speed_m_s <= stop_speed_m_s)
+
+
+def repeated_leg(leg: int, revisits: bool) -> int:
+    """The leg whose stop this one repeats, or itself."""
+    return leg - 2 if revisits and leg % 3 == 2 else leg
+
+
+def episode_goal(number: Any, leg: int, *, revisits: bool, count: Any) -> Any:
+    """The episode whose goal is a stop of a drive that begins as episode `number`: its own first."""
+    return (number + repeated_leg(leg, revisits)) % count
+
+
+def yaw_of(qx: Any, qy: Any, qz: Any, qw: Any) -> Any:
+    """[N] heading [rad] of quaternions whose parts are [N]."""
+    return _library(qw).arctan2(2 * (qw * qz + qx * qy), 1 - 2 * (qy * qy + qz * qz))
+
+
+def _library(array: Any) -> Any:
+    """The module that an array comes from; the functions used here have the same names and arguments in both."""
+    return sys.modules[type(array).__module__.partition(".")[0]]

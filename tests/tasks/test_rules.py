@@ -1,0 +1,75 @@
+"""The task's formulas give the same in NumPy and in torch, and what is worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+import torch
+
+from lyra_tasks import rules
+from lyra_tasks.robots.diff_drive import SIZES
+
+SPEC = SIZES["medium"]
+numbers = st.floats(-50.0, 50.0, width=32)
+
+
+def rows(width: int):
+    return st.lists(st.tuples(*[numbers] * width), min_size=1, max_size=6).map(lambda v: np.array(v, np.float32))
+
+
+@given(rows(4))
+def test_tensors_and_arrays_agree(table):
+    """Every formula, on the same numbers."""
+    tensor = torch.from_numpy(table)
+    distance = np.linalg.norm(table[:, :2], axis=1)
+    pairs = [
+        (rules.wheel_speeds(table[:, :2], SPEC), rules.wheel_speeds(tensor[:, :2], SPEC)),
+        (
+            rules.goal_told(table[:, :2], distance, table[:, 2], 8.0),
+            rules.goal_told(tensor[:, :2], torch.from_numpy(distance), tensor[:, 2], 8.0),
+        ),
+        (rules.velocity_told(table[:, 0], table[:, 1], SPEC), rules.velocity_told(tensor[:, 0], tensor[:, 1], SPEC)),
+        (rules.yaw_of(*table.T), rules.yaw_of(*tensor.T)),
+        (
+            rules.at_stop(table[:, 0], table[:, 1], goal_radius_m=0.3, stop_speed_m_s=0.5),
+            rules.at_stop(tensor[:, 0], tensor[:, 1], goal_radius_m=0.3, stop_speed_m_s=0.5),
+        ),
+    ]
+    for array, found in pairs:
+        np.testing.assert_allclose(found.numpy(), array, rtol=1e-4, atol=1e-4)
+
+
+@given(rows(2))
+def test_wheels_drive_what_was_asked(action):
+    """Mean and difference of the wheels are the clipped command; reverse is slower than ahead."""
+    wheels = rules.wheel_speeds(action, SPEC) * SPEC.wheel_radius_m
+    share = np.clip(action, -1, 1)
+    speed = np.maximum(share[:, 0] * SPEC.max_speed_m_s, -SPEC.max_reverse_m_s)
+    np.testing.assert_allclose(wheels.mean(1), speed, atol=1e-5)
+    np.testing.assert_allclose(
+        (wheels[:, 1] - wheels[:, 0]) / SPEC.track_m, share[:, 1] * SPEC.max_turn_rad_s, atol=1e-5
+    )
+
+
+def test_goals_are_told_in_the_robots_frame():
+    """Ahead, to the left and far away."""
+    way = np.array([[0.0, 2.0], [0.0, 2.0], [-30.0, 0.0]])
+    told = rules.goal_told(way, np.array([2.0, 2.0, 30.0]), np.array([np.pi / 2, 0.0, 0.0]), 8.0)
+    np.testing.assert_allclose(told, [[0.25, 1, 0], [0.25, 0, 1], [1, -1, 0]], atol=1e-12)
+
+
+def test_patrols_repeat_their_last_stop_but_one():
+    """Five stops: a, b, a, c, d; without revisits each leg is its own."""
+    assert [rules.repeated_leg(leg, True) for leg in range(6)] == [0, 1, 0, 3, 4, 3]
+    assert [rules.repeated_leg(leg, False) for leg in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert [rules.episode_goal(6, leg, revisits=True, count=8) for leg in range(5)] == [6, 7, 6, 1, 2]
+
+
+def test_limits_are_whole_steps():
+    """The time limit is the one that Isaac Lab makes of it: seconds over steps of 40 ms."""
+    assert rules.POINT_GOAL.step_limit == 750 and rules.PATROL.step_limit == 2250
