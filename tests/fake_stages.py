@@ -81,6 +81,8 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
                     facts = {"leg": number, "path": leg.path, "last": k == CHUNKS - 1}
                     chunk = Chunk(views=(view,), Ts_world_path=np.zeros((0, 4, 4)), facts=facts)
                     context.chunks.save_chunk(index, key, chunk)
+                    if context.progress.wants_frames:
+                        context.progress.frame(index, 0, view.rgb_u8)
                 total = chunk.views[0].rgb_u8[..., 0].reshape(-1)
                 index += 1
                 context.progress.step("explore", min(index, CHUNKS), CHUNKS)

@@ -17,9 +17,10 @@ ALLOWED = {
     **{stage: {"core", stage} for stage in STAGES},
     "top": {"core", "top", *STAGES},
     "training": {"core", "generation", "training"},
-    "cli": {"core", "top", "cli", "training", *STAGES},
-    "kit": {"core", "top", "kit"},
-    "face": {"core", "top", "cli", *STAGES},
+    "session": {"core", "top", "session"},
+    "cli": {"core", "top", "session", "cli", "training", *STAGES},
+    "kit": {"core", "top", "session", "kit"},
+    "face": {"core", "top", "session", "cli", *STAGES},
 }
 """Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` is for `cli`."""
 BY_NAME = re.compile(r"lyra\.worldgen\.[a-z_.]+(:\w+)?")
@@ -68,8 +69,8 @@ def violations(path: Path) -> list[str]:
 
 
 def test_layers_import_downwards_only():
-    """core < stages < build/certify/preview/batch < cli; kit on top, imported by nobody; stages ignore one another;
-    training stands on generation and is imported by cli alone."""
+    """core < stages < build/certify/preview/batch < session < cli; kit on top, imported by nobody; stages ignore one
+    another; training stands on generation and is imported by cli alone."""
     assert [line for path in sorted(PACKAGE.rglob("*.py")) for line in violations(path)] == []
 
 
@@ -89,6 +90,8 @@ def test_every_root_module_has_a_layer():
         ("def f():\n    import omni.usd", "sim/usd_stage.py", 1),
         ("from ..training import run", "generation/painter.py", 1),
         ("from .training import run", "build.py", 1),
+        ("from .session import Session", "build.py", 1),
+        ("from ..session import Session", "cli/main.py", 0),
         ("from ..generation import warp", "training/run.py", 0),
         ("from ..core.mesh import TriMesh", "sim/usd_mesh.py", 0),
         ("from .generation import photo", "build.py", 0),

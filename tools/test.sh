@@ -45,7 +45,7 @@ if [ -z "$fast" ]; then
         make_venv .venv312 "$other"
         install_package .venv312 test
         step "Python 3.12, core only" .venv312/bin/python -m pytest -q -p no:cacheprovider \
-            tests/core tests/kit tests/test_imports.py tests/test_layers.py tests/test_manifests.py
+            tests/core tests/kit tests/session/test_worker.py tests/test_imports.py tests/test_layers.py tests/test_manifests.py
     else
         say "== Python 3.12, core only: skipped, no second interpreter of version 3.12 on this machine"
     fi

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from lyra.worldgen.kit.controller import JobState, Phase, WorldgenController
-from lyra.worldgen.kit.jobs import ErrorEvent, ExitEvent, GenerateRequest, ProgressEvent, ResultEvent, WorkerJob
+from lyra.worldgen.kit.jobs import GenerateRequest, generate_command
+from lyra.worldgen.session.events import ErrorEvent, ExitEvent, ProgressEvent, ResultEvent
+from lyra.worldgen.session.worker import WorkerJob
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).resolve().parent.parent / "session" / "worker.py"
 
 
 class ScriptedJob:
@@ -184,3 +186,20 @@ def test_an_error_event_alone_is_a_failure(photo):
     controller.start(request(photo))
     controller.poll()
     assert controller.state.phase is Phase.FAILED and "no space" in controller.state.message
+
+
+def test_the_form_becomes_a_command():
+    """A height that the form proposed is a guess, one that somebody typed was measured."""
+    command = generate_command(GenerateRequest(photo="a photo.jpg", out="w", seed=7, camera_height_m=1.25))
+    assert (command.photo, command.config.seed) == (Path("a photo.jpg"), 7)
+    assert command.config.geometry.camera_height_m == 1.25 and command.config.scale.camera_height_sigma > 0
+    for height_m in (None, 1.5):
+        guessed = generate_command(GenerateRequest(photo="p", out="o", camera_height_m=height_m))
+        assert guessed.config.scale.camera_height_sigma == 0
+
+
+def test_a_form_that_cannot_be_is_told(photo):
+    """A height out of range is refused before anything starts."""
+    controller = WorldgenController(lambda r: ScriptedJob() if generate_command(r) else None)
+    assert not controller.start(request(photo, camera_height_m=900.0))
+    assert controller.state.phase is Phase.FAILED and "camera_height_m" in controller.state.message

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.chunks import chunk_stages
-from ..core.config import config_from_dict
+from ..core.config import GenerationConfig, config_from_dict
 from ..core.errors import InputError
 from ..core.journey import Leg, shortened
 from ..core.progress import SILENT, Progress
+from ..core.schema import resolved_dict
 from ..core.world import Manifest, World, read_manifest, world_id
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .path_files import PathFiles, base_leg, read_captions_file, read_trajectory_file
+from .path_files import PathFiles, base_leg, read_captions_file, read_path_files, read_trajectory_file
 from .run import go_on, open_world
 from .stages import Stages, default_stages
 
@@ -37,10 +38,13 @@ def extend_world(
 ) -> World:
     """Explore further. What the world knows stays as it is; new views join it, and the later stages run again.
 
+    A world that was only understood begins its first path: it becomes, to the byte, the world that its photo makes with
+    that path from the start.
+
     Args:
-        folder: a world whose exploration has finished.
+        folder: a world whose photo is understood.
         path: preset or trajectory file (`.npz`), beginning where the last path ended. Empty goes on with the path that
-            was cut short by `undo_world`.
+            was cut short by `undo_world`, or begins with the configuration's.
         prompt: for painters that read text; the configuration's when None.
         captions: JSON file of texts by frame.
         pose_scale: factor on a trajectory file's translations.
@@ -65,6 +69,17 @@ def extend_world(
     if chunks is not None and chunks < 1:
         raise InputError(f"chunks is {chunks}; expected at least 1")
     with open_world(Path(folder)) as writer:
+        if _only_understood(writer.manifest):
+            generation = config_from_dict(writer.manifest.config).generation
+            asked = replace(
+                generation,
+                path=path or generation.path,
+                prompt=generation.prompt if prompt is None else prompt,
+                captions=generation.captions if captions is None else str(captions),
+                pose_scale=generation.pose_scale if pose_scale is None else pose_scale,
+            )
+            files = _begin(writer, asked, stages, chunks=chunks, seed=seed)
+            return go_on(writer, stages, progress=progress, until=until, files=files)
         _expect_explored(writer.manifest, writer.folder)
         legs = _legs(writer.manifest)
         if named:
@@ -82,6 +97,26 @@ def extend_world(
             legs = _gone_on(legs, folder, prompt=prompt, captions=texts, chunks=chunks, seed=seed)
         _set_journey(writer, legs)
         return go_on(writer, stages, progress=progress, until=until, files=files)
+
+
+def _only_understood(manifest: Manifest) -> bool:
+    return "understand" in manifest.stages and not chunk_stages(manifest.stages)
+
+
+def _begin(
+    writer: WorldWriter, generation: GenerationConfig, stages: Stages, *, chunks: int | None, seed: int | None
+) -> PathFiles:
+    """Write down how a world that was only understood is explored."""
+    config = replace(config_from_dict(writer.manifest.config), generation=generation)
+    config, files = read_path_files(config)
+    for stage in stages.items:
+        stage.check(config)
+    journey = files.journey(config)
+    if chunks is not None or seed is not None:
+        first = journey[0] if journey else base_leg(config)
+        journey = (replace(first, chunks=chunks, seed=seed),)
+    writer.amend(config=resolved_dict(config), journey=journey)
+    return files
 
 
 def undo_world(

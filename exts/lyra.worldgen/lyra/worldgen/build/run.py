@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.chunks import FolderChunkStore
 from ..core.config import RescaleConfig, WorldConfig, config_from_dict, with_late_sections, without_unsaid
@@ -29,6 +29,9 @@ from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
 from .path_files import PathFiles, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -307,8 +310,15 @@ class _StageProgress(Progress):
         self._inner = 0.0
         self._starts: dict[str, float] = {}
 
+    @property
+    def wants_frames(self) -> bool:
+        return self._outer.wants_frames
+
     def keep_going(self) -> bool:
         return self._outer.keep_going()
+
+    def frame(self, chunk: int, number: int, rgb_u8: np.ndarray) -> None:
+        self._outer.frame(chunk, number, rgb_u8)
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         start = self._starts.setdefault(stage, self._inner)

@@ -19,7 +19,7 @@ from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
 from ..core.splats import GaussianCloud
-from ..core.views import Photo, PhotoGeometry
+from ..core.views import Photo, PhotoGeometry, RgbdView
 from ..core.world import Manifest, StageRecord, is_research_only
 from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
@@ -290,6 +290,7 @@ def _explore(context: StageContext) -> None:
             store=context.chunks,
             journey=context.manifest.journey,
             judge=judge,
+            on_frame=_shown(context.progress),
         )
     finally:
         if foreign:
@@ -314,6 +315,13 @@ def _explore(context: StageContext) -> None:
         "metrics": {name: rounded(value) for name, value in sorted(views.metrics.items())},
         **({"painter": painter.info} if paints_films(painter) else {}),
     }
+
+
+def _shown(progress: Progress) -> Callable[[int, int, RgbdView], None] | None:
+    """Shows painted frames to a progress that wants to see them."""
+    if not progress.wants_frames:
+        return None
+    return lambda chunk, number, view: progress.frame(chunk, number, view.rgb_u8)
 
 
 def depth_judge(config: WorldConfig) -> DepthJudge | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..session.commands import GIVEN_HEIGHT_SIGMA, Generate
 from .terminal import Console
 
 EPILOG = """\
@@ -51,8 +52,6 @@ FLAGS = (
     *SCALE_FLAGS,
 )
 """Flag, the configuration field that it sets (whose docstring is its help), type, placeholder; bool takes no value."""
-GIVEN_HEIGHT_SIGMA = 0.03
-"""Relative doubt of a camera height that was given as a flag: somebody measured it, roughly."""
 
 
 def add_parser(commands: Any) -> None:
@@ -136,7 +135,6 @@ def field_help(key: str) -> tuple[str, str]:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the world; the exit code says whether it is certified."""
-    from ..build import build_world
     from ..core.config import load_config
     from ..core.schema import resolved_dict, resolved_yaml
 
@@ -151,10 +149,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         console.result(resolved_yaml(config).rstrip(), {"photo": str(photo), "out": str(out), **resolved_dict(config)})
         return 0
-    world = build_world(photo, out, config, progress=console.progress, overwrite=args.overwrite, until=args.until)
-    from .worlds import report_world
+    from .worlds import run_command
 
-    return report_world(world, console)
+    command = Generate(photo=photo, config=config, overwrite=args.overwrite, until=args.until)
+    return run_command(out, command, console)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

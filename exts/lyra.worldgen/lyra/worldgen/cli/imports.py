@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..session import Import
 from .generate import add_field_flags, add_output_flags, field_values, parse_setting
 from .terminal import Console
-from .worlds import report_world
+from .worlds import run_command
 
 DESCRIPTION = """\
 Make a world of what another program made: Gaussian splats (.ply, .spz), a mesh (.glb, .gltf, .obj, .ply), a coloured
@@ -82,7 +83,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the world; the exit code says whether it is certified."""
-    from ..build import import_world
     from ..core.config import load_config
     from ..core.schema import resolved_dict, resolved_yaml
     from ..importing.kinds import find_source
@@ -98,5 +98,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
         values = {"source": str(source), "kind": found.kind, "layout": found.layout, "out": str(out)}
         console.result(text, {**values, **resolved_dict(config)})
         return 0
-    world = import_world(source, out, config, progress=console.progress, overwrite=args.overwrite, until=args.until)
-    return report_world(world, console)
+    command = Import(source=source, config=config, overwrite=args.overwrite, until=args.until)
+    return run_command(out, command, console)

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..session import Branch, Extend, Finish, Undo
 from .generate import add_output_flags, add_until_flag
 from .terminal import Console, table
-from .worlds import report_world
+from .worlds import run_command
 
 EXTEND_EPILOG = """\
 examples:
@@ -18,7 +19,8 @@ examples:
   lyra-worldgen extend worlds/kitchen --chunks 1 --seed 9      the first of them is painted anew, differently
   lyra-worldgen branch worlds/kitchen worlds/kitchen-b --chunks 2
 
-A path begins where the last one ended. Without --path the one that `undo` cut short goes on; with the same seed and
+A path begins where the last one ended, the first one of a world that was only seeded (`generate --until understand`) at
+the photo. Without --path the one that `undo` cut short goes on; with the same seed and
 text it comes out as it was.
 """
 
@@ -69,45 +71,32 @@ def _parser(commands: Any, name: str, run: Any, text: str, epilog: str) -> argpa
 
 def run_extend(args: argparse.Namespace, console: Console) -> int:
     """Explore further."""
-    from ..build import extend_world
-
-    world = extend_world(
-        Path(args.folder),
+    command = Extend(
         path=args.path,
         prompt=args.prompt,
         captions=args.captions,
         pose_scale=args.pose_scale,
         chunks=args.chunks,
         seed=args.seed,
-        progress=console.progress,
         until=args.until,
     )
-    return report_world(world, console)
+    return run_command(Path(args.folder), command, console)
 
 
 def run_undo(args: argparse.Namespace, console: Console) -> int:
     """Take back."""
-    from ..build import undo_world
-
-    world = undo_world(Path(args.folder), chunks=args.chunks, progress=console.progress, until=args.until)
-    return report_world(world, console)
+    return run_command(Path(args.folder), Undo(chunks=args.chunks, until=args.until), console)
 
 
 def run_branch(args: argparse.Namespace, console: Console) -> int:
     """Begin a second world."""
-    from ..build import branch_world
-
-    world = branch_world(
-        Path(args.folder), Path(args.out), chunks=args.chunks, progress=console.progress, until=args.until
-    )
-    return report_world(world, console)
+    command = Branch(out=Path(args.out), chunks=args.chunks, until=args.until)
+    return run_command(Path(args.folder), command, console)
 
 
 def run_finish(args: argparse.Namespace, console: Console) -> int:
     """Run what is missing."""
-    from ..build import finish_world
-
-    return report_world(finish_world(Path(args.folder), progress=console.progress, until=args.until), console)
+    return run_command(Path(args.folder), Finish(until=args.until), console)
 
 
 def run_paths(args: argparse.Namespace, console: Console) -> int:

@@ -60,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, worlds
+    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, work, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate.add_parser,
         train_painter.add_parser,
         doctor.add_parser,
+        work.add_parser,
     ):
         add(commands)
     return parser
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(
         json_output=getattr(args, "json", False),
         json_lines=getattr(args, "json_lines", False),
+        frames=getattr(args, "frames", False),
         verbosity=args.verbose,
     )
     try:

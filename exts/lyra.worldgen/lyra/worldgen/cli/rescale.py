@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..session import Rescale
 from .generate import SCALE_FLAGS, add_field_flags, add_output_flags, add_until_flag, field_values
 from .terminal import Console
-from .worlds import report_world
+from .worlds import run_command
 
 EPILOG = """\
 examples:
@@ -51,7 +52,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Rescale and report."""
-    from ..build import rescale_world
     from ..core.config import RescaleConfig, load_config
     from ..core.errors import ConfigError
 
@@ -67,4 +67,4 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     if rescale.factor == 1.0 and not rescale.factor_sigma:
         rescale = RescaleConfig()
-    return report_world(rescale_world(Path(args.folder), rescale, progress=console.progress, until=args.until), console)
+    return run_command(Path(args.folder), Rescale(rescale=rescale, until=args.until), console)

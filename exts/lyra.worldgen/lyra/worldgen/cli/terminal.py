@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import shutil
@@ -10,9 +11,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..core.progress import Progress
+from ..session.frames import frame_jpeg
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BAR_CELLS = 24
 REDRAW_S = 0.1
@@ -88,9 +93,14 @@ class TerminalProgress(Progress):
 class JsonLinesProgress(Progress):
     """One JSON object a line."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, frames: bool = False) -> None:
         self._stream = stream
         self._eta = Eta()
+        self.wants_frames = frames
+
+    def frame(self, chunk: int, number: int, rgb_u8: np.ndarray) -> None:
+        jpeg = base64.b64encode(frame_jpeg(rgb_u8)).decode()
+        self.event("frame", chunk=chunk, frame=number, jpeg=jpeg)
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         fraction = min(1.0, done / total) if total > 0 else 0.0
@@ -114,10 +124,12 @@ class JsonLinesProgress(Progress):
 class Console:
     """Where a command speaks: result on stdout, everything else on stderr."""
 
-    def __init__(self, *, json_output: bool = False, json_lines: bool = False, verbosity: int = 0) -> None:
+    def __init__(
+        self, *, json_output: bool = False, json_lines: bool = False, frames: bool = False, verbosity: int = 0
+    ) -> None:
         self.json_output = json_output
         self.verbosity = verbosity
-        self._lines = JsonLinesProgress(sys.stdout) if json_lines else None
+        self._lines = JsonLinesProgress(sys.stdout, frames=frames) if json_lines else None
         self._bar = None if json_lines else TerminalProgress(sys.stderr)
 
     @property

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, with_late_sections
-from ..core.errors import InputError
 from ..core.schema import differing_keys, resolved_dict
 from ..core.world import SCALE_STAGES, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
+from ..session import Certify, Command, Preview, Session
+from ..session.summary import world_values
 from .generate import add_output_flags
 from .terminal import Console, duration, table
-
-MAX_CERTIFICATE_BYTES = 64 * 2**20
 
 
 def add_parsers(commands: Any) -> None:
@@ -40,20 +37,12 @@ def add_parsers(commands: Any) -> None:
 
 def run_certify(args: argparse.Namespace, console: Console) -> int:
     """Measure again; exit code 0 only for a certified world."""
-    from ..build import rerun_stage
-
-    def more(config: WorldConfig) -> WorldConfig:
-        return replace(config, certificate=replace(config.certificate, newton=True)) if args.newton else config
-
-    world = rerun_stage(Path(args.folder), "certify", progress=console.progress, change=more)
-    return report_world(world, console)
+    return run_command(Path(args.folder), Certify(newton=args.newton), console)
 
 
 def run_preview(args: argparse.Namespace, console: Console) -> int:
     """Draw again."""
-    from ..build import rerun_stage
-
-    world = rerun_stage(Path(args.folder), "preview", progress=console.progress)
+    world = Session(Path(args.folder)).run(Preview(), console.progress)
     files = sorted(world.manifest.stages["preview"].files)
     console.result(
         "\n".join(str(world.folder / name) for name in files), {"folder": str(world.folder.resolve()), "files": files}
@@ -168,35 +157,15 @@ def _count(value: Any) -> int:
     return value if type(value) is int and value >= 0 else 0
 
 
+def run_command(folder: Path, command: Command, console: Console) -> int:
+    """Perform a command of a session and report the world that it leads to; the exit code."""
+    return report_world(Session(folder).run(command, console.progress), console)
+
+
 def report_world(world: World, console: Console) -> int:
     """Print where a world is and what its certificate says; the exit code. Stopping early on purpose is no failure."""
     console.result(world_summary(world), world_values(world))
     return 0 if world.verdict == "passed" or not world.finished else 1
-
-
-def world_values(world: World) -> dict[str, Any]:
-    """A world for programs."""
-    manifest, certificate = world.manifest, read_certificate(world)
-    facts = certificate.get("facts")
-    facts = facts if isinstance(facts, dict) else {}
-    scale = manifest.scale
-    return {
-        "folder": str(world.folder.resolve()),
-        "id": manifest.id,
-        "finished": world.finished,
-        "verdict": manifest.verdict or None,
-        "passed": {"passed": True, "failed": False}.get(manifest.verdict),
-        "summary": certificate.get("summary"),
-        "free_area_m2": facts.get("free_area_m2"),
-        "connected_area_m2": facts.get("connected_area_m2"),
-        "relative_scale_sigma": None if scale is None else scale.relative_sigma,
-        "scale": manifest_to_json(manifest)["scale"],
-        "confidence": manifest.confidence,
-        "mode": manifest.mode,
-        "licence": manifest.licence,
-        "research_only": is_research_only(manifest.licence),
-        "seconds": round(sum(r.seconds for name, r in manifest.stages.items() if "/" not in name), 1),
-    }
 
 
 def world_summary(world: World) -> str:
@@ -225,20 +194,6 @@ def world_summary(world: World) -> str:
     if world.has("world_scene.usda"):
         rows.append(("open", f"Isaac Sim, File > Open: {world.folder / 'world_scene.usda'}"))
     return "\n".join([head, *(f"  {line}" for line in table(rows).splitlines())])
-
-
-def read_certificate(world: World) -> dict[str, Any]:
-    """Content of `certificate.json`, or nothing when it is absent or makes no sense."""
-    if not world.has("certificate.json"):
-        return {}
-    try:
-        path = world.path("certificate.json")
-        if path.stat().st_size > MAX_CERTIFICATE_BYTES:
-            return {}
-        plain = json.loads(path.read_bytes())
-    except (InputError, OSError, ValueError, RecursionError):
-        return {}
-    return plain if isinstance(plain, dict) else {}
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

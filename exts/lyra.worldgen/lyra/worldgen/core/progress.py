@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import Cancelled
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -16,6 +19,12 @@ class Progress:
     Stages call `track` around their loops or `step` at milestones. Raise nothing from `update`; return False from
     `keep_going` to cancel at the next step.
     """
+
+    wants_frames = False
+    """Whether `frame` does anything, so that nobody makes pictures for nothing."""
+
+    def frame(self, chunk: int, number: int, rgb_u8: np.ndarray) -> None:
+        """Frame `number` of a chunk, [H, W, 3], has just been painted."""
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         """`done` of `total` steps of `stage` are finished."""

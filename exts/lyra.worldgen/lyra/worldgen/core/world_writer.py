@@ -351,16 +351,35 @@ def _remove_empty(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
+def holder(folder: Path) -> str:
+    """Which process writes to a world folder, as `PID on HOST`; empty if none does."""
+    path = Path(folder) / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return ""
+    try:
+        # Whoever asks holds the lock for a moment; the file of a process that died counts for nothing.
+        return "" if _try_lock(descriptor) else _owner(path).strip(" ()") or "another process"
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock file; the system lets go of it when the process dies, however it dies."""
     path = folder / LOCK_NAME
     with naming("write to the output folder", folder):
+        attempts = 0
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             if not _try_lock(descriptor):
                 owner = _owner(path)
                 os.close(descriptor)
+                attempts += 1
+                if attempts < 5:  # somebody may only have asked who the holder is
+                    time.sleep(0.02)
+                    continue
                 raise InputError(
                     f"another process{owner} is writing this world; wait for it or stop it, then try again: {folder}"
                 )

@@ -50,6 +50,7 @@ def explore(
     store: ChunkStore | None = None,
     journey: Sequence[Leg] = (),
     judge: DepthJudge | None = None,
+    on_frame: Callable[[int, int, RgbdView], None] | None = None,
 ) -> WorldViews:
     """Grow a persistent world from a photo whose geometry is known.
 
@@ -63,6 +64,7 @@ def explore(
         store: finished chunks are kept there and found again.
         journey: legs to explore; the path of `cfg` when empty.
         judge: frames that contradict the known geometry are painted again with another seed.
+        on_frame: told of every frame that is painted: number of its chunk, its number there, and its view.
 
     Raises:
         BackendError: the painter changed known pixels or returned the wrong shape.
@@ -70,7 +72,7 @@ def explore(
         InputError: a trajectory file is not in the store.
         Cancelled: the user stopped.
     """
-    pipeline = WorldPipeline(painter=painter, cfg=cfg, judge=judge)
+    pipeline = WorldPipeline(painter=painter, cfg=cfg, judge=judge, on_frame=on_frame)
     return pipeline(photo, geometry, seed=seed, progress=progress, store=store, journey=journey)
 
 

@@ -16,7 +16,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from .jobs import ErrorEvent, ExitEvent, GenerateRequest, JobEvent, LogEvent, ProgressEvent, ResultEvent
+from ..core.errors import ConfigError
+from ..session.events import ErrorEvent, ExitEvent, LogEvent, ProgressEvent, ResultEvent, WorkerEvent
+from .jobs import GenerateRequest
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ class JobState:
 
 
 class Job(Protocol):
-    """What the controller needs of a worker; `jobs.WorkerJob` is the real one."""
+    """What the controller needs of a worker; `session.worker.WorkerJob` is the real one."""
 
-    def poll(self) -> list[JobEvent]: ...
+    def poll(self) -> list[WorkerEvent]: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
 
@@ -96,7 +98,7 @@ class WorldgenController:
         if problem is None:
             try:
                 self._job = self._launch(request)
-            except OSError as error:
+            except (OSError, ConfigError) as error:
                 problem = f"The generator cannot be started: {error}"
         if problem is not None:
             self._set(JobState(phase=Phase.FAILED, message=problem))
@@ -122,7 +124,7 @@ class WorldgenController:
             self._job.close()
             self._job = None
 
-    def _take(self, event: JobEvent) -> None:
+    def _take(self, event: WorkerEvent) -> None:
         if isinstance(event, ProgressEvent):
             if self._state.phase is Phase.RUNNING:
                 # Stages estimate their own length; a bar that runs backwards would only confuse.

@@ -10,8 +10,9 @@ import carb.eventdispatcher
 import omni.ext
 import omni.kit.app
 
+from ..session.worker import WorkerJob, find_launcher, work_command, worker_environment
 from .controller import JobState, WorldgenController
-from .jobs import GenerateRequest, WorkerJob, find_launcher, generate_command, worker_environment
+from .jobs import GenerateRequest, generate_command
 from .settings import read_settings
 from .stage import load_world
 
@@ -70,7 +71,8 @@ class Extension(omni.ext.IExt):
                 "no lyra-worldgen installation found; run tools/quickstart.sh once, or set "
                 "/exts/lyra.worldgen/launcher to its Python"
             )
-        return WorkerJob(generate_command(launcher, request), env=worker_environment(os.environ))
+        arguments = work_command(launcher, Path(request.out))
+        return WorkerJob(arguments, generate_command(request), env=worker_environment(os.environ))
 
     def _on_change(self, state: JobState) -> None:
         if self._window is not None:

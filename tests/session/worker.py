@@ -1,4 +1,4 @@
-"""A tiny worker that speaks the command's JSON lines: a real process for the tests of `kit.jobs` and `kit.controller`.
+"""A tiny worker that speaks the command's JSON lines, a real process, for tests of worker and controller.
 
 Run as `python worker.py MODE [ignored arguments ...]`.
 """

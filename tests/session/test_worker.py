@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,21 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyra.worldgen.kit.jobs import (
+from lyra.worldgen.session.commands import Finish
+from lyra.worldgen.session.events import (
     MAX_LINE_BYTES,
     ErrorEvent,
     ExitEvent,
-    GenerateRequest,
-    JobEvent,
+    FrameEvent,
     LogEvent,
     ProgressEvent,
     ResultEvent,
-    WorkerJob,
-    find_launcher,
-    generate_command,
+    WorkerEvent,
     parse_line,
-    worker_environment,
 )
+from lyra.worldgen.session.worker import WorkerJob, find_launcher, work_command, worker_environment
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 60.0
@@ -37,9 +36,9 @@ def start(mode: str, grace_s: float = 5.0) -> WorkerJob:
     return WorkerJob([sys.executable, str(WORKER), mode], grace_s=grace_s)
 
 
-def events_until(job: WorkerJob, kind: type | str) -> list[JobEvent]:
+def events_until(job: WorkerJob, kind: type | str) -> list[WorkerEvent]:
     """Events up to and with the first of that type, or the first log text that contains the word."""
-    seen: list[JobEvent] = []
+    seen: list[WorkerEvent] = []
     give_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up:
         for event in job.poll():
@@ -59,7 +58,7 @@ def test_a_good_run_is_told_in_order():
     assert events[-1] == ExitEvent(exit_code=0)
     assert ProgressEvent(stage="understand", fraction=0.25, eta_s=12.5) in events
     assert LogEvent(text="a line that is no event") in events and LogEvent(text="loading") in events
-    assert events.index(ResultEvent(folder="/worlds/kitchen", passed=True)) < len(events) - 1
+    assert events.index(next(e for e in events if isinstance(e, ResultEvent))) < len(events) - 1
 
 
 def test_cancel_ends_the_worker():
@@ -107,7 +106,9 @@ def test_a_program_that_does_not_exist_is_an_os_error():
 @given(st.binary(max_size=200))
 def test_any_line_is_taken(line):
     """No bytes raise."""
-    assert parse_line(line) is None or isinstance(parse_line(line), (ProgressEvent, LogEvent, ResultEvent, ErrorEvent))
+    assert parse_line(line) is None or isinstance(
+        parse_line(line), (ProgressEvent, LogEvent, FrameEvent, ResultEvent, ErrorEvent)
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,11 @@ def test_any_line_is_taken(line):
         (b"", None),
         (b"  \n", None),
         (b'{"event": "progress", "stage": "a", "fraction": 7}', ProgressEvent(stage="a", fraction=1, eta_s=None)),
-        (b'{"event": "result", "folder": "a", "passed": "yes"}', ResultEvent(folder="a", passed=None)),
+        (b'{"event": "result", "folder": "a", "passed": "yes"}',
+         ResultEvent(folder="a", passed=None, values={"folder": "a", "passed": "yes"})),
+        (b'{"event": "frame", "chunk": 1, "frame": 2, "jpeg": "/9g="}', FrameEvent(chunk=1, frame=2, jpeg=b"\xff\xd8")),
+        (b'{"event": "frame", "chunk": 1, "frame": 2, "jpeg": "?"}',
+         LogEvent(text='{"event": "frame", "chunk": 1, "frame": 2, "jpeg": "?"}')),
         (b'{"event": "error"}', ErrorEvent(message="the worker gave no reason")),
         (b'{"fraction": 1}', LogEvent(text='{"fraction": 1}')),
     ],
@@ -126,16 +131,34 @@ def test_lines_and_their_events(line, event):
     assert parse_line(line) == event
 
 
-def test_command_line():
-    """The form becomes flags, one argument each."""
-    request = GenerateRequest(photo="a photo.jpg", out="worlds/kitchen", seed=7, camera_height_m=1.25)
-    assert generate_command(["lyra-worldgen"], request) == [
-        "lyra-worldgen", "generate", "a photo.jpg", "--out", "worlds/kitchen", "--seed", "7",
-        "--camera-height", "1.25", "--json-lines",
-    ]  # fmt: skip
-    assert "--camera-height" not in generate_command([], GenerateRequest(photo="p", out="o"))
-    # What the form proposed and nobody changed is not told as if it had been measured.
-    assert "--camera-height" not in generate_command([], GenerateRequest(photo="p", out="o", camera_height_m=1.5))
+def test_the_command_is_told_on_stdin(tmp_path):
+    """The folder is an argument, the command a line of JSON, whatever is in it."""
+    assert work_command(["lyra-worldgen"], tmp_path, frames=True) == [
+        "lyra-worldgen",
+        "work",
+        str(tmp_path),
+        "--frames",
+    ]
+    echo = [sys.executable, "-c", "import sys; print('said', sys.stdin.readline())"]
+    events = events_until(WorkerJob(echo, Finish(until="a 'b' \n c")), ExitEvent)
+    assert LogEvent(text='said {"command": "finish", "until": "a \'b\' \\n c"}') in events
+
+
+def test_the_worker_hears_that_its_caller_has_gone():
+    """A caller that is killed closes the worker's stdin; a worker that reads it ends by itself."""
+    script = (
+        "import subprocess, sys; from lyra.worldgen.session.worker import WorkerJob; "
+        "job = WorkerJob([sys.executable, '-c', 'import sys; sys.stdin.read()']); print(job.pid, flush=True); input()"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert caller.stdin and caller.stdout
+    worker = psutil.Process(int(caller.stdout.readline()))
+    caller.kill()
+    psutil.wait_procs([worker], timeout=PATIENCE_S)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    caller.wait()
+    caller.stdin.close()
+    caller.stdout.close()
 
 
 def test_launcher_choice(tmp_path):
