@@ -28,10 +28,10 @@ class IdealRobot:
     def drive(self, wheels_rad_s: np.ndarray) -> None:
         self._wheels = np.asarray(wheels_rad_s, float)
 
-    def step(self) -> None:
+    def step(self, dt: float = rules.PHYSICS_STEP_S * rules.DECIMATION) -> None:
+        """Let so many seconds go by, one step of the task unless told otherwise."""
         left, right = self._wheels * self._spec.wheel_radius_m
         speed, turn = (left + right) / 2, (right - left) / self._spec.track_m
-        dt = rules.PHYSICS_STEP_S * rules.DECIMATION
         (x, y), yaw = self._state.xy_m, self._state.yaw_rad + turn * dt
         self._state = RobotState(
             xy_m=(x + speed * dt * float(np.cos(yaw)), y + speed * dt * float(np.sin(yaw))),

@@ -35,15 +35,23 @@ def check_lab_command(arguments: list[str]) -> None:
     """Commands of the robot tasks' own environment, whose packages are not here: our parser, and names of tasks."""
     assert arguments[0] == "-m"
     module, *rest = arguments[1:]
-    if module == "lyra_tasks.evaluate":
-        from lyra_tasks.evaluate import build_parser
-
-        assert build_parser().parse_args(rest).worlds
+    if module.startswith("lyra_tasks."):
+        assert importlib.import_module(module).build_parser().parse_args(rest)
         return
     assert module == "isaaclab" and rest[0] in {"list_envs", "train", "play"}
     tasks = (ROOT / "robot_tasks" / "lyra_tasks" / "navigation" / "__init__.py").read_text(encoding="utf-8")
     if "--task" in rest:
         assert f'"{rest[rest.index("--task") + 1]}"' in tasks
+
+
+def check_simulator_command(arguments: list[str]) -> None:
+    """Scripts for Isaac Sim's own Python take these arguments."""
+    script, *rest = arguments
+    assert (ROOT / script).is_file(), script
+    module = importlib.import_module(
+        f"lyra_tasks.isaac_sim.{ {'drive': 'run'}.get(Path(script).stem, Path(script).stem) }"
+    )
+    assert module.build_parser().parse_args(rest).world
 
 
 @pytest.mark.parametrize("line", commands())
@@ -55,6 +63,9 @@ def test_commands_exist_and_take_these_arguments(line, monkeypatch):
         return
     if program == ".venv-lab/bin/python":
         check_lab_command(arguments)
+        return
+    if program.endswith("python.sh"):
+        check_simulator_command(arguments)
         return
     assert program == ".venv/bin/lyra-worldgen", f"{line}: expected a script or the command-line tool"
     from lyra.worldgen.cli.main import build_parser

@@ -14,7 +14,7 @@ from lyra.worldgen.core.errors import Cancelled, InputError
 from lyra.worldgen.core.progress import Progress
 from lyra_tasks import rules
 from lyra_tasks.ground import load_ground
-from lyra_tasks.isaac_sim.drive_loop import drive_episodes
+from lyra_tasks.isaac_sim.drive_loop import EpisodeDriver, drive_episodes
 from lyra_tasks.isaac_sim.nav_task import NavTask
 from lyra_tasks.isaac_sim.pilots import load_pilot
 from lyra_tasks.robots.diff_drive import SIZES
@@ -38,7 +38,7 @@ def test_baseline_arrives_at_every_stop(ground, drive):
     """All tasks, every third episode: no touch, near-shortest ways, one placement an episode."""
     task, robot = NavTask(ground, SPEC, drive), IdealRobot(SPEC)
     numbers = range(0, task.episode_count, 3)
-    drive_episodes(task, robot, load_pilot("baseline"), numbers)
+    drive_episodes(EpisodeDriver(task, robot, load_pilot("baseline"), numbers), robot.step)
     metrics = task.metrics()
     assert metrics["success"] == 1.0 and metrics["collisions_per_m"] == 0.0 and metrics["spl"] > 0.85
     assert [d.outcome.episode_id for d in task.driven] == list(numbers)
@@ -49,8 +49,8 @@ def test_chance_is_seeded_and_poor(ground):
     """The same seed drives the same way; hardly anybody arrives."""
     outcomes = []
     for seed in (1, 1, 2):
-        task = NavTask(ground, SPEC)
-        drive_episodes(task, IdealRobot(SPEC), load_pilot("random", seed=seed), range(4))
+        task, robot = NavTask(ground, SPEC), IdealRobot(SPEC)
+        drive_episodes(EpisodeDriver(task, robot, load_pilot("random", seed=seed), range(4)), robot.step)
         outcomes.append([d.outcome for d in task.driven])
     assert outcomes[0] == outcomes[1] != outcomes[2]
     assert sum(o.success for o in outcomes[0]) <= 1
@@ -93,7 +93,23 @@ def test_driving_can_be_cancelled(ground):
         def keep_going(self):
             return len(task.driven) < 2
 
-    task = NavTask(ground, SPEC)
+    task, robot = NavTask(ground, SPEC), IdealRobot(SPEC)
+    driver = EpisodeDriver(task, robot, load_pilot("random"), progress=Stop())
     with pytest.raises(Cancelled):
-        drive_episodes(task, IdealRobot(SPEC), load_pilot("random"), progress=Stop())
-    assert len(task.driven) == 2
+        drive_episodes(driver, robot.step)
+    assert len(task.driven) == 2 and not driver.done
+
+
+def test_a_driver_is_done_once(ground):
+    """Ticks after the end change nothing; a restart drives the same episodes again."""
+    task, robot = NavTask(ground, SPEC), IdealRobot(SPEC)
+    driver = EpisodeDriver(task, robot, load_pilot("baseline"), [2])
+    drive_episodes(driver, robot.step)
+    first = task.driven[0]
+    for _ in range(5):
+        driver.tick()
+    assert driver.done and len(task.driven) == 1 and len(robot.placed) == 1
+    driver.restart()
+    drive_episodes(driver, robot.step)
+    assert [d.outcome for d in task.driven] == [first.outcome] * 2
+    assert EpisodeDriver(task, robot, load_pilot("baseline"), []).done

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 from .errors import WorldgenError
 
 
-class Severity(StrEnum):
+class Severity(str, Enum):  # noqa: UP042 Isaac Sim 4 runs Python 3.10, which has no StrEnum
     """How much a finding matters."""
+
+    __str__ = str.__str__
+    __format__ = str.__format__
 
     INFO = "info"
     WARNING = "warning"

@@ -147,22 +147,27 @@ def free_space_stats(
     }
 
 
-def write_ros_map(folder: Path, grid: OccupancyGrid) -> list[str]:
-    """`map.png` and `map.yaml` as map_server, Nav2 and MobilityGen read them; returns the file names.
+def write_ros_map(folder: Path, grid: OccupancyGrid, *, picture: str = "map.png") -> list[str]:
+    """A map's picture and `map.yaml` as map_server, Nav2 and MobilityGen read them; returns the file names.
 
-    The image's first row is the highest y; only here the grid is flipped.
+    The picture is PNG, or PGM where its name says so. Its first row is the highest y; only here the grid is flipped.
     """
     shades = np.full(grid.shape, PGM_UNKNOWN, np.uint8)
     shades[grid.cells == Cell.FREE] = PGM_FREE
     shades[grid.cells == Cell.OCCUPIED] = PGM_OCCUPIED
-    write_png(folder / "map.png", shades[::-1])
+    if picture.endswith(".pgm"):
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, cols = grid.shape
+        (folder / picture).write_bytes(b"P5\n%d %d\n255\n" % (cols, rows) + shades[::-1].tobytes())
+    else:
+        write_png(folder / picture, shades[::-1])
     x, y = (round(v, 6) for v in grid.origin_xy_m)
     text = (
-        f"image: map.png\nresolution: {grid.cell_m}\norigin: [{x}, {y}, 0.0]\nnegate: 0\n"
+        f"image: {picture}\nresolution: {grid.cell_m}\norigin: [{x}, {y}, 0.0]\nnegate: 0\n"
         f"occupied_thresh: {OCCUPIED_THRESH}\nfree_thresh: {FREE_THRESH}\n"
     )
     replace_text(folder / "map.yaml", text)
-    return ["map.png", "map.yaml"]
+    return [picture, "map.yaml"]
 
 
 def load_ros_map(path: Path) -> OccupancyGrid:
