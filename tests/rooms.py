@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lyra.worldgen.core.camera import PinholeCamera
-from lyra.worldgen.core.frames import camera_pose, rotate_vectors
+from lyra.worldgen.core.frames import camera_pose, invert_rigid, rotate_vectors, transform_points
 from lyra.worldgen.core.mesh import Label, TriMesh
 from lyra.worldgen.core.views import (
     SOURCE_PAINTED,
@@ -22,6 +22,7 @@ from lyra.worldgen.core.views import (
     RgbdView,
     WorldViews,
 )
+from lyra.worldgen.generation.calibration import Segments, segments_from_ends
 
 ROOM_FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
 _FACE_RGB = np.array([[200, 120, 90], [90, 140, 200], [120, 190, 110], [210, 190, 90], [150, 110, 80], [225, 225, 215]])
@@ -234,3 +235,24 @@ def analytic_room(
             np.array([0.0, 0.0, camera_height_m]), pitch_rad=np.radians(pitch_deg), roll_rad=np.radians(roll_deg)
         ),
     )
+
+
+def room_lines(
+    width: int, height: int, hfov_deg: float, pitch_deg: float, roll_deg: float, yaw_deg: float, noise_px: float = 0.4
+) -> Segments:
+    """Segments of lines along the three directions of a turned room, seen by a known camera."""
+    rng = np.random.default_rng(3)
+    camera = PinholeCamera.from_hfov(width, height, np.radians(hfov_deg))
+    T = camera_pose(np.array([0.0, 0.0, 1.5]), pitch_rad=np.radians(pitch_deg), roll_rad=np.radians(roll_deg))
+    c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    axes = np.array([[0, 0, 1], [c, s, 0], [-s, c, 0]])
+    start = np.stack([rng.uniform(2.5, 6, 240), rng.uniform(-4, 4, 240), rng.uniform(0, 3, 240)], -1)
+    end = start + axes[np.arange(240) % 3] * rng.uniform(0.5, 1.5, (240, 1))
+    uv = []
+    for points in (start, end):
+        pixels, depth = camera.project(transform_points(invert_rigid(T), points))
+        uv.append(np.where((depth > 0.1)[:, None], pixels, np.nan))
+    ends = np.concatenate(uv, 1) + rng.normal(0, noise_px, (240, 4))
+    inside = np.isfinite(ends).all(1) & (ends >= 0).all(1)
+    inside &= (ends[:, [0, 2]] < width).all(1) & (ends[:, [1, 3]] < height).all(1)
+    return segments_from_ends(ends[inside], width, height)

@@ -109,7 +109,7 @@ def default_stages() -> Stages:
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
-                revision=3,
+                revision=4,
             ),
             Stage(
                 name="explore",

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.frames import up_in_cam
 from ..core.optional import require
+from .line_likelihood import LineLikelihood, Peak, line_directions, off_direction, up_of
 
 DETECT_LONG_SIDE_PX = 960
 MAX_SEGMENTS = 450
@@ -41,8 +42,6 @@ _EVIDENCE = 120.0
 _EXPLAINED_KERNEL = 0.3
 _SEARCH_SEGMENTS = 150
 _STARTS = 6
-_FINALISTS = 4
-_TEMPERATURE = 3.0
 _BASIN = np.array([0.1, math.radians(2.5), math.radians(1.5), 1.0])
 """Candidates closer than this in every respect climb the same peak."""
 
@@ -176,12 +175,8 @@ class _Objective:
 
     def kernel(self, f: np.ndarray, direction: np.ndarray, wide: float) -> np.ndarray:
         """[..., N] how well each segment points at the vanishing point of `direction` [..., 3]."""
-        d = direction[..., None, :]
-        vx = f[..., None] * d[..., 0] - self.mid[:, 0] * d[..., 2]
-        vy = f[..., None] * d[..., 1] - self.mid[:, 1] * d[..., 2]
-        cross = vx * self.tangent[:, 1] - vy * self.tangent[:, 0]
-        sine2 = cross * cross / (vx * vx + vy * vy + 1e-12)
-        return np.exp(-0.5 * np.minimum(sine2 / (self.sigma * wide) ** 2, 60.0))
+        sine = off_direction(f, direction, self.mid, self.tangent)
+        return np.exp(-0.5 * np.minimum((sine / (self.sigma * wide)) ** 2, 60.0))
 
     def log_prior(self, log_f: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
         p = self.prior
@@ -208,30 +203,15 @@ class _Objective:
 
     def families(self, x: np.ndarray, wide: float) -> np.ndarray:
         """[3, ..., N] kernels of zenith and both wall directions at x [..., 4]."""
-        log_f, pitch, roll, yaw = np.moveaxis(x, -1, 0)
-        up = up_of(pitch, roll)
-        forward = np.array([0.0, 0.0, 1.0]) - up[..., 2:3] * up
-        forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
-        left = np.cross(up, forward)
-        c, s = np.cos(yaw)[..., None], np.sin(yaw)[..., None]
-        f = np.exp(log_f)
-        return np.stack(
-            [
-                self.kernel(f, up, wide) * self.steep,
-                self.kernel(f, c * forward + s * left, wide),
-                self.kernel(f, c * left - s * forward, wide),
-            ]
-        )
+        f = np.exp(x[..., 0])
+        kernels = np.stack([self.kernel(f, direction, wide) for direction in line_directions(x)])
+        kernels[0] *= self.steep
+        return kernels
 
     def __call__(self, x: np.ndarray, wide: float) -> np.ndarray:
         """[...] log posterior at x [..., 4]."""
         score = self.families(x, wide).max(0) @ self.weight
         return self.evidence * score + self.log_prior(x[..., 0], x[..., 1], x[..., 2])
-
-
-def up_of(pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """`up_in_cam` for arrays, [..., 3]."""
-    return np.stack([-np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), np.sin(pitch)], -1)
 
 
 def calibrate(segments: Segments, prior: CameraPrior) -> CameraEstimate:
@@ -250,12 +230,9 @@ def calibrate(segments: Segments, prior: CameraPrior) -> CameraEstimate:
         )
     objective = _Objective(segments, prior)
     coarse, value = _search(objective.shortened(_SEARCH_SEGMENTS))
-    peaks, height = _climb(objective.shortened(_SEARCH_SEGMENTS), _apart(coarse, value), 1.5)
-    finalists = [_refine(objective, x, 1.0) for x in peaks[np.argsort(-height, kind="stable")[:_FINALISTS]]]
-    x = _posterior_mean(objective, finalists)
-    # Spread of the coarse posterior about the chosen peak.
-    mass = np.exp(value - value.max())
-    mass /= mass.sum()
+    peaks = _climb(objective.shortened(_SEARCH_SEGMENTS), _apart(coarse, value), 1.5)
+    likelihood = _likelihood(segments, prior)
+    x, sigma = _posterior([likelihood.climb(peak) for peak in peaks])
     kernels = objective.families(x, 1.0)
     best = kernels.max(0)
     return CameraEstimate(
@@ -264,8 +241,8 @@ def calibrate(segments: Segments, prior: CameraPrior) -> CameraEstimate:
         roll_rad=float(x[2]),
         yaw_rad=float(np.mod(x[3], 0.5 * np.pi)),
         explained=float(best @ objective.weight),
-        sigma_log_f=float(np.sqrt(mass @ (coarse[:, 0] - x[0]) ** 2)),
-        sigma_pitch_rad=float(np.sqrt(mass @ (coarse[:, 1] - x[1]) ** 2)),
+        sigma_log_f=float(sigma[0]),
+        sigma_pitch_rad=float(sigma[1]),
         segments=segments,
         family=np.where(best < _EXPLAINED_KERNEL, UNEXPLAINED, kernels.argmax(0)).astype(np.int8),
     )
@@ -305,8 +282,8 @@ def _apart(x: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.array(starts)
 
 
-def _climb(objective: _Objective, starts: np.ndarray, wide: float) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks [P, 4] and their log posterior [P] by pattern search from all starts at once.
+def _climb(objective: _Objective, starts: np.ndarray, wide: float) -> np.ndarray:
+    """Peaks [P, 4] by pattern search from all starts at once.
 
     Axes and diagonals are tried together, because focal length and pitch trade against each other.
     """
@@ -315,47 +292,46 @@ def _climb(objective: _Objective, starts: np.ndarray, wide: float) -> tuple[np.n
     moves = np.concatenate([axes, np.array(pairs)])
     moves = np.concatenate([moves, -moves, np.zeros((1, 4))])
     x, step = starts, np.ones(len(starts))
-    value = objective(x, wide)
     for _ in range(24):
         trial = x[:, None] + step[:, None, None] * moves
         score = objective(trial, wide)
         best = score.argmax(1)
         x = trial[np.arange(len(x)), best]
-        value = score[np.arange(len(x)), best]
         step = np.where(best == len(moves) - 1, 0.5 * step, step)
         if step.max() < 0.06:
             break
-    return x, value
+    return x
 
 
-def _posterior_mean(objective: _Objective, peaks: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    """The mean camera [4] over the peaks: where lines allow two fields of view, the middle errs less than a guess."""
-    x = np.array([peak for peak, _ in peaks])
-    value = np.array([height for _, height in peaks])
-    # Segments repeat each other, so their evidence counts less than it adds up to.
-    mass = np.exp((value - value.max()) / _TEMPERATURE)
-    mean = (mass / mass.sum()) @ x
-    turns = np.repeat(mean[None], 181, 0)
-    turns[:, 3] = x[value.argmax(), 3] + np.radians(np.linspace(-9.0, 9.0, 181))
-    mean[3] = turns[objective(turns, 1.0).argmax(), 3]
-    return mean
-
-
-def _refine(objective: _Objective, start: np.ndarray, wide: float) -> tuple[np.ndarray, float]:
-    """Nearest peak and its log posterior."""
-    optimize = require("scipy.optimize", extra="gen", package="scipy")
-    found = optimize.minimize(
-        lambda z: -float(objective(z, wide)),
-        start,
-        method="Nelder-Mead",
-        options={
-            "maxiter": 160,
-            "initial_simplex": np.vstack([start, start + np.diag([0.02, 0.01, 0.005, 0.01])]),
-            "xatol": 1e-3,
-            "fatol": 1e-2,
-        },
+def _likelihood(segments: Segments, prior: CameraPrior) -> LineLikelihood:
+    return LineLikelihood(
+        segments.mid,
+        segments.tangent,
+        segments.length * segments.half_long_px,
+        weight=segments.weight,
+        steep=np.abs(segments.tangent[:, 1]) > _STEEP,
+        prior_mean=np.array([prior.log_f, prior.pitch_rad, 0.0, 0.0]),
+        prior_sigma=np.array([prior.sigma_log_f, prior.sigma_pitch_rad, prior.sigma_roll_rad, np.inf]),
     )
-    return found.x, -float(found.fun)
+
+
+def _posterior(peaks: list[Peak]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean camera [4] and its standard deviations [4]: between two fields of view the middle errs less than a guess."""
+    # A broad peak holds more of the posterior than a narrow one of the same height.
+    mass = np.array([peak.log_posterior + 0.5 * float(np.linalg.slogdet(peak.covariance)[1]) for peak in peaks])
+    best = peaks[int(mass.argmax())].x
+    away: list[np.ndarray] = []
+    share, variance = [], []
+    for i in np.argsort(-mass, kind="stable"):
+        off = peaks[i].x - best
+        off[3] = (off[3] + 0.25 * np.pi) % (0.5 * np.pi) - 0.25 * np.pi
+        # Several starts reach the same peak, which still counts once.
+        if all((np.abs(off - other) > 0.5 * _BASIN).any() for other in away):
+            away.append(off)
+            share.append(math.exp(mass[i] - mass.max()))
+            variance.append(np.diag(peaks[i].covariance) + off**2)
+    mean = np.average(away, axis=0, weights=share)
+    return best + mean, np.sqrt(np.average(variance, axis=0, weights=share) - mean**2)
 
 
 def horizon_from_edge(estimate: CameraEstimate, prior: CameraPrior, rgb_u8: np.ndarray) -> CameraEstimate | None:
