@@ -75,6 +75,17 @@ def test_walks_keep_clear_of_everything(seed):
     assert np.linalg.norm(np.diff(Ts[:, :3, 3], axis=0), axis=1).max() < 6 * spec.speed_m
 
 
+def test_looping_walks_come_back_to_the_last_bit():
+    """Poses and pictures repeat after a loop, which goes somewhere; few colours make other rooms."""
+    looped = procedural_clip(3, dataclasses.replace(SPEC, frames=14, loop_frames=6, colours=2, plain_share=1.0))
+    np.testing.assert_array_equal(looped.w2c[:8], looped.w2c[6:])
+    np.testing.assert_array_equal(looped.rgb_u8[:8], looped.rgb_u8[6:])
+    assert np.abs(looped.w2c[0] - looped.w2c[3]).max() > 1e-3
+    for wrong in ({"colours": 1}, {"plain_share": 1.5}, {"loop_frames": -1}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            dataclasses.replace(SPEC, **wrong)
+
+
 @given(st.integers(1, 12), st.integers(1, 60))
 def test_short_films_play_back_and_forth(length, frames):
     """Neighbours stay neighbours and every frame exists."""

@@ -231,6 +231,9 @@ def test_continued_films_are_held_against_the_truth(films, tmp_path):
     np.testing.assert_array_equal(made[0], clip.rgb_u8[0])
     again = continue_film(components.painter, clip, chunks=3, steps=2, seed=0, text=text)
     np.testing.assert_array_equal(made, again)
+    late = continue_film(components.painter, clip, chunks=1, steps=2, seed=0, text=text, shown=2)
+    assert late.shape == made.shape
+    np.testing.assert_array_equal(late[:17], clip.rgb_u8[:17])
     assert [d.chunk for d in drift_of(made, clip.rgb_u8[:25], chunk_frames=8)] == [1, 2, 3]
     same = drift_of(clip.rgb_u8[:25], clip.rgb_u8[:25], chunk_frames=8)
     assert all(d.absolute_levels == 0 and d.psnr_db > 90 for d in same)

@@ -32,6 +32,7 @@ def test_tokens_and_angles_belong_together(parts, new, rows):
 
 def test_folding_and_unfolding_undo_each_other():
     """The head writes the channel last, the embedding reads it first."""
-    x = torch.arange(3 * 2 * 4 * 6).reshape(3, 2, 4, 6).float()
+    x = torch.arange(2 * 3 * 2 * 4 * 6).reshape(2, 3, 2, 4, 6).float()
     channel_first = fold(x, (1, 2, 2)).unflatten(-1, (3, 2, 2))
-    assert torch.equal(unfold(channel_first.permute(0, 1, 2, 4, 5, 3).reshape(-1, 12), (2, 2, 3), 3), x)
+    tokens = channel_first.permute(0, 1, 2, 3, 5, 6, 4).reshape(2, -1, 12)
+    assert torch.equal(unfold(tokens, (2, 2, 3), 3), x)

@@ -214,9 +214,9 @@ def test_initial_values_for_training():
     after = model.state_dict()
     changed = {name for name, x in before.items() if not torch.equal(x, after[name])}
     assert changed == {name for name in before if any(part in name for part in NEW_PARTS)}
-    constant = torch.randn(36, 1, 1, 1, generator=torch.Generator().manual_seed(5)).expand(36, 2, 4, 4)
-    small = model.patch_embedding(fold(constant[:, :1, :2, :2], (1, 2, 2)))
-    large = model.clean_patch_embeddings[1](fold(constant[:, :1], (1, 4, 4)))
+    constant = torch.randn(36, 1, 1, 1, generator=torch.Generator().manual_seed(5)).expand(36, 2, 4, 4)[None]
+    small = model.patch_embedding(fold(constant[:, :, :1, :2, :2], (1, 2, 2)))
+    large = model.clean_patch_embeddings[1](fold(constant[:, :, :1], (1, 4, 4)))
     torch.testing.assert_close(large, small)
     for name in ("cam_encoder", "buffer_encoder.0"):
         drawn = after[f"blocks.1.{name}.weight"]
@@ -237,6 +237,20 @@ def test_initial_values_for_training():
 def test_impossible_configurations(options, message):
     with pytest.raises(ConfigError, match=message):
         Lyra2Transformer3DModel(**{**TINY, **options})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:3])
+def test_chunks_of_a_batch_do_not_see_each_other(layout):
+    """Each has the velocity that it has alone, at a noise level of its own."""
+    model = seeded(layout).eval()
+    one = random_inputs(model, 6, 4)
+    other = {name: x if name == "buffer_valid" else -x.flip(-1) for name, x in one.items()}
+    other["timestep"] = torch.full((1,), 20.0)
+    both = {name: x if name == "buffer_valid" else torch.cat([x, other[name]]) for name, x in one.items()}
+    with torch.inference_mode():
+        want = torch.cat([model(**one), model(**other)])
+        assert (want[0] - want[1]).abs().max() > 0.01
+        torch.testing.assert_close(model(**both), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["latents", "cond", "buffer", "buffer_valid", "timestep", "text", "image"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,19 @@ from .persistence import Persistence, Revisit, Walk
 
 REVISIT_DB, GAIN_DB, DRIFT_LEVELS = 30.0, 8.0, 1.0
 PATHS = {"out-and-back": "out and back", "spin": "turn on the spot"}
+
+
+class SeenAgain(Protocol):
+    """What the drift of colours needs of a pose that was seen again; a `Revisit`, for one."""
+
+    @property
+    def loop(self) -> int: ...
+    @property
+    def psnr_db(self) -> float: ...
+    @property
+    def signed_levels(self) -> Sequence[float]: ...
+    @property
+    def absolute_levels(self) -> Sequence[float]: ...
 
 
 def figures(one: Persistence) -> dict[str, Any]:
@@ -24,7 +37,7 @@ def figures(one: Persistence) -> dict[str, Any]:
         a, b = sides["with"]["psnr_db"], sides["without"]["psnr_db"]
         out[path] = {**sides, "gain_db": None if a is None or b is None else _rounded(a - b)}
     spins = one.walk("spin", remembers=True), one.walk("spin", remembers=False)
-    out["drift"] = {"with": drift(spins[0]), "without": drift(spins[1])}
+    out["drift"] = {"with": drift(spins[0].revisits), "without": drift(spins[1].revisits)}
     out["depth"] = {}
     for side, remembers in (("with", True), ("without", False)):
         revisits = [r for walk in one.walks if walk.remembers == remembers for r in walk.revisits]
@@ -35,11 +48,11 @@ def figures(one: Persistence) -> dict[str, Any]:
     return out
 
 
-def drift(walk: Walk) -> list[dict[str, Any]]:
+def drift(revisits: Sequence[SeenAgain]) -> list[dict[str, Any]]:
     """Change of colour after each loop: mean over poses and pixels, by channel, in grey levels of 255."""
     loops: list[dict[str, Any]] = []
-    for loop in sorted({r.loop for r in walk.revisits}):
-        of_loop = [r for r in walk.revisits if r.loop == loop]
+    for loop in sorted({r.loop for r in revisits}):
+        of_loop = [r for r in revisits if r.loop == loop]
         signed = np.mean([r.signed_levels for r in of_loop], 0)
         absolute = np.mean([r.absolute_levels for r in of_loop], 0)
         psnr = statistics.median(r.psnr_db for r in of_loop)
@@ -97,7 +110,7 @@ def judged(photos: dict[str, dict[str, Any]], *, loops: int, distance_m: float) 
                 f"without it is {_said(_median(x['without']['psnr_db'] for x in of))} dB.",
             )
         )
-    worst = [_level_after(photo["drift"]["with"], loops) for photo in photos.values()]
+    worst = [level_after(photo["drift"]["with"], loops) for photo in photos.values()]
     lines.append(
         Line(
             id="drift.colour",
@@ -139,7 +152,7 @@ def _row(name: str, photo: dict[str, Any], loops: int) -> tuple[str, ...]:
         name,
         _said(photo["out-and-back"]["with"]["reach_m"], 2),
         *(_said(photo[path][side]["psnr_db"]) for path in PATHS for side in ("with", "without")),
-        _said(_level_after(photo["drift"]["with"], loops), 3),
+        _said(level_after(photo["drift"]["with"], loops), 3),
         moved,
         _said(photo["depth"]["with"]["changed_px"], 0),
     )
@@ -168,7 +181,8 @@ def _walk_figures(walk: Walk) -> dict[str, Any]:
     }
 
 
-def _level_after(loops: Sequence[dict[str, Any]], count: int) -> float | None:
+def level_after(loops: Sequence[dict[str, Any]], count: int) -> float | None:
+    """The drift that is held against the limit: change of the worst channel after so many loops [levels]."""
     return next((max(x["absolute_levels"]) for x in loops if x["loops"] == count), None)
 
 

@@ -54,7 +54,7 @@ def draw_plots(results: Sequence[Persistence], cfg: PersistenceConfig) -> bytes:
     spin.set_xlabel("heading after the photo's [°]")
     for one in results:
         for remembers, colour in ((True, WITH), (False, WITHOUT)):
-            loops = drift(one.walk("spin", remembers=remembers))
+            loops = drift(one.walk("spin", remembers=remembers).revisits)
             if loops:
                 worst = [max(x["absolute_levels"]) for x in loops]
                 levels.plot([x["loops"] for x in loops], np.maximum(worst, 1e-3), color=colour, marker=".", alpha=0.8)

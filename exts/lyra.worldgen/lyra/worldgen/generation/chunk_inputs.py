@@ -18,6 +18,7 @@ Encode = Callable[[np.ndarray], np.ndarray]
 Warp = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """One picture [C, H, W] with depth [H, W], w2c [4, 4] and K [3, 3] into cameras [T, 4, 4], [T, 3, 3] that share one
 call: pictures [T, H, W, C] with holes -1, and depths [T, H, W] with holes 0."""
+MASK_CHANNELS = 4
 WARPED_TOGETHER = 16
 """Targets that share one call of the warp, as in the released configuration."""
 
@@ -73,6 +74,38 @@ class ChunkInputs:
     """[3, new frames, H, W]: the last history frame seen from the new cameras."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChunkGeometry:
+    """What of a chunk's inputs follows from cameras and depth alone."""
+
+    rays: np.ndarray
+    """[384, T, h, w]."""
+    buffer: np.ndarray
+    """[256 * slots, T, h, w]."""
+    buffer_valid: np.ndarray
+    """[T] bool."""
+
+
+def chunk_geometry(
+    layout: ContextLayout,
+    views: Sequence[RetrievedView],
+    cameras: ChunkCameras,
+    hw: tuple[int, int],
+    warp: Warp,
+) -> ChunkGeometry:
+    """Rays and correspondence of a chunk.
+
+    Args:
+        layout: what the context holds.
+        views: see `distinct_views`. cameras: see `chunk_cameras`.
+        hw: size of the frames.
+        warp: how pictures are warped.
+    """
+    rays = ray_latents(ray_map(cameras.intrinsics, cameras.Ts_last_cam, *hw))
+    buffer, valid = _buffer(layout, list(views), cameras, hw, warp)
+    return ChunkGeometry(rays=rays, buffer=buffer, buffer_valid=valid)
+
+
 def assemble_chunk(
     layout: ContextLayout,
     *,
@@ -85,6 +118,7 @@ def assemble_chunk(
     retrieved: Sequence[RetrievedView],
     encode: Encode,
     warp: Warp | None = None,
+    geometry: ChunkGeometry | None = None,
 ) -> ChunkInputs:
     """Put the context of one chunk together.
 
@@ -98,6 +132,7 @@ def assemble_chunk(
         retrieved: picks, best last; the same frame counts once, and only as many as the layout has room for.
         encode: the video encoder.
         warp: how pictures are warped; by the reference when None, which is slow.
+        geometry: of the same cameras, depths and picks, where it is known from before.
 
     Raises:
         InputError: shapes disagree.
@@ -126,14 +161,13 @@ def assemble_chunk(
     cond = context.copy()
     cond[:, layout.context_latents :] = tail
 
-    rays = ray_latents(ray_map(cameras.intrinsics, cameras.Ts_last_cam, frames_h, frames_w))
-    buffer, valid = _buffer(layout, views, cameras, (frames_h, frames_w), warp)
+    known = chunk_geometry(layout, views, cameras, (frames_h, frames_w), warp) if geometry is None else geometry
     return ChunkInputs(
         latents=context,
-        cond=np.concatenate([cond, rays]).astype(np.float32),
-        mask=np.ones((4, *context.shape[1:]), np.float32),
-        buffer=buffer,
-        buffer_valid=valid,
+        cond=np.concatenate([cond, known.rays]).astype(np.float32, copy=False),
+        mask=np.ones((MASK_CHANNELS, *context.shape[1:]), np.float32),
+        buffer=known.buffer,
+        buffer_valid=known.buffer_valid,
         warped_last=warped,
     )
 

@@ -63,6 +63,11 @@ class Clip:
         return self._points[frame]
 
     @cached_property
+    def token(self) -> object:
+        """Stands for this very film where something is remembered of it; no other film, however alike, has it."""
+        return object()
+
+    @cached_property
     def _points(self) -> dict[int, CachedPoints]:
         return {}
 

@@ -16,6 +16,7 @@ from ..generation.schedules import training_times
 from .clips import Clip
 from .config import TrainingConfig
 from .dataset import FilmFolder
+from .memo import Memo
 from .patch_vae import PatchVae, fit_patch_vae
 from .selfaug import Painter
 
@@ -28,6 +29,8 @@ VISION_TOKENS = (2, 3)
 """Rows and columns of the small image encoder."""
 VISION_WIDTH = 48
 TEXT_WIDTH = 8
+MEMO_BYTES = 2 << 30
+"""What may be kept of small films between the steps."""
 FITTED_FILMS = 64
 """Films that the small autoencoder is fitted to at most."""
 
@@ -123,6 +126,7 @@ def small_painter(network: Any, vae: PatchVae, *, device: Any = "cpu") -> Painte
         warp=warp_on(device, reliable_only=False),
         vision=lambda frame: pooled_vision(frame, device=device),
         device=device,
+        memo=Memo(MEMO_BYTES),
     )
 
 

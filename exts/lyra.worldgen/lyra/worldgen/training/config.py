@@ -137,6 +137,8 @@ class TrainingConfig(Section):
     """every random draw derives from it"""
     steps: int = 5000
     """optimiser steps"""
+    batch_size: int = 1
+    """films that a process learns from in one step; the network sees them at once"""
     checkpoint_every: int = 500
     """steps between two checkpoints"""
     checkpoints_kept: int = 2
@@ -155,6 +157,7 @@ class TrainingConfig(Section):
     def _check(self) -> None:
         self._between("seed", 0, 2**32 - 1)
         self._between("steps", 1, 100_000_000)
+        self._between("batch_size", 1, 4096)
         self._between("checkpoint_every", 1, 100_000_000)
         self._between("checkpoints_kept", 1, 1000)
         self._between("log_every", 1, 1_000_000)

@@ -28,6 +28,8 @@ PALETTE = np.array(
     [[0.85, 0.3, 0.25], [0.95, 0.75, 0.25], [0.3, 0.6, 0.3], [0.2, 0.4, 0.75], [0.55, 0.35, 0.65], [0.93, 0.9, 0.85],
      [0.5, 0.5, 0.5], [0.15, 0.17, 0.22]]
 )  # fmt: skip
+FREE_COLOURS = (0.1, 0.95)
+"""Range of each channel where colours are not from the palette."""
 PLAIN_SHARE = 0.5
 SAMPLES = 2
 """Colour samples per pixel and direction."""
@@ -46,16 +48,25 @@ class FilmSpec:
     """typical way between two frames [m]"""
     turn_deg: float = 1.0
     """typical turn between two frames [degrees]"""
+    loop_frames: int = 0
+    """frames after which the camera is where it began, to the last bit, again and again; 0: it wanders on"""
+    colours: int = len(PALETTE)
+    """how many colours of the palette surfaces may have; 0: any colour"""
+    plain_share: float = PLAIN_SHARE
+    """share of surfaces without a pattern"""
 
     def __post_init__(self) -> None:
         ranges = {
             "frames": (1, 100_000), "width_px": (8, 4096), "height_px": (8, 4096), "hfov_deg": (20, 140),
-            "speed_m": (0, 1), "turn_deg": (0, 30),
+            "speed_m": (0, 1), "turn_deg": (0, 30), "loop_frames": (0, 100_000),
+            "colours": (0, len(PALETTE)), "plain_share": (0, 1),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; expected {low} to {high}")
+        if self.colours == 1:
+            raise ConfigError("colours is 1; expected 2 or more, or 0 for any colour")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +84,9 @@ class _Surface:
 
 
 class ProceduralRoom:
-    """One room; everything follows from the seed."""
+    """One room; everything follows from the seed, and the looks from how many colours and patterns there are."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, colours: int = len(PALETTE), plain_share: float = PLAIN_SHARE) -> None:
         rng = np.random.default_rng([seed, 0x700D])
         size = np.array([rng.uniform(4.5, 7.5), rng.uniform(4.0, 6.5), rng.uniform(2.4, 3.2)])
         self.low, self.high = np.array([-size[0] / 2, -size[1] / 2, 0.0]), np.array([size[0] / 2, size[1] / 2, size[2]])
@@ -90,7 +101,7 @@ class ProceduralRoom:
         self.boxes = boxes
         meshes = [_box(self.low, self.high, inside=True), *(_box(a, b, inside=False) for a, b in boxes)]
         self.raycaster = Raycaster(concatenate_meshes(meshes))
-        self._surfaces = [_random_surface(rng) for _ in range(6 * len(meshes))]
+        self._surfaces = [_random_surface(rng, colours, plain_share) for _ in range(6 * len(meshes))]
 
     def render(self, camera: PinholeCamera, T_world_cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Colours [H, W, 3] uint8, averaged over samples in each pixel, and exact depth of pixel centres [H, W]."""
@@ -120,10 +131,10 @@ class ProceduralRoom:
         room = max(self.clear_of(start) - FREE_M, 0.05)
         time = np.arange(spec.frames)
         # Sums of three slow waves; amplitudes are bounded by the free circle around the start.
-        way = np.stack([_waves(rng, time) for _ in range(3)], -1)
+        way = np.stack([_waves(rng, time, spec.loop_frames) for _ in range(3)], -1)
         step = np.abs(np.diff(way[:, :2], axis=0)).mean() if spec.frames > 1 else 1.0
         reach = min(spec.speed_m / max(step, 1e-9), 0.7 * room / max(np.abs(way[:, :2]).max(), 1e-9))
-        turn = _waves(rng, time)
+        turn = _waves(rng, time, spec.loop_frames)
         rate = np.abs(np.diff(turn)).mean() if spec.frames > 1 else 1.0
         heading = rng.uniform(0, 2 * np.pi) + np.radians(spec.turn_deg) / max(rate, 1e-9) * turn
         height = rng.uniform(1.1, 1.7)
@@ -156,10 +167,12 @@ def procedural_clip(seed: int, spec: FilmSpec) -> Clip:
     Raises:
         DependencyError: embreex is missing.
     """
-    room = ProceduralRoom(seed)
+    room = ProceduralRoom(seed, colours=spec.colours, plain_share=spec.plain_share)
     camera = PinholeCamera.from_hfov(spec.width_px, spec.height_px, np.radians(spec.hfov_deg))
     Ts = room.walk(seed, spec)
-    pictures, depths = zip(*(room.render(camera, T) for T in Ts), strict=True)
+    around = spec.loop_frames or len(Ts)
+    seen = [room.render(camera, T) for T in Ts[:around]]  # a loop shows the same again
+    pictures, depths = zip(*(seen[i % around] for i in range(len(Ts))), strict=True)
     return Clip(
         video_id=f"room-{seed:05d}",
         rgb_u8=np.stack(pictures),
@@ -176,10 +189,10 @@ def _box(low: np.ndarray, high: np.ndarray, *, inside: bool) -> TriMesh:
     return TriMesh(vertices=low + _CORNERS * (high - low), faces=faces)
 
 
-def _random_surface(rng: np.random.Generator) -> _Surface:
-    first, second = rng.choice(len(PALETTE), 2, replace=False)
+def _random_surface(rng: np.random.Generator, colours: int, plain_share: float) -> _Surface:
+    pair = PALETTE[rng.choice(colours, 2, replace=False)] if colours else rng.uniform(*FREE_COLOURS, (2, 3))
     return _Surface(
-        colours=PALETTE[[first, first if rng.random() < PLAIN_SHARE else second]],
+        colours=pair[[0, 0 if rng.random() < plain_share else 1]],
         kind=int(rng.integers(3)),
         period_m=float(rng.uniform(1.2, 3.0)),
         angle_rad=float(rng.uniform(0, np.pi)),
@@ -200,10 +213,14 @@ def _pattern(surface: _Surface, plane: np.ndarray) -> np.ndarray:
     return a + mix[:, None] * (b - a)
 
 
-def _waves(rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
-    """[T] a smooth wander of about unit size that starts at 0."""
+def _waves(rng: np.random.Generator, time: np.ndarray, loop: int) -> np.ndarray:
+    """[T] a smooth wander of about unit size that starts at 0, and comes back there after `loop` frames."""
     total = np.zeros(len(time))
-    for period in rng.uniform((240, 120, 60), (480, 240, 120)):
+    if loop:
+        time, periods = time % loop, loop / np.array([1, 2])
+    else:
+        periods = rng.uniform((240, 120, 60), (480, 240, 120))
+    for period in periods:
         phase = rng.uniform(0, 2 * np.pi)
         total += period / 240 * (np.sin(2 * np.pi * time / period + phase) - np.sin(phase))
     return total

@@ -43,31 +43,33 @@ def continue_film(
     steps: int,
     seed: int,
     text: object,
+    shown: int = 0,
     on_chunk: Callable[[int], None] = lambda chunk: None,
 ) -> np.ndarray:
-    """[1 + chunks * new, H, W, 3] uint8: the first frame of the film and what the painter makes of its cameras.
+    """[1 + (shown + chunks) * new, H, W, 3] uint8: the beginning of the film and what the painter makes of its cameras.
 
     Args:
         painter: its network decides everything.
-        clip: cameras and depth; only its first frame is shown.
+        clip: cameras and depth; only its beginning is shown.
         chunks: how many.
         steps: of the solver for each.
         seed: of the noise; chunk k uses `seed + k`.
         text: [1, L, width].
+        shown: chunks of the film that the painter sees as they are, besides its first frame.
         on_chunk: told the number of each finished chunk.
     """
     torch = require("torch", extra="train")
     layout = painter.layout
     footage = Footage(clip)
-    first = Segment.of(0, layout)
+    first = Segment.of(shown, layout)
     hw = (clip.rgb_u8.shape[1], clip.rgb_u8.shape[2])
     with torch.no_grad():
         pixels = torch.from_numpy(footage.frames(first.window[: first.history_frames]))[None].to(painter.device)
         history, encoder = painter.vae.encode(pixels, None)
         _, decoder = painter.vae.decode(history, None)
         history = history[0].float()
-        memory = [clip.points(0)]
-        for chunk in range(chunks):
+        memory = [clip.points(i) for i in range(0, 1 + shown * layout.new_frames, MEMORY_STRIDE)]
+        for chunk in range(shown, shown + chunks):
             segment = Segment.of(chunk, layout)
             picks = retrieve(
                 memory, clip.w2c[segment.last_new][None], clip.K_px, hw, count=len(layout.spatial_positions)
@@ -104,7 +106,7 @@ def continue_film(
             remembered = [int(i) for i in new if i % MEMORY_STRIDE == 0]
             memory += [clip.points(i) for i in remembered]
             on_chunk(chunk)
-    made = footage.frames(np.arange(1 + chunks * layout.new_frames))
+    made = footage.frames(np.arange(1 + (shown + chunks) * layout.new_frames))
     return np.clip((np.moveaxis(made, 0, -1) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -7,17 +7,27 @@ to be generated stays the truth. So training meets the errors that a long walk f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.optional import require
-from ..generation.chunk_inputs import ChunkInputs, RetrievedView, Warp, assemble_chunk
+from ..generation.chunk_inputs import (
+    MASK_CHANNELS,
+    ChunkGeometry,
+    RetrievedView,
+    Warp,
+    assemble_chunk,
+    chunk_cameras,
+    chunk_geometry,
+    distinct_views,
+)
 from ..generation.context_layout import FRAMES_PER_LATENT, ContextLayout
 from ..generation.schedules import TrainingTimes, network_timestep, predict_clean, renoise
 from .clips import Clip
+from .memo import Memo
 from .plan import StageDraws, StepPlan
 from .segments import Segment
 
@@ -39,6 +49,12 @@ class Painter:
     vision: Callable[[np.ndarray], torch.Tensor]
     """A frame [3, H, W] in -1..1 to image tokens [1, P, width]."""
     device: Any = "cpu"
+    memo: Memo | None = None
+    """Keeps what is computed of films; None: everything is computed each time."""
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The result of `make`, or what it was when it was asked for under this key before."""
+        return make() if self.memo is None else self.memo.get(key, make)
 
 
 class Footage:
@@ -55,6 +71,11 @@ class Footage:
     @property
     def painted_frames(self) -> list[int]:
         return sorted(self._painted)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was painted over."""
+        return not self._painted
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """[3, N, H, W] float32 in -1..1."""
@@ -90,6 +111,18 @@ class Encoded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Appearance:
+    """What of a chunk's inputs shows colours, before anything is corrupted."""
+
+    latents: np.ndarray
+    """[16, T, h, w]: context, zeros where latents are to be generated."""
+    cond: np.ndarray
+    """[16, T, h, w]: context and warped last frame."""
+    image: torch.Tensor
+    """[1, P, width] of the last frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What the network is given besides noisy latents, on its device, each with a leading 1."""
 
@@ -104,8 +137,20 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Question:
+    """What the network is asked about one film."""
+
+    inputs: Inputs
+    clean: torch.Tensor
+    """[1, 16, new, h, w] latents that are hidden under noise."""
+    draws: StageDraws
+    timestep: float
+    sigma: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One pass through the network."""
+    """What it answers."""
 
     x_in: torch.Tensor
     """[1, 16, T, h, w]."""
@@ -145,83 +190,113 @@ class StepResult:
     augmented: Augmented | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One film of a step."""
+
+    footage: Footage
+    """The film that was planned for."""
+    plan: StepPlan
+    """What was drawn."""
+    text: torch.Tensor
+    """[1, L, width] for the target."""
+    before_text: torch.Tensor | None = None
+    """The same for the segment before it; `text` when None."""
+
+
 def training_step(
     painter: Painter, footage: Footage, plan: StepPlan, *, text: torch.Tensor, before_text: torch.Tensor | None = None
 ) -> StepResult:
-    """The loss of one planned step.
+    """The loss of one planned step on one film; see `Lesson`."""
+    return training_steps(painter, [Lesson(footage=footage, plan=plan, text=text, before_text=before_text)])[0]
+
+
+def training_steps(painter: Painter, lessons: Sequence[Lesson]) -> list[StepResult]:
+    """The loss of every film of a step; the network sees all of them at once.
 
     Args:
         painter: the network and what is around it.
-        footage: the film that was planned for.
-        plan: what was drawn.
-        text: [1, L, width] for the target.
-        before_text: the same for the segment before it; `text` when None.
+        lessons: of films of one size.
     """
-    augmented = None
-    if plan.before is None or plan.before_draws is None:
-        encoded = encode_segment(painter, footage, plan.target)
-        history, target = encoded.history, encoded.new
-    else:
-        before_text = text if before_text is None else before_text
-        augmented = augment(
-            painter, footage, plan.before, plan.before_draws, text=before_text, noise_factor=plan.noise_factor
+    own = [x for x in lessons if x.plan.before is not None]
+    made = iter(augment(painter, own) if own else [])
+    asked, augmentations = [], []
+    for x in lessons:
+        footage, target = x.footage, x.plan.target
+        augmented = None if x.plan.before is None else next(made)
+        if augmented is None:
+            encoded = encode_segment(painter, footage, target)
+            history, truth = encoded.history, encoded.new
+        else:
+            truth = encode_new(painter, footage, target, augmented.encoded.cache_after)
+            footage, history = augmented.footage, augmented.history
+        inputs = network_inputs(painter, footage, target, history, x.plan.draws, text=x.text)
+        index = int(painter.times.index_of(x.plan.draws.time_u))
+        times = float(painter.times.timesteps[index]), float(painter.times.sigmas[index])
+        asked.append(Question(inputs=inputs, clean=truth[None], draws=x.plan.draws, timestep=times[0], sigma=times[1]))
+        augmentations.append((augmented, float(painter.times.weights[index])))
+    results = []
+    for question, prediction, (augmented, weight) in zip(asked, predict(painter, asked), augmentations, strict=True):
+        error = prediction.velocity.float() - (prediction.noise - question.clean)
+        results.append(
+            StepResult(
+                loss=weight * error.square().mean(),
+                weight=weight,
+                prediction=prediction,
+                inputs=question.inputs,
+                target=question.clean,
+                augmented=augmented,
+            )
         )
-        target = encode_new(painter, footage, plan.target, augmented.encoded.cache_after)
-        footage, history = augmented.footage, augmented.history
-    inputs = network_inputs(painter, footage, plan.target, history, plan.draws, text=text)
-    index = int(painter.times.index_of(plan.draws.time_u))
-    prediction = predict(
-        painter, inputs, target[None], plan.draws,
-        timestep=float(painter.times.timesteps[index]), sigma=float(painter.times.sigmas[index]),
-    )  # fmt: skip
-    weight = float(painter.times.weights[index])
-    error = prediction.velocity.float() - (prediction.noise - target[None])
-    return StepResult(
-        loss=weight * error.square().mean(),
-        weight=weight,
-        prediction=prediction,
-        inputs=inputs,
-        target=target[None],
-        augmented=augmented,
-    )
+    return results
 
 
-def augment(
-    painter: Painter,
-    footage: Footage,
-    segment: Segment,
-    draws: StageDraws,
-    *,
-    text: torch.Tensor,
-    noise_factor: float = 0.5,
-) -> Augmented:
-    """Let the network denoise a segment in one step, and write what it made over the film."""
+def augment(painter: Painter, lessons: Sequence[Lesson]) -> list[Augmented]:
+    """Let the network denoise the segments before the targets in one step, and write what it made over the films."""
     torch = require("torch", extra="train")
-    encoded = encode_segment(painter, footage, segment)
-    inputs = network_inputs(painter, footage, segment, encoded.history, draws, text=text)
-    drawn = painter.times.timesteps[int(painter.times.index_of(draws.time_u))]
-    sigma = float(painter.times.sigmas[int(painter.times.halved(drawn, factor=noise_factor))])
+    asked, windows = [], []
+    for x in lessons:
+        segment, draws = x.plan.before, x.plan.before_draws
+        assert segment is not None and draws is not None, "an augmented step has a segment before its target"
+        encoded = encode_segment(painter, x.footage, segment)
+        text = x.text if x.before_text is None else x.before_text
+        inputs = network_inputs(painter, x.footage, segment, encoded.history, draws, text=text)
+        drawn = painter.times.timesteps[int(painter.times.index_of(draws.time_u))]
+        sigma = float(painter.times.sigmas[int(painter.times.halved(drawn, factor=x.plan.noise_factor))])
+        timestep = float(network_timestep(sigma))
+        asked.append(Question(inputs=inputs, clean=encoded.new[None], draws=draws, timestep=timestep, sigma=sigma))
+        windows.append((x.footage, segment, encoded))
+    results = []
     with torch.no_grad():
-        prediction = predict(
-            painter, inputs, encoded.new[None], draws, timestep=float(network_timestep(sigma)), sigma=sigma
-        )
-        x = prediction.x_in[:, :, painter.layout.context_latents :]
-        clean = predict_clean(x, prediction.velocity.float(), sigma)
-        latents = torch.cat([encoded.history, clean[0]], 1)
-        kept = FRAMES_PER_LATENT * (painter.layout.total_latents - 1)
-        painted = footage.painted_over(segment.window[-kept:], _decode_last(painter, latents, kept).clip(-1, 1))
-    again = encode_new(painter, painted, segment, encoded.cache_before)
-    return Augmented(
-        prediction=prediction,
-        clean=clean,
-        footage=painted,
-        history=torch.cat([encoded.history, again], 1),
-        encoded=encoded,
-    )
+        predictions = predict(painter, asked)
+        for (footage, segment, encoded), prediction in zip(windows, predictions, strict=True):
+            x = prediction.x_in[:, :, painter.layout.context_latents :]
+            clean = predict_clean(x, prediction.velocity.float(), prediction.sigma)
+            latents = torch.cat([encoded.history, clean[0]], 1)
+            kept = FRAMES_PER_LATENT * (painter.layout.total_latents - 1)
+            painted = footage.painted_over(segment.window[-kept:], _decode_last(painter, latents, kept).clip(-1, 1))
+            again = encode_new(painter, painted, segment, encoded.cache_before)
+            results.append(
+                Augmented(
+                    prediction=prediction,
+                    clean=clean,
+                    footage=painted,
+                    history=torch.cat([encoded.history, again], 1),
+                    encoded=encoded,
+                )
+            )
+    return results
 
 
 def encode_segment(painter: Painter, footage: Footage, segment: Segment) -> Encoded:
     """Latents of a window from its start."""
+    if not footage.untouched:
+        return _encode_segment(painter, footage, segment)
+    place = ("latents", footage.clip.token, segment.number)
+    return painter.kept(place, lambda: _encode_segment(painter, footage, segment))
+
+
+def _encode_segment(painter: Painter, footage: Footage, segment: Segment) -> Encoded:
     torch = require("torch", extra="train")
     indices, at, cache, latents = segment.window[: segment.history_frames], 0, None, []
     with torch.no_grad():
@@ -254,6 +329,51 @@ def network_inputs(
 ) -> Inputs:
     """Context, conditions and correspondence of a segment; retrieved views are corrupted as drawn."""
     torch = require("torch", extra="train")
+    place = (footage.clip.token, segment.number, draws.picks)
+    geometry = painter.kept(("geometry", *place), lambda: _geometry(painter, footage.clip, segment, draws.picks))
+
+    def look() -> Appearance:
+        return _appearance(painter, footage, segment, history, draws.picks, geometry)
+
+    seen = painter.kept(("appearance", *place), look) if footage.untouched else look()
+    latents, cond = corrupted(seen, painter.layout, draws)
+
+    def there(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array)[None].to(painter.device)
+
+    mask = np.ones((MASK_CHANNELS, *cond.shape[1:]), np.float32)
+    return Inputs(
+        context=there(latents[:, : painter.layout.context_latents]),
+        cond=torch.cat([there(mask), there(cond), there(geometry.rays)], 1),
+        buffer=there(geometry.buffer),
+        buffer_valid=there(geometry.buffer_valid)[0],
+        text=text,
+        image=seen.image,
+    )
+
+
+def _views(footage: Footage, picks: Sequence[int]) -> list[RetrievedView]:
+    clip = footage.clip
+    return [RetrievedView(frame_id=i, rgb=footage.frame(i), depth_z=clip.depth_z[i], w2c=clip.w2c[i]) for i in picks]
+
+
+def _geometry(painter: Painter, clip: Clip, segment: Segment, picks: Sequence[int]) -> ChunkGeometry:
+    views = distinct_views(painter.layout, _views(Footage(clip), picks))
+    latents = 1 + (segment.history_frames - 1) // FRAMES_PER_LATENT
+    cameras = chunk_cameras(painter.layout, views, clip.w2c[segment.window], clip.K_px, history_latents=latents)
+    hw = (clip.rgb_u8.shape[1], clip.rgb_u8.shape[2])
+    return chunk_geometry(painter.layout, views, cameras, hw, painter.warp)
+
+
+def _appearance(
+    painter: Painter,
+    footage: Footage,
+    segment: Segment,
+    history: torch.Tensor,
+    picks: Sequence[int],
+    geometry: ChunkGeometry,
+) -> Appearance:
+    torch = require("torch", extra="train")
     clip = footage.clip
 
     def encode(video: np.ndarray) -> np.ndarray:
@@ -262,63 +382,57 @@ def network_inputs(
             return painter.vae.encode(pixels, None)[0][0].float().cpu().numpy()
 
     last = segment.last_history
+    last_frame = footage.frame(last)
     chunk = assemble_chunk(
         painter.layout,
         first_frame=footage.frame(int(segment.window[0])),
-        last_frame=footage.frame(last),
+        last_frame=last_frame,
         last_depth_z=clip.depth_z[last],
         history_latents=history.cpu().numpy(),
         window_w2c=clip.w2c[segment.window],
         K_px=clip.K_px,
-        retrieved=[
-            RetrievedView(frame_id=i, rgb=footage.frame(i), depth_z=clip.depth_z[i], w2c=clip.w2c[i])
-            for i in draws.picks
-        ],
+        retrieved=_views(footage, picks),
         encode=encode,
         warp=painter.warp,
+        geometry=geometry,
     )
-    chunk = corrupted(chunk, painter.layout, draws)
-
-    def there(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array)[None].to(painter.device)
-
-    return Inputs(
-        context=there(chunk.latents[:, : painter.layout.context_latents]),
-        cond=torch.cat([there(chunk.mask), there(chunk.cond)], 1),
-        buffer=there(chunk.buffer),
-        buffer_valid=there(chunk.buffer_valid)[0],
-        text=text,
-        image=painter.vision(footage.frame(last)),
-    )
+    # A copy, so that rays are not held once more.
+    cond = chunk.cond[: len(chunk.latents)].copy()
+    return Appearance(latents=chunk.latents, cond=cond, image=painter.vision(last_frame))
 
 
-def corrupted(chunk: ChunkInputs, layout: ContextLayout, draws: StageDraws) -> ChunkInputs:
-    """Noise on the latents of retrieved views, the same in context and condition."""
+def corrupted(seen: Appearance, layout: ContextLayout, draws: StageDraws) -> tuple[np.ndarray, np.ndarray]:
+    """Latents and condition with noise on those of retrieved views, the same in both."""
     noise = draws.corruption_sigma[None, :, None, None] * draws.corruption_noise
-    latents, cond = chunk.latents.copy(), chunk.cond.copy()
+    latents, cond = seen.latents.copy(), seen.cond.copy()
     for slot, position in enumerate(layout.spatial_positions):
         latents[:, position] += noise[:, slot]
-        cond[: len(latents), position] += noise[:, slot]
-    return replace(chunk, latents=latents, cond=cond)
+        cond[:, position] += noise[:, slot]
+    return latents, cond
 
 
-def predict(
-    painter: Painter, inputs: Inputs, clean: torch.Tensor, draws: StageDraws, *, timestep: float, sigma: float
-) -> Prediction:
-    """The network's velocity for the clean latents [1, 16, new, h, w] at a noise level; history stays exact."""
+def predict(painter: Painter, asked: Sequence[Question]) -> list[Prediction]:
+    """The network's velocities at some noise levels; history stays exact."""
     torch = require("torch", extra="train")
-    noise = torch.from_numpy(draws.noise)[None].to(clean.device)
-    x_in = torch.cat([inputs.context, renoise(clean, noise, sigma)], 2)
+    noises, x_in = [], []
+    for x in asked:
+        noise = torch.from_numpy(x.draws.noise)[None].to(x.clean.device)
+        noises.append(noise)
+        x_in.append(torch.cat([x.inputs.context, renoise(x.clean, noise, x.sigma)], 2))
+    given = [x.inputs for x in asked]
     velocity = painter.network(
-        x_in,
-        cond=inputs.cond,
-        buffer=inputs.buffer,
-        buffer_valid=inputs.buffer_valid,
-        timestep=torch.tensor([timestep], dtype=torch.float32, device=clean.device),
-        text=inputs.text,
-        image=inputs.image,
+        torch.cat(x_in),
+        cond=torch.cat([x.cond for x in given]),
+        buffer=torch.cat([x.buffer for x in given]),
+        buffer_valid=given[0].buffer_valid,
+        timestep=torch.tensor([x.timestep for x in asked], dtype=torch.float32, device=x_in[0].device),
+        text=torch.cat([x.text for x in given]),
+        image=torch.cat([x.image for x in given]),
     )
-    return Prediction(x_in=x_in, velocity=velocity, timestep=timestep, sigma=sigma, noise=noise)
+    return [
+        Prediction(x_in=x_in[k], velocity=velocity[k : k + 1], timestep=x.timestep, sigma=x.sigma, noise=noises[k])
+        for k, x in enumerate(asked)
+    ]
 
 
 def _video(painter: Painter, footage: Footage, indices: np.ndarray) -> torch.Tensor:

@@ -29,8 +29,8 @@ from ..core.schema import resolved_dict
 from .components import NETWORK_NAME, Components
 from .config import NEW_PARTS, TrainingConfig
 from .dataset import FilmFolder
-from .plan import StepPlan, plan_step
-from .selfaug import Footage, StepResult, training_step
+from .plan import plan_step
+from .selfaug import Footage, Lesson, training_steps
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,21 @@ class Outcome:
     """Mean over the last steps; None when nothing was left to do."""
     main: bool
     """Whether this is the process that speaks for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    """One step of the optimiser."""
+
+    kind: str
+    """What kind of step it was, the same for all its films."""
+    loss: float
+    """Mean over its films."""
+    gradient_norm: float
+    """Before it was clipped."""
+    rate_factor: float
+    sigma: float
+    """Mean noise level."""
 
 
 class Trainer:
@@ -118,25 +133,24 @@ class Trainer:
             bad = 0
             while self.step < config.steps:
                 began = time.monotonic()
-                plan, result, norm, factor = self.advance()
-                loss = float(result.loss.detach())
-                bad = 0 if np.isfinite(loss) else bad + 1
+                done = self.advance()
+                bad = 0 if np.isfinite(done.loss) else bad + 1
                 if bad >= 10:
                     raise BackendError(f"the loss was not finite in 10 steps up to step {self.step}; lower optim.lr")
-                losses.append(loss)
+                losses.append(done.loss)
                 if self.step % config.log_every == 0 or self.step == config.steps:
                     mean = float(np.mean(losses[-config.log_every :]))
                     scalars.write(
                         self.step,
                         {
                             "loss": mean,
-                            "loss_step": loss,
-                            "gradient_norm": norm,
-                            "learning_rate": config.optim.lr * factor,
-                            "sigma": result.prediction.sigma,
+                            "loss_step": done.loss,
+                            "gradient_norm": done.gradient_norm,
+                            "learning_rate": config.optim.lr * done.rate_factor,
+                            "sigma": done.sigma,
                             "seconds": time.monotonic() - began,
                         },
-                        kind=plan.kind,
+                        kind=done.kind,
                     )
                 progress.step(STAGE, self.step, config.steps, f"loss {np.mean(losses[-50:]):.4f}")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
@@ -150,22 +164,18 @@ class Trainer:
             main=self.accelerator.is_main_process,
         )
 
-    def advance(self) -> tuple[StepPlan, StepResult, float, float]:
-        """One step of the optimiser: what was planned, what came out, the gradient's length, the rate's factor."""
+    def advance(self) -> Advance:
+        """One step of the optimiser on `batch_size` films."""
         torch = require("torch", extra="train")
-        config, rank = self.config, self.accelerator.process_index
-        clip = self.films.clip(self._film_of(self.step, rank))
-        plan = plan_step(clip, self.painter.layout, config.augment, seed=config.seed, step=self.step, rank=rank)
-        text = self._text_of(clip, plan.target.first_new, plan.draws.text_dropped)
-        before_text = None
-        if plan.before is not None and plan.before_draws is not None:
-            before_text = self._text_of(clip, plan.before.first_new, plan.before_draws.text_dropped)
+        config = self.config
+        lessons = [self._lesson(k) for k in range(config.batch_size)]
         factor = config.optim.factor(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.optim.lr * factor
-        result = training_step(self.painter, Footage(clip), plan, text=text, before_text=before_text)
+        results = training_steps(self.painter, lessons)
+        loss = torch.stack([x.loss for x in results]).mean()
         self.optimiser.zero_grad(set_to_none=True)
-        self.accelerator.backward(result.loss)
+        self.accelerator.backward(loss)
         learning = [p for p in self.network.parameters() if p.grad is not None]
         for parameter in learning:
             torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
@@ -176,7 +186,25 @@ class Trainer:
                 for name, parameter in self._named_learning():
                     self._average[name].lerp_(parameter.detach().float(), 1 - config.optim.ema_decay)
         self.step += 1
-        return plan, result, float(norm) if norm is not None else 0.0, factor
+        return Advance(
+            kind=lessons[0].plan.kind,
+            loss=float(loss.detach()),
+            gradient_norm=float(norm) if norm is not None else 0.0,
+            rate_factor=factor,
+            sigma=float(np.mean([x.prediction.sigma for x in results])),
+        )
+
+    def _lesson(self, place: int) -> Lesson:
+        """The film in one place of this step's batch, and what is drawn for it: as if each place were a process."""
+        config = self.config
+        rank = self.accelerator.process_index * config.batch_size + place
+        clip = self.films.clip(self._film_of(self.step, rank))
+        plan = plan_step(clip, self.painter.layout, config.augment, seed=config.seed, step=self.step, rank=rank)
+        text = self._text_of(clip, plan.target.first_new, plan.draws.text_dropped)
+        before_text = None
+        if plan.before is not None and plan.before_draws is not None:
+            before_text = self._text_of(clip, plan.before.first_new, plan.before_draws.text_dropped)
+        return Lesson(footage=Footage(clip), plan=plan, text=text, before_text=before_text)
 
     def save(self) -> Path:
         """Write a checkpoint of the present step and remove old ones; returns its folder."""
@@ -237,8 +265,8 @@ class Trainer:
         return values | {"films": len(self.films), "processes": self.accelerator.num_processes}
 
     def _film_of(self, step: int, rank: int) -> int:
-        """Every film once in a random order, then again in another; ranks take different ones."""
-        ranks, count = self.accelerator.num_processes, len(self.films)
+        """Every film once in a random order, then again in another; ranks and places take different ones."""
+        ranks, count = self.accelerator.num_processes * self.config.batch_size, len(self.films)
         place = step * ranks + rank
         order = np.random.default_rng([self.config.seed, place // count, 0xF11]).permutation(count)
         return int(order[place % count])

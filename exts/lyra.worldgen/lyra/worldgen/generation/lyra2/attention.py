@@ -26,11 +26,11 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, kernel: str = "
     """Scaled dot-product attention of heads.
 
     Args:
-        q: [1, L, heads, d]. k, v: [1, M, heads, d].
+        q: [B, L, heads, d]. k, v: [B, M, heads, d].
         kernel: one of `KERNELS`; what only CUDA has is `auto` elsewhere.
 
     Returns:
-        [1, L, heads, d].
+        [B, L, heads, d].
 
     Raises:
         ConfigError: an unknown kernel.
@@ -62,7 +62,7 @@ def rotate_pairs(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
     """Turn neighbouring channels (0, 1), (2, 3), ... of every head.
 
     Args:
-        x: [1, L, heads, d], computed in float32 and returned in its own type.
+        x: [B, L, heads, d], computed in float32 and returned in its own type.
         cos, sin: [L, d / 2] float32.
     """
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)

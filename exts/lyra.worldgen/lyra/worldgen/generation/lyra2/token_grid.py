@@ -96,22 +96,25 @@ def filled_up(x: torch.Tensor, multiples: tuple[int, int, int]) -> torch.Tensor:
 
 
 def fold(x: torch.Tensor, patch: tuple[int, int, int]) -> torch.Tensor:
-    """[C, T, H, W] to [T / pt, H / ph, W / pw, C * pt * ph * pw], in the order (c, t, row, column); sizes divide."""
-    c, t, h, w = x.shape
+    """[B, C, T, H, W] to [B, T / pt, H / ph, W / pw, C * pt * ph * pw], in the order (c, t, row, column).
+
+    Sizes divide.
+    """
+    b, c, t, h, w = x.shape
     pt, ph, pw = patch
-    x = x.reshape(c, t // pt, pt, h // ph, ph, w // pw, pw)
-    return x.permute(1, 3, 5, 0, 2, 4, 6).reshape(t // pt, h // ph, w // pw, c * pt * ph * pw)
+    x = x.reshape(b, c, t // pt, pt, h // ph, ph, w // pw, pw)
+    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, t // pt, h // ph, w // pw, c * pt * ph * pw)
 
 
 def unfold(tokens: torch.Tensor, size: tuple[int, int, int], channels: int) -> torch.Tensor:
-    """[L, 2 * 2 * C] in the order (row, column, c) to [C, T, H, W]: what the head writes, base patches only."""
+    """[B, L, 2 * 2 * C] in the order (row, column, c) to [B, C, T, H, W]: what the head writes, base patches only."""
     t, rows, columns = size
-    x = tokens.reshape(t, rows, columns, PATCH, PATCH, channels)
-    return x.permute(5, 0, 1, 3, 2, 4).reshape(channels, t, PATCH * rows, PATCH * columns)
+    x = tokens.reshape(-1, t, rows, columns, PATCH, PATCH, channels)
+    return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(-1, channels, t, PATCH * rows, PATCH * columns)
 
 
 def averaged(x: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
-    """[C, T, H, W] filled up and averaged over blocks."""
+    """[..., C, T, H, W] filled up and averaged over blocks."""
     if kernel == (1, 1, 1):
         return x
     # Averages of rotary angles depend on the order of the sum; this one equals the reference's bit for bit.
@@ -119,18 +122,18 @@ def averaged(x: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
 
 
 def patch_tokens(x: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
-    """[C, T, h, w] of all positions to the flat patches [L, C * patch] of one segment."""
+    """[B, C, T, h, w] of all positions to the flat patches [B, L, C * patch] of one segment."""
     patch = grid.patch
-    return fold(filled_up(x[:, grid.start : grid.stop], patch), patch).flatten(0, 2)
+    return fold(filled_up(x[:, :, grid.start : grid.stop], patch), patch).flatten(1, 3)
 
 
 def averaged_tokens(x: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
-    """[C, T, h, w] to [L, C * 4]: base patches, averaged over those that a token joins."""
-    base = fold(x[:, grid.start : grid.stop], (1, PATCH, PATCH)).movedim(-1, 0)
-    return averaged(base, grid.kernel).movedim(0, -1).flatten(0, 2)
+    """[B, C, T, h, w] to [B, L, C * 4]: base patches, averaged over those that a token joins."""
+    base = fold(x[:, :, grid.start : grid.stop], (1, PATCH, PATCH)).movedim(-1, 1)
+    return averaged(base, grid.kernel).movedim(1, -1).flatten(1, 3)
 
 
 def shrunk_tokens(x: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
-    """[C, T, h, w] to [L, C * 4]: latents averaged over the kernel, then cut into base patches."""
+    """[B, C, T, h, w] to [B, L, C * 4]: latents averaged over the kernel, then cut into base patches."""
     patch = (1, PATCH, PATCH)
-    return fold(filled_up(averaged(x[:, grid.start : grid.stop], grid.kernel), patch), patch).flatten(0, 2)
+    return fold(filled_up(averaged(x[:, :, grid.start : grid.stop], grid.kernel), patch), patch).flatten(1, 3)

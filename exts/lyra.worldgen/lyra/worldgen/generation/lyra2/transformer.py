@@ -9,6 +9,7 @@ float32 copy of the whole sequence ever exists.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -136,18 +137,19 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
         text: torch.Tensor,
         image: torch.Tensor,
     ) -> torch.Tensor:
-        """Velocity of the new latents, float32 [1, C, new, h, w].
+        """Velocity of the new latents, float32 [B, C, new, h, w].
 
-        T is the layout's number of latents; h and w are even. Inputs may have any floating type.
+        B chunks are computed at once; T is the layout's number of latents; h and w are even. Inputs may have any
+        floating type.
 
         Args:
-            latents: [1, C, T, h, w] clean context, then the noisy new ones.
-            cond: [1, mask + C + rays, T, h, w] mask, condition and rays.
-            buffer: [1, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and bfloat16 would
+            latents: [B, C, T, h, w] clean context, then the noisy new ones.
+            cond: [B, mask + C + rays, T, h, w] mask, condition and rays.
+            buffer: [B, 256 * slots, T, h, w] correspondence; its type is kept until the sines, and bfloat16 would
                 blur the coordinates by more than a pixel.
             buffer_valid: [T] bool: positions whose correspondence means something; history never has any.
-            timestep: [1] between 0 and 1000.
-            text: [1, L, text_width]. image: [1, P, image_width].
+            timestep: [B] between 0 and 1000.
+            text: [B, L, text_width]. image: [B, P, image_width].
 
         Raises:
             InputError: a shape does not fit.
@@ -169,37 +171,37 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
             x = checkpoint(block, *inputs) if again else block(*inputs)
         new = grids[-1]
         out = self.head(x[:, -new.tokens :], time)
-        return unfold(out[0].float(), new.size, self.latent_channels)[None]
+        return unfold(out.float(), new.size, self.latent_channels)
 
     def embed(self, x: torch.Tensor, grids: list[TokenGrid]) -> torch.Tensor:
-        """Tokens [1, L, width] of latents, mask and condition [1, 2 C + mask, T, h, w]."""
+        """Tokens [B, L, width] of latents, mask and condition [B, 2 C + mask, T, h, w]."""
         embeddings: list[Any] = [*self.clean_patch_embeddings, self.patch_embedding]
         dtype = self.patch_embedding.weight.dtype
         return torch.cat(
-            [embed(patch_tokens(x[0], grid).to(dtype)) for embed, grid in zip(embeddings, grids, strict=True)]
-        )[None]
+            [embed(patch_tokens(x, grid).to(dtype)) for embed, grid in zip(embeddings, grids, strict=True)], 1
+        )
 
     def ray_tokens(self, rays: torch.Tensor, grids: list[TokenGrid]) -> torch.Tensor:
-        """[1, L, 4 * rays] of ray latents [1, rays, T, h, w]."""
-        return torch.cat([averaged_tokens(rays[0], grid) for grid in grids])[None]
+        """[B, L, 4 * rays] of ray latents [B, rays, T, h, w]."""
+        return torch.cat([averaged_tokens(rays, grid) for grid in grids], 1)
 
     def map_tokens(
         self, buffer: torch.Tensor, buffer_valid: torch.Tensor, grids: list[TokenGrid]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, L, 4 * 256 * slots] of correspondence, zeros where history is, and [1, L, 1] bool: means something."""
+        """[B, L, 4 * 256 * slots] of correspondence, zeros where history is, and [1, L, 1] bool: means something."""
         maps, valid = [], []
         for grid in grids:
             if grid.retrieved or grid is grids[-1]:
-                maps.append(shrunk_tokens(buffer[0], grid))
+                maps.append(shrunk_tokens(buffer, grid))
                 each = buffer_valid[grid.start : grid.stop].bool()
                 valid.append(each[:, None].expand(-1, grid.tokens // len(each)).reshape(-1))
             else:
-                maps.append(buffer.new_zeros(grid.tokens, buffer.shape[1] * PATCH**2))
+                maps.append(buffer.new_zeros(len(buffer), grid.tokens, buffer.shape[1] * PATCH**2))
                 valid.append(buffer_valid.new_zeros(grid.tokens, dtype=torch.bool))
-        return torch.cat(maps)[None], torch.cat(valid)[None, :, None]
+        return torch.cat(maps, 1), torch.cat(valid)[None, :, None]
 
     def embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embedding of a timestep [1, width] and what it adds to every block's modulation [1, 6, width], float32."""
+        """Embedding of timesteps [B, width] and what it adds to every block's modulation [B, 6, width], float32."""
         half = self.time_width // 2
         powers = torch.arange(half, dtype=torch.float64, device=timestep.device) / half
         angles = timestep.double()[:, None] * _TIME_BASE**-powers
@@ -236,14 +238,16 @@ class Lyra2Transformer3DModel(ModelMixin, ConfigMixin):
 
     def _check(self, latents: Any, cond: Any, buffer: Any, valid: Any, timestep: Any, text: Any, image: Any) -> Any:
         c: Any = self.config
-        _expect("latents", latents, (1, c.latent_channels, self.context.total_latents, None, None))
+        # One input of another length than all others is to be the one that is named.
+        b = statistics.mode(len(x) for x in (latents, cond, buffer, timestep, text, image))
+        _expect("latents", latents, (b, c.latent_channels, self.context.total_latents, None, None))
         positions = latents.shape[2:]
-        _expect("cond", cond, (1, c.mask_channels + c.latent_channels + c.ray_channels, *positions))
-        _expect("buffer", buffer, (1, self.map_channels, *positions))
+        _expect("cond", cond, (b, c.mask_channels + c.latent_channels + c.ray_channels, *positions))
+        _expect("buffer", buffer, (b, self.map_channels, *positions))
         _expect("buffer_valid", valid, (self.context.total_latents,))
-        _expect("timestep", timestep, (1,))
-        _expect("text", text, (1, None, c.text_width))
-        _expect("image", image, (1, None, c.image_width))
+        _expect("timestep", timestep, (b,))
+        _expect("text", text, (b, None, c.text_width))
+        _expect("image", image, (b, None, c.image_width))
         return positions[1:]
 
 
@@ -286,16 +290,16 @@ class Lyra2Block(nn.Module):
         text: torch.Tensor,
         image: torch.Tensor,
     ) -> torch.Tensor:
-        """[1, L, width] tokens after this layer.
+        """[B, L, width] tokens after this layer.
 
         Args:
-            x: [1, L, width] tokens.
-            modulation: [1, 6, width] float32, of the timestep.
-            rays, maps: [1, L, ...] of each token; `maps` counts where `valid` [1, L, 1] is 1.
+            x: [B, L, width] tokens.
+            modulation: [B, 6, width] float32, of the timestep.
+            rays, maps: [B, L, ...] of each token; `maps` counts where `valid` [1, L, 1] is 1.
             cos, sin: [1, L, d / 2] of the rotary angles.
-            text, image: [1, ..., width] embedded.
+            text, image: [B, ..., width] embedded.
         """
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.float() + modulation).unbind(1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation.float() + modulation).split(1, 1)
         context = self.cross_attn.keys_values(text, image)
 
         def ask(x: torch.Tensor, rays: torch.Tensor, maps: torch.Tensor, valid: torch.Tensor, *turn: torch.Tensor):
@@ -321,7 +325,7 @@ class _Attention(nn.Module):
         self.norm_q, self.norm_k = (WideRmsNorm(width, eps=eps) for _ in range(2))
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
-        """[1, L, width] to [1, L, heads, d]."""
+        """[B, L, width] to [B, L, heads, d]."""
         return x.unflatten(-1, (self.heads, -1))
 
 
@@ -331,12 +335,12 @@ class SelfAttention(_Attention):
     def heads_of(
         self, y: torch.Tensor, placed: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries and keys of the tokens that know their place, values of those that do not; [1, L, heads, d]."""
+        """Queries and keys of the tokens that know their place, values of those that do not; [B, L, heads, d]."""
         q, k = self.split(self.norm_q(self.q(placed))), self.split(self.norm_k(self.k(placed)))
         return rotate_pairs(q, cos[0], sin[0]), rotate_pairs(k, cos[0], sin[0]), self.split(self.v(y))
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """[1, L, heads, d], before the output matrix."""
+        """[B, L, heads, d], before the output matrix."""
         return attend(q, k, v, kernel=self.kernel)
 
 
@@ -356,7 +360,7 @@ class CrossAttention(_Attention):
     def forward(
         self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, k_img: torch.Tensor, v_img: torch.Tensor
     ) -> torch.Tensor:
-        """[1, L, width] of tokens [1, L, width]."""
+        """[B, L, width] of tokens [B, L, width]."""
         q = self.split(self.norm_q(self.q(x)))
         mixed = attend(q, k, v, kernel=self.kernel) + attend(q, k_img, v_img, kernel=self.kernel)
         return self.o(mixed.flatten(2))
@@ -372,8 +376,8 @@ class Head(nn.Module):
         self.head = nn.Linear(width, patch_width)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """[1, L, patch_width] of tokens [1, L, width] and the time's embedding [1, width]."""
-        shift, scale = (self.modulation.float() + time[:, None]).unbind(1)
+        """[B, L, patch_width] of tokens [B, L, width] and the time's embedding [B, width]."""
+        shift, scale = (self.modulation.float() + time[:, None]).split(1, 1)
         return over_slices(lambda x: (self.head(modulated(x, shift, scale, self.eps)),), x)[0]
 
 
@@ -391,7 +395,7 @@ class ImageProjection(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """[1, P, width]."""
+        """[B, P, width]."""
         return self.proj(image)
 
 
@@ -416,7 +420,7 @@ class WideRmsNorm(nn.Module):
 
 
 def modulated(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
-    """Layer norm of [1, L, width], stretched and moved, in float32."""
+    """Layer norm of [B, L, width], stretched and moved, in float32."""
     return torch.addcmul(shift, F.layer_norm(x.float(), x.shape[-1:], eps=eps), 1 + scale).to(x.dtype)
 
 
@@ -438,7 +442,7 @@ def waves(x: torch.Tensor, octaves: int, dtype: torch.dtype) -> torch.Tensor:
 def over_slices(
     function: Callable[..., tuple[torch.Tensor, ...]], *per_token: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """`function` of tensors [1, L, ...] whose result treats each token for itself, slice by slice of the sequence."""
+    """`function` of tensors [B, L, ...] whose result treats each token for itself, slice by slice of the sequence."""
     count = per_token[0].shape[1]
     if count <= SLICE_TOKENS:
         return function(*per_token)
