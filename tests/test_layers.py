@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "exts" / "lyra.worldgen" / "lyra" / "worldgen"
 STAGES = {"generation", "reconstruction", "sim"}
-TOP = {"build", "batch", "certify", "evaluate", "importing", "preview", "sensors"}
+TOP = {"build", "batch", "certify", "evaluate", "importing", "preview", "sensors", "web"}
 """Modules at the package root that join stages."""
 ALLOWED = {
     "core": {"core"},

@@ -109,6 +109,8 @@ def test_a_shim_that_does_not_run_is_passed_over(tmp_path):
         ("docs/a.md", b"\xff\xfe\n", "not UTF-8"),
         ("docs/a.png", b"\0" * 500_001, "the limit is 500000"),
         ("exts/w.safetensors", b"\0" * 8_000_001, "the limit is 8000000"),
+        ("exts/lyra.worldgen/lyra/worldgen/web/site/app.js", b" " * 4_000_001, "the limit is 4000000"),
+        ("exts/lyra.worldgen/lyra/worldgen/web/site/other.js", b" " * 500_001, "the limit is 500000"),
         ("exts/a.py", b"assert x.shape == (3,)\n", "assert without a message"),
         ("exts/a.py", b"x = np.random.rand(3)\n", "global random generator"),
         ("tools/a.py", b"# TO" + b"DO: later\n", "unfinished mark"),

@@ -119,3 +119,35 @@ install_package() {
     pip_install "$venv" -e "$ROOT[$extras]" || die "installing lyra-worldgen[$extras] failed; the lines above say why (no network? disk full?)"
     printf '%s\n' "$want" >"$stamp"
 }
+
+# install_browser: Chromium, in which exported pages are tested, where Debian's packages may be installed; elsewhere the
+# tests say what they miss.
+install_browser() {
+    command -v chromium >/dev/null 2>&1 && return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        say "no chromium: tests of exported pages are skipped (on Debian: apt-get install chromium)"
+        return 0
+    fi
+    say "installing Debian's chromium for the tests of exported pages ..."
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium libgl1-mesa-dri; } >/dev/null 2>&1 ||
+        say "chromium cannot be installed: tests of exported pages are skipped"
+}
+
+# install_page_tools: what builds the exported page, as its lock file says; done again only when that has changed.
+install_page_tools() {
+    local folder="$ROOT/tools/web" stamp want
+    if ! command -v npm >/dev/null 2>&1; then
+        say "no npm: the exported page is not built anew for comparison"
+        return 0
+    fi
+    stamp="$folder/node_modules/.lyra-installed"
+    want="$(cksum <"$folder/package-lock.json")"
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+        return 0
+    fi
+    if (cd "$folder" && npm ci --silent >/dev/null 2>&1); then
+        printf '%s\n' "$want" >"$stamp"
+    else
+        say "npm ci failed in $folder: the exported page is not built anew for comparison"
+    fi
+}

@@ -13,8 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_BYTES = 500_000
 WEIGHTS_LIMIT_BYTES = 8_000_000
+BUNDLES = {"exts/lyra.worldgen/lyra/worldgen/web/site/app.js": 4_000_000}
+"""Built files that are part of the package, so that nobody needs what built them, and their limits [bytes]."""
 TEXT_SUFFIXES = {
-    ".py", ".toml", ".md", ".sh", ".yaml", ".yml", ".json", ".html", ".css", ".cfg", ".txt", ".jsonl", "",
+    ".py", ".toml", ".md", ".sh", ".yaml", ".yml", ".json", ".html", ".css", ".mjs", ".cfg", ".txt", ".jsonl", "",
 }  # fmt: skip
 PATTERNS = {
     "a path of somebody's machine": re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt)/\w"),
@@ -52,7 +54,7 @@ def problems(path: Path, data: bytes) -> list[str]:
         path: relative to the repository.
         data: the file's bytes.
     """
-    limit = WEIGHTS_LIMIT_BYTES if path.suffix == ".safetensors" else LIMIT_BYTES
+    limit = WEIGHTS_LIMIT_BYTES if path.suffix == ".safetensors" else BUNDLES.get(path.as_posix(), LIMIT_BYTES)
     found = [f"{path}: {len(data)} bytes; the limit is {limit}"] if len(data) > limit else []
     if path.suffix not in TEXT_SUFFIXES or b"\0" in data:
         return found

@@ -3,8 +3,8 @@
 #
 #   tools/test.sh [--fast] [pytest arguments]
 #
-# --fast leaves out what is slow or drives PhysX, pyright and the other environments (Python 3.12, SimReady, Isaac Lab):
-# the inner loop, some three minutes once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
+# --fast leaves out what is slow or drives PhysX, pyright, a browser and the other environments (Python 3.12, SimReady,
+# Isaac Lab): the inner loop, some three minutes once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
 set -uo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
@@ -28,6 +28,7 @@ extras=dev,gen,recon,sim,physx,newton,convex,evaluate,models,train
 install_package .venv "$extras"
 # pyright runs on Node.js; a machine without one gets it as a wheel.
 [ -n "$fast" ] || command -v node >/dev/null 2>&1 || pip_install .venv 'pyright[nodejs]'
+[ -n "$fast" ] || { install_browser; install_page_tools; }
 bin="$ROOT/.venv/bin"
 
 step "installation" "$bin/python" tools/probe_install.py "$extras"

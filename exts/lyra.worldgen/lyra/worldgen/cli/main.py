@@ -38,6 +38,7 @@ examples:
   lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
   lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
+  lyra-worldgen export-web worlds/photo --out sites/photo   walk through it in a browser
   lyra-worldgen doctor                                     what this machine can run, and what is missing
 
 exit codes: 0 good, 1 the world is not certified, 2 input or configuration, 3 something is not installed,
@@ -60,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, work, worlds
+    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, web, work, worlds
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         rescale.add_parser,
         worlds.add_parsers,
         splats.add_parser,
+        web.add_parser,
         evaluate.add_parser,
         train_painter.add_parser,
         doctor.add_parser,

@@ -40,6 +40,22 @@ def write_mesh_glb(path: Path, mesh: TriMesh) -> None:
     write_bytes(path, data)
 
 
+def write_shape_glb(path: Path, mesh: TriMesh) -> None:
+    """Write nothing but the triangles of a mesh as binary glTF: Y up, metres, float32, one vertex a position.
+
+    Raises:
+        InputError: the mesh has no faces, or the file cannot be written.
+    """
+    if not mesh.face_count:
+        raise InputError(f"mesh has no faces: {path}")
+    mesh.validate()
+    trimesh = require("trimesh", extra="recon")
+    vertices, inverse = np.unique(_y_up(mesh.vertices).astype(np.float32), axis=0, return_inverse=True)
+    faces = inverse.reshape(-1)[mesh.faces]
+    scene = trimesh.Scene(trimesh.Trimesh(vertices=vertices, faces=faces, process=False))
+    write_bytes(path, trimesh.exchange.gltf.export_glb(scene, include_normals=False))
+
+
 def _part(trimesh: Any, mesh: TriMesh, chosen: np.ndarray, material: Any) -> Any:
     """Faces of one label with one vertex per distinct position, texture coordinate and face normal."""
     assert mesh.uv is not None
