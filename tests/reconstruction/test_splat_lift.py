@@ -14,11 +14,9 @@ from lyra.worldgen.core.splats import GaussianCloud
 from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_WARPED
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface
 from lyra.worldgen.reconstruction.metrics import psnr_db
-from lyra.worldgen.reconstruction.splat_fill import cover_unseen
 from lyra.worldgen.reconstruction.splat_lift import LONGEST_M, _cut_long, fit_colours, lift_splats
 from lyra.worldgen.reconstruction.splat_render import render_splats
 from lyra.worldgen.reconstruction.surface_hits import cast_views
-from lyra.worldgen.reconstruction.texture import bake_texture
 from reconstruction.analytic_world import make_world
 from rooms import analytic_room
 
@@ -104,21 +102,6 @@ def test_the_photo_wins_a_contested_spot(world):
     views = [photo, rival]
     both = lift_splats(mesh, views, cast_views(mesh, views), budget=10**7)
     assert (both.view == 1).sum() == 0 and both.duplicates == photo.valid.sum()
-
-
-def test_unseen_places_are_covered(world, lifted):
-    """With coarse splats where nobody looked, no direction ends in a hole."""
-    mesh = extract_surface(world)
-    baked = bake_texture(mesh, world.views, texture_px=512)
-    more = cover_unseen(baked, np.array([0.0, 0.0, 1.5]), budget=4000)
-    more.validate()
-    assert 100 < len(more) <= 4000
-    everything = lifted.with_more(more)
-    assert (everything.view[-len(more) :] == -1).all()
-    camera = world.views[0].camera
-    for pitch in (-1.2, 0.0, 1.2):
-        pose = camera_pose(np.array([0.2, 0.1, 1.4]), heading_rad=2.0, pitch_rad=pitch)
-        assert render_splats(everything.splats, camera, pose).alpha.mean() > 0.97
 
 
 def test_same_views_same_splats(world, lifted):

@@ -21,7 +21,7 @@ from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
 from .splat_budget import compress_splats, seen_importance
-from .splat_fill import cover_unseen
+from .splat_fill import cover_gaps
 from .splat_io import write_points_ply, write_splats
 from .splat_lift import fit_colours, lift_splats
 from .splat_render import render_splats
@@ -32,7 +32,7 @@ SPLAT_PSNR_DB = 28.0
 MESH_PSNR_DB = 24.0
 """Below these the photo is not reproduced well enough from its own pose."""
 UNSEEN_BUDGET_SHARE = 0.08
-"""Most of the splat budget that goes to places nobody saw."""
+"""Share of the splat budget that is kept for places without splats."""
 POINT_BUDGET = 500_000
 JUDGES = 8
 """Views that say which splats matter when their number is cut."""
@@ -74,9 +74,10 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     hits = cast_views(surface, useful, progress=progress)
     baked = bake_texture(surface, useful, texture_px=cfg.texture_px, hits=hits, progress=progress)
     eye = views.photo_view.T_world_cam[:3, 3]
-    unseen = cover_unseen(baked, eye, budget=int(UNSEEN_BUDGET_SHARE * cfg.splat_budget))
-    budget = cfg.splat_budget - len(unseen)
-    lifted = lift_splats(surface, useful, hits, budget=budget, progress=progress).with_more(unseen)
+    reserve = int(UNSEEN_BUDGET_SHARE * cfg.splat_budget)
+    lifted = lift_splats(surface, useful, hits, budget=cfg.splat_budget - reserve, progress=progress)
+    unseen = cover_gaps(baked, lifted.splats, eye, budget=reserve)
+    lifted = lifted.with_more(unseen)
     splats = fit_colours(lifted, views.photo_view, 0, progress=progress).splats
     if 0 < cfg.splat_max_count < len(splats):
         progress.step("merging", 0, 1)
