@@ -12,7 +12,9 @@ WALL = Line(normal_rad=0.0, distance_m=8.0)
 
 
 def opened(boundary_m: np.ndarray, line: np.ndarray):
-    return free_standing(boundary_m, line, [WALL], AZIMUTH, height_m=1.5, top_m=2.5, reach_m=20.0)
+    return free_standing(
+        boundary_m, line, [WALL], AZIMUTH, exact=np.zeros(len(AZIMUTH), bool), height_m=1.5, top_m=2.5, reach_m=20.0
+    )
 
 
 def test_a_straight_wall_stays():
@@ -54,3 +56,21 @@ def test_a_ramp_of_few_columns_is_an_edge():
     smeared[middle - 1 : middle + 2] = (7.0, 5.0, 3.5)
     boundary, _ = opened(smeared, np.full(len(wall), FREE))
     assert not ((boundary > 3.2) & (boundary < 6.0)).any()
+
+
+def test_a_pillar_whose_foot_is_known_stays_where_it_is():
+    wall = WALL.range_m(AZIMUTH)
+    pillar = np.abs(AZIMUTH) < np.radians(3.0)
+    _, objects = free_standing(
+        np.where(pillar, 4.0, wall),
+        np.where(pillar, FREE, 0),
+        [WALL],
+        AZIMUTH,
+        exact=pillar,
+        height_m=1.5,
+        top_m=2.5,
+        reach_m=20.0,
+    )
+    np.testing.assert_array_equal(objects.column, np.flatnonzero(pillar))
+    np.testing.assert_allclose(objects.near_m, 4.0)
+    np.testing.assert_allclose(objects.far_m - objects.near_m, 1.1 * 4.0 * np.radians(6.0), rtol=0.1)

@@ -109,7 +109,7 @@ def default_stages() -> Stages:
                 work=4,
                 disk_mib=20,
                 outputs=("memory/geometry.npz",),
-                revision=4,
+                revision=5,
             ),
             Stage(
                 name="explore",

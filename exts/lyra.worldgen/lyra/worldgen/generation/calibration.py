@@ -232,7 +232,9 @@ def calibrate(segments: Segments, prior: CameraPrior) -> CameraEstimate:
     coarse, value = _search(objective.shortened(_SEARCH_SEGMENTS))
     peaks = _climb(objective.shortened(_SEARCH_SEGMENTS), _apart(coarse, value), 1.5)
     likelihood = _likelihood(segments, prior)
-    x, sigma = _posterior([likelihood.climb(peak) for peak in peaks])
+    # Where focal length and heading trade against each other the posterior is a ridge with many small peaks.
+    starts = np.concatenate([peaks, _best_per_focal_length(coarse, value)])
+    x, sigma = _posterior([likelihood.climb(start) for start in starts])
     kernels = objective.families(x, 1.0)
     best = kernels.max(0)
     return CameraEstimate(
@@ -280,6 +282,12 @@ def _apart(x: np.ndarray, value: np.ndarray) -> np.ndarray:
         if len(starts) == _STARTS:
             break
     return np.array(starts)
+
+
+def _best_per_focal_length(x: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """[F, 4] the best of the candidates [K, 4] that `_search` tried with each focal length."""
+    _, index = np.unique(x[:, 0], return_inverse=True)
+    return np.array([x[np.where(index == k, value, -np.inf).argmax()] for k in range(index.max() + 1)])
 
 
 def _climb(objective: _Objective, starts: np.ndarray, wide: float) -> np.ndarray:

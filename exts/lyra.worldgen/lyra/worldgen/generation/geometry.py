@@ -27,6 +27,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .calibration import CameraEstimate, CameraPrior, calibrate, detect_segments, horizon_from_edge, segments_from_ends
 from .floor_edges import floor_edges
+from .foot_steps import ColumnColours
 from .label_cues import LabelCues, grabcut_floor, join_cues
 from .label_net import SKY, load_packaged_net
 from .layout_cast import cast_layout
@@ -180,6 +181,7 @@ class EmbeddedGeometry:
                     manhattan_yaw_rad=yaw,
                     outdoors=cues is not None and cues.outdoors,
                     edges=edges,
+                    colours=ColumnColours.of(rgb, camera, T_world_cam),
                 ),
             )
         progress.step("geometry", 3, 4, "depth")

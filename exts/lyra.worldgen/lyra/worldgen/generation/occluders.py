@@ -32,6 +32,7 @@ def free_standing(
     lines: list[Line],
     azimuth_rad: np.ndarray,
     *,
+    exact: np.ndarray,
     height_m: float,
     top_m: float,
     reach_m: float,
@@ -43,6 +44,7 @@ def free_standing(
         line: [A] which of `lines` each column follows, `walls.FREE` for none.
         lines: of `walls.fit_walls`.
         azimuth_rad: [A] evenly spaced.
+        exact: [A] bool, the distance is that of the surface and not of a label near it.
         height_m: camera height; sizes are meant for `USUAL_HEIGHT_M` and grow with it.
         top_m: how high the objects are.
         reach_m: farthest boundary.
@@ -68,7 +70,9 @@ def free_standing(
             columns = edge + inwards * np.arange(min(reach, b - a))
             surface = _continued(boundary_m, line, lines, azimuth_rad, far, pieces[k - inwards], columns)
             behind[columns] = np.maximum(behind[columns], np.minimum(surface, reach_m))
-        if pillar:
+        if pillar and exact[a:b].all():
+            thickness[a:b] = np.maximum(boundary_m[a:b].min() + 1.1 * width[k] - boundary_m[a:b], thickness[a:b])
+        elif pillar:
             # The sides of a pillar meet the floor beside its middle; its front stands nearer.
             near = np.minimum(boundary_m[a:b], np.quantile(boundary_m[a:b], 0.2))
             boundary_m[a:b] = np.maximum(near - 0.3 * width[k], 0.5 * near)

@@ -9,6 +9,13 @@ import numpy as np
 from ..core.mesh import Label
 from ..core.views import PolarLayout
 from .floor_edges import FloorEdges, moved_onto_edges
+from .foot_steps import (
+    ColumnColours,
+    contacts_on_the_floor,
+    things_before_walls,
+    things_on_their_feet,
+    walls_on_their_feet,
+)
 from .label_net import CEILING, FLOOR, OBJECT, SKY, WALL
 from .occluders import free_standing
 from .standing_objects import KEEP_CLEAR_M, Stixels, build_objects, joined
@@ -39,6 +46,7 @@ def build_layout(
     manhattan_yaw_rad: float | None,
     outdoors: bool,
     edges: FloorEdges | None = None,
+    colours: ColumnColours | None = None,
 ) -> PolarLayout:
     """The photo's sector as a `PolarLayout`.
 
@@ -50,6 +58,7 @@ def build_layout(
         manhattan_yaw_rad: azimuth of one wall family, None without one.
         outdoors: there is no ceiling.
         edges: straight edges that the feet of walls are moved onto.
+        colours: of the photo, which say where the floor ends.
     """
     h, azimuth = camera_height_m, view.azimuth_rad
     step = float(azimuth[1] - azimuth[0])
@@ -57,7 +66,16 @@ def build_layout(
     evidence, stixels = _evidence(runs, view, h, max_extent_m)
     if edges is not None:
         evidence = replace(evidence, contact_rad=moved_onto_edges(evidence.contact_rad, edges))
+    if colours is not None:
+        evidence = replace(evidence, contact_rad=contacts_on_the_floor(evidence, colours, height_m=h))
     boundary, line, lines = fit_walls(evidence, height_m=h, reach_m=max_extent_m, manhattan_yaw_rad=manhattan_yaw_rad)
+    exact = np.zeros(len(azimuth), bool)
+    if colours is not None:
+        boundary, lines, exact = walls_on_their_feet(
+            boundary, line, lines, evidence, colours, height_m=h, reach_m=max_extent_m
+        )
+        stixels = things_on_their_feet(stixels, azimuth, colours, height_m=h)
+        stixels = stixels.joined(things_before_walls(boundary, evidence, colours, height_m=h, reach_m=max_extent_m))
     capped = boundary >= 0.99 * max_extent_m
     boundary = np.clip(boundary, MIN_BOUNDARY_M, max_extent_m)
     ceiling = None if outdoors else _ceiling_height(runs, boundary, capped, h)
@@ -67,7 +85,7 @@ def build_layout(
     )
     if ceiling is not None:
         boundary, uprights = free_standing(
-            boundary, line, lines, azimuth, height_m=h, top_m=ceiling - 0.02, reach_m=max_extent_m
+            boundary, line, lines, azimuth, exact=exact, height_m=h, top_m=ceiling - 0.02, reach_m=max_extent_m
         )
         objects = joined(objects, uprights)
         capped = boundary >= 0.99 * max_extent_m

@@ -37,6 +37,9 @@ class Stixels:
     def select(self, keep: np.ndarray) -> Stixels:
         return Stixels(**{name: value[keep] for name, value in vars(self).items()})
 
+    def joined(self, other: Stixels) -> Stixels:
+        return Stixels(**{name: np.concatenate([value, getattr(other, name)]) for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class StandingObjects:
