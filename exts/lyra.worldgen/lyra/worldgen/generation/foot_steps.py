@@ -15,7 +15,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.frames import rotate_vectors
 from ..core.optional import require
-from .standing_objects import MIN_WIDTH_M, Stixels, group_stixels, running_median
+from .standing_objects import MIN_WIDTH_M, USUAL_HEIGHT_M, Stixels, group_stixels, running_median
 from .walls import FREE, Line, WallEvidence
 
 DEEPEST, HIGHEST = -0.12, 0.06
@@ -260,7 +260,10 @@ def things_before_walls(
             continue
         near = own / (1.0 - z)
         gap = float(np.median(boundary_m[column] - near))
-        if gap < _BEFORE_HEIGHTS * height_m or len(piece) * step * float(np.median(near)) < MIN_WIDTH_M:
+        if (
+            gap < _BEFORE_HEIGHTS * height_m
+            or len(piece) * step * float(np.median(near)) < MIN_WIDTH_M * height_m / USUAL_HEIGHT_M
+        ):
             continue
         if not _unlike_the_wall(colours, azimuth, boundary_m, column, near, before, height_m):
             continue

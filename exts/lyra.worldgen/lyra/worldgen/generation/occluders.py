@@ -10,10 +10,9 @@ import itertools
 
 import numpy as np
 
-from .standing_objects import StandingObjects
+from .standing_objects import USUAL_HEIGHT_M, StandingObjects
 from .walls import FREE, Line
 
-USUAL_HEIGHT_M = 1.5
 WALL_THICKNESS_M = 0.15
 MARGIN_M = 0.6
 """How far behind an edge, measured across the line of sight at the edge, the surface behind it is taken to go on."""

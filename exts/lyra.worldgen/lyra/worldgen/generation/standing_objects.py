@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+USUAL_HEIGHT_M = 1.5
+"""Camera height for which sizes are meant; they grow with it."""
 MIN_HEIGHT_M = 0.08
 MIN_WIDTH_M = 0.12
 MIN_THICKNESS_M = 0.3
@@ -88,6 +90,7 @@ def build_objects(
         top_limit_m: highest top, the ceiling where there is one.
     """
     group = group_stixels(stixels)
+    unit = height_m / USUAL_HEIGHT_M
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     for g in range(int(group.max(initial=-1)) + 1):
         part = stixels.select(group == g)
@@ -108,17 +111,22 @@ def build_objects(
         # each other. thickness = THICKNESS_PER_HEIGHT * top and top = height + (near + thickness) * rise.
         lower = np.minimum(rise, 0.0)
         thickness = THICKNESS_PER_HEIGHT * tallest / (1.0 - THICKNESS_PER_HEIGHT * lower)
-        thickness = float(np.median(np.minimum(np.maximum(thickness, MIN_THICKNESS_M), part.shadow_m)))
+        thickness = float(np.median(np.minimum(np.maximum(thickness, MIN_THICKNESS_M * unit), part.shadow_m)))
         top = height_m + near * rise + np.minimum(thickness * rise, 0.0)
         top = running_median(top, 9)
-        if np.percentile(top, 85) < 1.2 * max(np.percentile(top, 15), 0.05):
+        if np.percentile(top, 85) < 1.2 * max(np.percentile(top, 15), 0.05 * unit):
             top = np.full_like(top, np.median(top))  # a flat top is a flat top
         top = np.clip(top, 0.0, top_limit_m)
-        if len(column) < 3 or width < MIN_WIDTH_M or np.median(top) < MIN_HEIGHT_M or thickness < 0.05:
+        if (
+            len(column) < 3
+            or width < MIN_WIDTH_M * unit
+            or np.median(top) < MIN_HEIGHT_M * unit
+            or thickness < 0.05 * unit
+        ):
             continue
-        far = np.minimum(near + thickness, wall - 0.02)
-        ok = (near < wall - WALL_MARGIN_M) & (far > near + 0.05) & (top > 0.04)
-        if ok.sum() * step_rad * float(np.median(near)) < MIN_WIDTH_M:
+        far = np.minimum(near + thickness, wall - 0.02 * unit)
+        ok = (near < wall - WALL_MARGIN_M * unit) & (far > near + 0.05 * unit) & (top > 0.04 * unit)
+        if ok.sum() * step_rad * float(np.median(near)) < MIN_WIDTH_M * unit:
             continue
         kept.append((column[ok], near[ok], far[ok], top[ok]))
     parts = [np.concatenate(p) for p in zip(*kept, strict=True)] if kept else [np.zeros(0)] * 4

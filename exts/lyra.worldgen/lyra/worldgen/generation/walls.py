@@ -82,7 +82,7 @@ def fit_walls(
     boundary = np.where(choice == len(lines), own, np.concatenate([ranges, own[None]])[choice, np.arange(len(own))])
     boundary = np.clip(boundary, 0.0, reach_m)
     line = np.where(choice == len(lines), FREE, choice)
-    return _simplified(boundary, line, evidence.azimuth_rad, reach_m), line, lines
+    return _simplified(boundary, line, evidence.azimuth_rad, height_m, reach_m), line, lines
 
 
 def _own_ranges(evidence: WallEvidence, height_m: float, reach_m: float) -> np.ndarray:
@@ -104,7 +104,7 @@ def _own_ranges(evidence: WallEvidence, height_m: float, reach_m: float) -> np.n
     floor_limit = height_m / np.tan(np.clip(evidence.at_most_rad, 1e-3, 1.5))
     wall_limit = height_m / np.tan(np.clip(evidence.at_least_rad, 1e-3, 1.5))
     out = np.where(hidden & (evidence.at_least_rad > 0), np.minimum(out, wall_limit), out)
-    out = np.where(hidden & (evidence.at_most_rad < 1.5), np.maximum(out, floor_limit + 0.3), out)
+    out = np.where(hidden & (evidence.at_most_rad < 1.5), np.maximum(out, floor_limit + 0.2 * height_m), out)
     return np.minimum(out, reach_m)
 
 
@@ -183,7 +183,7 @@ def _parallel_lines(
         # Angles weigh the samples: a far contact says less about the distance than a near one.
         precision = weight[near] * (height_m * c[near] / (d[near] ** 2 + height_m**2)) ** 2
         distance = float((precision * d[near]).sum() / precision.sum())
-        lines.append(Line(normal_rad=normal_rad, distance_m=max(distance, 0.3)))
+        lines.append(Line(normal_rad=normal_rad, distance_m=max(distance, 0.2 * height_m)))
         left &= np.abs(np.arctan2(height_m, best / c) - contact) > 2.0 * _EDGE_SIGMA_RAD
     return lines
 
@@ -205,14 +205,16 @@ def _oblique_lines(azimuth: np.ndarray, r: np.ndarray, contact: np.ndarray, heig
         inlier = np.abs(depression - contact[left]) < _EDGE_SIGMA_RAD
         inlier[i == j] = False
         best = int(inlier.sum(1).argmax())
-        if inlier[best].sum() < 20 or distance[best] < 0.3:
+        if inlier[best].sum() < 20 or distance[best] < 0.2 * height_m:
             break
         lines.append(Line(normal_rad=float(normal[best]), distance_m=float(distance[best])))
         left = left[~inlier[best]]
     return lines
 
 
-def _simplified(boundary: np.ndarray, line: np.ndarray, azimuth: np.ndarray, reach_m: float) -> np.ndarray:
+def _simplified(
+    boundary: np.ndarray, line: np.ndarray, azimuth: np.ndarray, height_m: float, reach_m: float
+) -> np.ndarray:
     """Free stretches become few straight segments; lines stay as they are."""
     out = boundary.copy()
     edges = np.flatnonzero(np.diff((line == FREE).astype(int))) + 1
@@ -223,11 +225,11 @@ def _simplified(boundary: np.ndarray, line: np.ndarray, azimuth: np.ndarray, rea
         # Jumps separate surfaces at different depths: each is simplified alone.
         cuts = np.flatnonzero(np.abs(np.diff(np.log(np.maximum(r, 0.05)))) > 0.15) + 1
         for piece in np.split(np.arange(len(part)), cuts):
-            out[part[piece]] = _polyline(r[piece], azimuth[part[piece]], reach_m)
+            out[part[piece]] = _polyline(r[piece], azimuth[part[piece]], height_m, reach_m)
     return out
 
 
-def _polyline(r: np.ndarray, azimuth: np.ndarray, reach_m: float) -> np.ndarray:
+def _polyline(r: np.ndarray, azimuth: np.ndarray, height_m: float, reach_m: float) -> np.ndarray:
     """[N] distances along the Douglas-Peucker polyline through the points; the cap stays a circle."""
     capped = r >= 0.99 * reach_m
     x, y = r * np.cos(azimuth), r * np.sin(azimuth)
@@ -243,7 +245,7 @@ def _polyline(r: np.ndarray, azimuth: np.ndarray, reach_m: float) -> np.ndarray:
         off = np.abs((x[inner] - x[a]) * dy - (y[inner] - y[a]) * dx) / length
         worst = int(off.argmax())
         # One label edge's worth of distance at that range.
-        if off[worst] > 0.05 + 0.06 * r[inner[worst]]:
+        if off[worst] > 0.033 * height_m + 0.06 * r[inner[worst]]:
             keep.add(int(inner[worst]))
             stack += [(a, int(inner[worst])), (int(inner[worst]), b)]
     out = r.copy()
