@@ -109,7 +109,7 @@ def fake_stages(pause_s: float = 0.0, fail_in: str = "", error: Exception | None
 
     def read_photo(path: Path, config: WorldConfig) -> Photo:
         data = path.read_bytes()
-        if not data.startswith(b"photo"):
+        if not data.startswith((b"photo", b"\x89PNG", b"\xff\xd8")):
             raise InputError(f"the file is no picture; give a JPEG or PNG: {path}")
         rgb = np.zeros((2, 3, 3), np.uint8)
         return Photo(rgb_u8=rgb, name=path.name, sha256=hashlib.sha256(data).hexdigest(), original_size_px=(3, 2))

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "exts" / "lyra.worldgen" / "l
 HEAVY = {
     "torch", "diffusers", "transformers", "gsplat", "trimesh", "open3d", "pxr", "omni", "carb", "isaaclab", "cv2",
     "numba", "scipy", "skimage", "embreex", "xatlas", "ovphysx", "ovstage", "physx_usd_schemas",
-    "newton", "warp", "mujoco", "coacd", "matplotlib",
+    "newton", "warp", "mujoco", "coacd", "matplotlib", "fastapi",
+    "starlette", "pydantic", "uvicorn", "h11", "prometheus_client",
 }  # fmt: skip
 KIT_ONLY = {"extension.py", "window.py", "stage.py", "settings.py"}
 

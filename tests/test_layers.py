@@ -18,9 +18,10 @@ ALLOWED = {
     "top": {"core", "top", *STAGES},
     "training": {"core", "generation", "training"},
     "session": {"core", "top", "session"},
-    "cli": {"core", "top", "session", "cli", "training", *STAGES},
+    "service": {"core", "session", "service"},
+    "cli": {"core", "top", "session", "service", "cli", "training", *STAGES},
     "kit": {"core", "top", "session", "kit"},
-    "face": {"core", "top", "session", "cli", *STAGES},
+    "face": {"core", "top", "session", "service", "cli", *STAGES},
 }
 """Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` is for `cli`."""
 BY_NAME = re.compile(r"lyra\.worldgen\.[a-z_.]+(:\w+)?")

@@ -48,6 +48,7 @@ def build_world(
     overwrite: bool = False,
     until: str = "",
     stages: Stages | None = None,
+    photo_name: str = "",
 ) -> World:
     """Make the world of a photo, or finish one that was begun. A finished world is left as it is.
 
@@ -62,6 +63,7 @@ def build_world(
         overwrite: make the world anew when the folder holds one already; other files in the folder stay.
         until: the last stage to run; the world stays unfinished. All when empty.
         stages: the real ones when None.
+        photo_name: what the world calls the photo; the name of the file when empty.
 
     Raises:
         InputError: unusable photo or folder, or a folder with a world of other inputs.
@@ -82,14 +84,14 @@ def build_world(
     photo_bytes = _read_photo_bytes(photo_path)
     manifest = Manifest(
         generator=generator_name(),
-        photo=PhotoRecord(name=photo_path.name, sha256=sha256_bytes(photo_bytes), size_px=(1, 1)),
+        photo=PhotoRecord(name=photo_name or photo_path.name, sha256=sha256_bytes(photo_bytes), size_px=(1, 1)),
         config=resolved_dict(config),
         plan=tuple(stage.name for stage in stages.items),
         journey=files.journey(config),
     )
     if before is not None and not overwrite and (world := finished_world(out, before, manifest, config, stages)):
         return world
-    photo = replace(stages.read_photo(photo_path, config), name=photo_path.name)
+    photo = replace(stages.read_photo(photo_path, config), name=manifest.photo.name)
     if photo.sha256 != manifest.photo.sha256:
         raise InputError(f"the photo changed while it was read; try again: {photo_path}")
     manifest = replace(manifest, photo=replace(manifest.photo, size_px=photo.original_size_px))

@@ -62,6 +62,9 @@ PACKAGES = (
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
     Package(module="transformers", distribution="transformers", extra="models", without="foreign weights"),
     Package(module="accelerate", distribution="accelerate", extra="models", without="models larger than the GPU"),
+    Package(module="fastapi", distribution="fastapi", extra="serve", without="serve"),
+    Package(module="uvicorn", distribution="uvicorn", extra="serve", without="serve"),
+    Package(module="prometheus_client", distribution="prometheus-client", extra="serve", without="serve"),
     Package(module="tensorboard", distribution="tensorboard", extra="train", without="curves of training but as JSON"),
 )
 PROBE = """

@@ -61,7 +61,20 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
-    from . import doctor, evaluate, generate, imports, journey, rescale, splats, train_painter, web, work, worlds
+    from . import (
+        doctor,
+        evaluate,
+        generate,
+        imports,
+        journey,
+        rescale,
+        serve,
+        splats,
+        train_painter,
+        web,
+        work,
+        worlds,
+    )
 
     parser = _Parser(
         prog="lyra-worldgen",
@@ -83,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate.add_parser,
         train_painter.add_parser,
         doctor.add_parser,
+        serve.add_parser,
         work.add_parser,
     ):
         add(commands)

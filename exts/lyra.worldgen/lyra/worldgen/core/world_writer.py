@@ -18,7 +18,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -365,11 +365,24 @@ def holder(folder: Path) -> str:
         os.close(descriptor)
 
 
+def _locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder's lock file."""
+    busy = f"another process{{owner}} is writing this world; wait for it or stop it, then try again: {folder}"
+    return held(folder / LOCK_NAME, busy)
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock file; the system lets go of it when the process dies, however it dies."""
-    path = folder / LOCK_NAME
-    with naming("write to the output folder", folder):
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file; the system lets go of it when the process dies, however it dies.
+
+    Args:
+        path: the file, in a folder that exists.
+        busy: what is said when another process holds it, with `{owner}` where that process is named.
+
+    Raises:
+        InputError: another process holds it, or the file cannot be made.
+    """
+    with naming("write to the output folder", path.parent):
         attempts = 0
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -380,9 +393,7 @@ def _locked(folder: Path) -> Iterator[None]:
                 if attempts < 5:  # somebody may only have asked who the holder is
                     time.sleep(0.02)
                     continue
-                raise InputError(
-                    f"another process{owner} is writing this world; wait for it or stop it, then try again: {folder}"
-                )
+                raise InputError(busy.replace("{owner}", owner))
             # The last owner removes the file; then this lock is on a file without a name and counts for nothing.
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 break

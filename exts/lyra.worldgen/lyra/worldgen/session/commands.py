@@ -47,12 +47,20 @@ class Generate(Command):
     """Make it anew if the folder holds a world."""
     until: str = ""
     """Last stage to run; `understand` only seeds the world, so that a path can be chosen with its geometry known."""
+    photo_name: str = ""
+    """What the world calls the photo, when that is not the name of its file."""
 
     def perform(self, folder: Path, progress: Progress = SILENT) -> World:
         from ..build import build_world
 
         return build_world(
-            self.photo, folder, self.config, progress=progress, overwrite=self.overwrite, until=self.until
+            self.photo,
+            folder,
+            self.config,
+            progress=progress,
+            overwrite=self.overwrite,
+            until=self.until,
+            photo_name=self.photo_name,
         )
 
 
@@ -271,7 +279,7 @@ def _read(where: str, declared: str, value: Any) -> Any:
         return value
     if name == "int" and type(value) is int:
         return value
-    if name == "float" and type(value) in (int, float):
+    if name == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     raise InputError(f"{where} is {str(value)[:60]!r}; expected {declared}")
 

@@ -1,0 +1,1 @@
+"""Worlds over the wire: a server that performs a session's commands for users with tokens."""
