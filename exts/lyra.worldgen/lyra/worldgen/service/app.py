@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, StreamingResponse  # noqa: TID253
 
 from .. import __version__
 from ..core.errors import InputError, WorldgenError
-from ..core.files import write_bytes
+from ..core.files import sync_file
 from ..core.world import World, load_world
 from ..session.summary import world_values
 from .database import Database, Row, User, new_id
@@ -99,7 +99,7 @@ class Streams:
         with self._lock:
             if self._open.get(user.id, 0) >= user.quota.streams:
                 raise HTTPException(
-                    429, f"more than {user.quota.streams} streams and downloads are open", {"Retry-After": "5"}
+                    429, f"more than {user.quota.streams} uploads, downloads and streams are open", {"Retry-After": "5"}
                 )
             self._open[user.id] = self._open.get(user.id, 0) + 1
         left = threading.Event()
@@ -137,7 +137,7 @@ def create_app(config: ServiceConfig, database: Database, supervisor: Supervisor
     metrics = Metrics(database, supervisor)
     streams = Streams()
     _add_errors(app)
-    _add_uploads(app, config, database, metrics)
+    _add_uploads(app, config, database, metrics, streams)
     _add_worlds(app, config, database, supervisor, streams)
     _add_jobs(app, config, database, supervisor, streams)
 
@@ -210,7 +210,7 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": "the world cannot be read now; try again"}, 409, {"Retry-After": "1"})
 
 
-def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metrics: Metrics) -> None:
+def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metrics: Metrics, streams: Streams) -> None:
     binary = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 
     @app.post(
@@ -232,43 +232,45 @@ def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metric
         upload_id = new_id()
         limit = limit_bytes(kind, config.limits)
         path = upload_path(config, upload_id, SUFFIXES[kind])
-        used = await asyncio.to_thread(database.usage, user.id)
-        room = user.quota.storage_mib * 2**20 - used["storage_bytes"]
-        data = bytearray()
-        async for piece in request.stream():
-            data += piece
-            if len(data) > limit:
-                raise HTTPException(413, f"the {kind} has more than {limit} bytes", {"connection": "close"})
-            if len(data) > room:
-                raise HTTPException(
-                    429, f"no room is left; {user.quota.storage_mib} MiB are allowed", {"connection": "close"}
-                )
-
-        def keep() -> Row:
+        leave = streams.enter(user)
+        try:
+            used = await asyncio.to_thread(database.usage, user.id)
+            room = user.quota.storage_mib * 2**20 - used["storage_bytes"]
+            size, digest = 0, hashlib.sha256()
             # Not known to the database yet: what a killed server leaves here is removed by the next one.
-            write_bytes(path, bytes(data))
-            try:
-                facts = check_upload(kind, path, config.limits)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-            said = photo_name(name, facts["format"]) if kind == "photo" else name
+            with open(path, "xb") as file:
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > limit:
+                        raise HTTPException(413, f"the {kind} has more than {limit} bytes", {"connection": "close"})
+                    if size > room:
+                        text = f"no room is left; {user.quota.storage_mib} MiB are allowed"
+                        raise HTTPException(429, text, {"connection": "close"})
+                    digest.update(piece)
+                    file.write(piece)
+            facts = await asyncio.to_thread(check_upload, kind, path, config.limits)
             kept = {
                 "id": upload_id,
                 "kind": kind,
-                "name": said,
-                "bytes": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
+                "name": photo_name(name, facts["format"]) if kind == "photo" else name,
+                "bytes": size,
+                "sha256": digest.hexdigest(),
                 "facts": facts,
             }
-            database.add_upload(user.id, kept)
-            return kept
 
-        try:
-            kept = await asyncio.to_thread(keep)
-        except Refused as error:
-            metrics.refused.labels(kind).inc()
-            raise HTTPException(415, str(error)) from error
+            def keep() -> None:
+                sync_file(path)
+                database.add_upload(user.id, kept)
+
+            await asyncio.to_thread(keep)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, Refused):
+                metrics.refused.labels(kind).inc()
+                raise HTTPException(415, str(error)) from error
+            raise
+        finally:
+            leave()
         return UploadOut.model_validate({**kept, "created": time.time()})
 
     @app.get(UPLOADS, responses=_problems(), tags=["uploads"])

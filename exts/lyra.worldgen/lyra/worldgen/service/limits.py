@@ -19,7 +19,7 @@ class Quota:
     job_s: float = 7200.0
     """longest run time of a job [s]"""
     streams: int = 32
-    """event streams and downloads that a user may have open at a time"""
+    """uploads, downloads and event streams that a user may have open at a time"""
 
 
 @dataclass(frozen=True, kw_only=True)

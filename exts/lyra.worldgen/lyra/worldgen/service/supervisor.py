@@ -20,6 +20,7 @@ from typing import Any
 from ..core.config import RescaleConfig, load_config
 from ..core.errors import InputError, WorldgenError
 from ..core.schema import build_section
+from ..core.world_writer import holder
 from ..session.commands import (
     Branch,
     Certify,
@@ -44,6 +45,10 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 LOOK_S = 0.5
 """How often a running job is asked for in the database, whether somebody cancelled it [s]."""
+GRACE_S = 10.0
+"""How long a worker may take to end when its server has died [s]; see `cli/work.py`."""
+HELD = "is writing this world"
+"""In the words of a worker that found another one still at work; it is tried again."""
 PAUSE_S = 1.0
 """Pause after a worker that died, so that a broken installation does not spin [s]."""
 
@@ -144,6 +149,7 @@ class Supervisor:
         except (WorldgenError, OSError) as error:
             self._end(job, "failed", self._said(str(error), job), None, 0.0)
             return
+        self._await_writer(Path(command.out) if isinstance(command, Branch) else folder)
         began = time.monotonic()
         progress_before = _traces(folder)
         environment = worker_environment(os.environ)
@@ -175,7 +181,7 @@ class Supervisor:
             self._end(job, "failed", f"it took longer than the {job['limit_s']:g} s that a job may run", None, spent_s)
         elif why == "stopping":
             database.put_back(job["id"], "the server stopped", spent_s=spent_s)
-        elif error and exit_code not in (130, -signal.SIGTERM, -signal.SIGKILL):
+        elif error and exit_code not in (130, -signal.SIGTERM, -signal.SIGKILL) and HELD not in error:
             self._end(job, "failed", self._said(error, job), None, spent_s)
         else:
             progressed = _traces(folder) != progress_before
@@ -224,6 +230,12 @@ class Supervisor:
                     why = "cancelled" if self._database.cancel_asked(job["id"]) else ""
                 if why:
                     worker.cancel()
+            time.sleep(POLL_S)
+
+    def _await_writer(self, folder: Path) -> None:
+        """Let a worker that an earlier server started end: it stops by itself when that server has died."""
+        give_up = time.monotonic() + GRACE_S + self._config.grace_s
+        while holder(folder) and time.monotonic() < give_up and not self._stop.is_set():
             time.sleep(POLL_S)
 
     def _weigh(self, job: Row) -> None:
