@@ -20,6 +20,7 @@ import numpy as np
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import ReconstructionConfig
+from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.evaluate.likeness import psnr_db, ssim
 from lyra.worldgen.reconstruction.reconstruct import Reconstruction, reconstruct
 from lyra.worldgen.sensors import SensorWorld, render_sensors
@@ -49,12 +50,12 @@ def measure(scene: KnownScene, lifted: Reconstruction, poses: int) -> dict[str, 
     pictures: dict[str, list[float]] = {}
     errors: dict[str, list[np.ndarray]] = {"splat": [], "mesh": []}
     holes, off, count = 0, 0, 0
+    # The renderer looks up depth a quarter of a pixel off its middle; so does the truth.
+    exact, fine = Raycaster(scene.truth), HELD_OUT.resized(2 * HELD_OUT.width_px, 2 * HELD_OUT.height_px)
     for T_world_cam in scene.poses(poses, seed=HELD_OUT_SEED):
         truth = scene.render(HELD_OUT, T_world_cam, samples=2)
         frame = render_sensors(world, T_world_cam, HELD_OUT)
-        # The renderer looks up depth a quarter of a pixel off its middle; so does the truth.
-        fine = HELD_OUT.resized(2 * HELD_OUT.width_px, 2 * HELD_OUT.height_px)
-        depth_z_m = scene.render(fine, T_world_cam).depth_z_m[1::2, 1::2]
+        depth_z_m = exact.render(fine, T_world_cam).depth_z_m[1::2, 1::2]
         for name, rgb_u8 in (("splat", frame.rgb_u8), ("mesh", frame.mesh_rgb_u8)):
             pictures.setdefault(f"{name}_psnr_db", []).append(psnr_db(rgb_u8, truth.rgb_u8, truth.valid) or 0.0)
             pictures.setdefault(f"{name}_ssim", []).append(ssim(rgb_u8, truth.rgb_u8, truth.valid) or 0.0)

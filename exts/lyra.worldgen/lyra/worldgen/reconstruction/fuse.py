@@ -22,6 +22,8 @@ from .volume import SparseVolume, usable
 MIN_VOXEL_M = 0.02
 FINE_FACES = 600_000
 """About how many faces the surface has before it is simplified; larger worlds get larger voxels."""
+MOST_BLOCKS = 30_000
+"""Blocks of voxels that a size of our own choice may need; about 65 faces come from one."""
 MAX_FACES = 60_000
 FLAT_VOXELS = 0.4
 """What is this close to a plane belongs to it, unless the surface is noisier than that."""
@@ -53,9 +55,14 @@ def fuse_views(
         DependencyError: numba or scipy is missing.
     """
     low, high = _extent(views)
+    wanted_m = voxel_m
     if voxel_m is None:
         voxel_m = max(MIN_VOXEL_M, 0.8 * _pixel_m(views), float(np.sqrt(2 * _area_m2(views, low, high) / FINE_FACES)))
     volume = SparseVolume(low, high, voxel_m)
+    while volume.mark(views) > MOST_BLOCKS and wanted_m is None:
+        # Ground seen at a low angle is far larger than the few pixels on it let expect.
+        voxel_m = 1.25 * voxel_m
+        volume = SparseVolume(low, high, voxel_m)
     volume.fuse(views, progress=progress)
     fine = drop_floaters(volume.surface())
     if not fine.face_count:

@@ -30,11 +30,17 @@ PHOTO_MERGE_WEIGHT = 60.0
 MAX_ELONGATION = 8.0
 MIN_THICKNESS_M = 0.0005
 OPACITY = {SOURCE_PHOTO: 0.99, SOURCE_PAINTED: 0.97}
-LONGEST_M = 0.15
+DAMPING = 0.3
+"""Pixels of weight that hold the colour of every splat while colours are fitted: what hardly shows in the one view that
+is fitted would else take any colour, and other views see it."""
+LARGEST_FIT = 0.2
+"""Most that fitting changes a colour, of 1."""
+LONGEST_M = 0.08
 """Standard deviations that no splat of a surface exceeds while the budget allows [m].
 
-A robot comes within arm's length of floor that the photo saw from afar. Splats as large as their distance to the camera
-are drawn wrongly by every renderer that projects them linearly, and cover half of its picture."""
+A robot comes within arm's length of floor that the photo saw from afar, and of walls that were seen at a low angle.
+Splats as large as their distance to the camera are drawn wrongly by every renderer that projects them linearly, and
+cover half of its picture."""
 _TOO_LONG = 3 * 255.0**2
 """Cost of merging into a splat that is too long, times how much; no difference in colour costs as much."""
 _MOST_PIECES = 24
@@ -117,7 +123,7 @@ def fit_colours(
     """Adjust the colours of the splats of one view until their rendering reproduces it.
 
     Rendering is linear in colour, so each round adds the residual through the transposed blending weights (SIRT); a few
-    rounds take back the blur without ringing.
+    rounds take back the blur without ringing. Splats that hardly show in the view keep their colour.
     """
     mine = lifted.view == view_index
     if not mine.any() or rounds < 1:
@@ -125,15 +131,17 @@ def fit_colours(
     cloud = lifted.splats
     projected = project_splats(cloud, view.camera, view.T_world_cam)
     rows = projected.index
-    colour = np.clip(0.5 + SH_C0 * cloud.sh[rows, 0].astype(np.float64), 0.0, 1.0)
+    lifted_colour = np.clip(0.5 + SH_C0 * cloud.sh[rows, 0].astype(np.float64), 0.0, 1.0)
+    lowest, highest = np.maximum(lifted_colour - LARGEST_FIT, 0.0), np.minimum(lifted_colour + LARGEST_FIT, 1.0)
+    colour = lifted_colour
     wanted = view.rgb_u8 / 255.0
     known = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED))
     for _ in progress.track("fitting", range(rounds)):
         image = blend_splats(projected, colour, view.camera)
         residual = np.where(known[..., None], wanted - image.rgb, 0.0)
         total, weight = gather_splats(projected, residual)
-        step = total / np.maximum(weight, 1e-6)[:, None]
-        colour = np.where((mine[rows] & (weight > 1e-3))[:, None], np.clip(colour + OVERSTEP * step, 0.0, 1.0), colour)
+        step = total / (weight + DAMPING)[:, None]
+        colour = np.where(mine[rows][:, None], np.clip(colour + OVERSTEP * step, lowest, highest), colour)
     sh = cloud.sh.copy()
     sh[rows[mine[rows]]] = sh_from_rgb(colour[mine[rows]])
     return replace(lifted, splats=replace(cloud, sh=sh))

@@ -26,6 +26,9 @@ DEPTH_TOLERANCE = 0.004
 """Relative difference of depth up to which a pixel shows the texel's own surface."""
 SKY_WORTH = 0.7
 """Texels per metre of sky, relative to other surfaces: it is smooth, and as a dome it would fill the texture."""
+FULL_SHARE = 0.5
+"""Texels wanted above this share of the texture are taken from the sharpest places first. Shrinking all of it alike
+would leave far places without any texels, and charts so small that their gutters fill the texture."""
 _TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
 """Steps so large that a lower class only speaks where the higher one fades out or is absent."""
 
@@ -75,9 +78,12 @@ def bake_texture(
         raise InputError(f"texture_px is {texture_px}; expected 64 to 16384")
     hits = cast_views(mesh, views, progress=progress) if hits is None else hits
     progress.step("baking", 0, 4, "charts")
+    wanted = wanted_density(mesh, views, hits)
+    area_m2 = mesh.face_areas_m2()
+    density = capped_density(wanted, area_m2, FULL_SHARE * texture_px**2)
     charts = make_charts(
         mesh,
-        wanted_density(mesh, views, hits),
+        density,
         eye=views[0].T_world_cam[:3, 3],
         max_side_px=int(0.7 * texture_px),
     )
@@ -92,7 +98,7 @@ def bake_texture(
     return BakedTexture(
         mesh=replace(mesh, uv=atlas.uv(), texture_u8=texture, vertex_rgb_u8=None),
         charts=len(charts.density_px_m),
-        texels_per_pixel=atlas.scale,
+        texels_per_pixel=atlas.scale * float(np.sqrt((area_m2 @ density**2) / (area_m2 @ wanted**2))),
         known_share=known_share,
         face_map=np.where(covered, face_map, -1),
         known=known,
@@ -126,6 +132,20 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
         worth = np.where(new > 0.1 * seen, 1.0, np.where(seen > 0, 0.5, 0.0)) * sharpness
         density = np.maximum(density, worth * here)
     return density
+
+
+def capped_density(density_px_m: np.ndarray, area_m2: np.ndarray, texels: float) -> np.ndarray:
+    """Densities [F] limited from above until all faces together want no more than so many texels."""
+    order = np.argsort(-density_px_m, kind="stable")
+    area, square = area_m2[order], density_px_m[order] ** 2
+    # With the k sharpest faces at the density of the next one, all want this many texels.
+    rest = np.cumsum((area * square)[::-1])[::-1]
+    if rest[0] <= texels:
+        return density_px_m
+    below = np.append(rest[1:], 0.0)
+    limit_square = (texels - below) / np.maximum(np.cumsum(area), 1e-30)
+    k = int(np.argmax(limit_square >= np.append(square[1:], 0.0)))
+    return np.minimum(density_px_m, np.sqrt(limit_square[k]))
 
 
 def _rasterise(atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:

@@ -39,20 +39,16 @@ class SparseVolume:
             raise InputError(f"voxel_m is {voxel_m}; a world of {high - low} m needs larger voxels")
         self._marked = np.zeros(count.astype(int), bool)
 
-    def fuse(self, views: Sequence[RgbdView], *, progress: SupportsProgress = SILENT) -> None:
-        """Add the views; one step per view, called "fusing".
-
-        Raises:
-            InputError: the surfaces need more than `MAX_BLOCKS` blocks.
-        """
+    def mark(self, views: Sequence[RgbdView]) -> int:
+        """Take note of the blocks near what the views see; returns how many there are."""
         from . import volume_numba
 
-        inverse = [inverse_depth(view) for view in views]
-        for view, w in zip(views, inverse, strict=True):
-            T = view.T_world_cam
+        for view in views:
+            T, w = view.T_world_cam, inverse_depth(view)
             volume_numba.mark_blocks(
                 self._marked,
                 w,
+                volume_numba.broken_quads(w, JUMP),
                 _K(view),
                 np.ascontiguousarray(T[:3, :3]),
                 np.ascontiguousarray(T[:3, 3]),
@@ -61,6 +57,16 @@ class SparseVolume:
                 (FRONT_VOXELS + 0.5) * self.voxel_m,
                 2 if w.size > 20_000 else 1,
             )
+        return int(self._marked.sum())
+
+    def fuse(self, views: Sequence[RgbdView], *, progress: SupportsProgress = SILENT) -> None:
+        """Add the views to the marked blocks; one step per view, called "fusing".
+
+        Raises:
+            InputError: more than `MAX_BLOCKS` blocks are marked.
+        """
+        from . import volume_numba
+
         where = np.argwhere(self._marked)
         if len(where) > MAX_BLOCKS:
             raise InputError(f"voxel_m is {self.voxel_m}; {len(where)} blocks of voxels are too many, use larger ones")
@@ -69,8 +75,8 @@ class SparseVolume:
         self._table[tuple(where.T)] = np.arange(len(where))
         self._distance = np.zeros((len(where), SIDE, SIDE, SIDE), np.float32)
         self._weight = np.zeros_like(self._distance)
-        for view, w in zip(views, progress.track("fusing", inverse), strict=True):
-            T_cam_world = invert_rigid(view.T_world_cam)
+        for view in progress.track("fusing", views):
+            T_cam_world, w = invert_rigid(view.T_world_cam), inverse_depth(view)
             volume_numba.integrate(
                 self._distance,
                 self._weight,

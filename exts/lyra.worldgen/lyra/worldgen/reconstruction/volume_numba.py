@@ -11,6 +11,8 @@ from ..core.compiled import compiled
 
 SIDE = 8
 """Voxels along one edge of a block."""
+MOST_PARTS = 64
+"""Into how many steps of less than a block the way from one pixel to the next is divided at most."""
 
 
 @compiled()
@@ -57,34 +59,87 @@ def broken_quads(w, jump):
 
 
 @compiled()
-def mark_blocks(marked, w, K, R, t, origin, block_m, reach_m, stride):
-    """Mark [BX, BY, BZ] the blocks within reach of a view's points.
+def _mark_around(marked, x, y, z, block_m, reach_m):
+    """Mark the blocks within reach of a point relative to the first voxel."""
+    nx, ny, nz = marked.shape
+    for i in range(int(np.floor((x - reach_m) / block_m)), int(np.floor((x + reach_m) / block_m)) + 1):
+        for j in range(int(np.floor((y - reach_m) / block_m)), int(np.floor((y + reach_m) / block_m)) + 1):
+            for k in range(int(np.floor((z - reach_m) / block_m)), int(np.floor((z + reach_m) / block_m)) + 1):
+                if 0 <= i < nx and 0 <= j < ny and 0 <= k < nz:
+                    marked[i, j, k] = True
+
+
+@compiled()
+def mark_blocks(marked, w, broken, K, R, t, origin, block_m, reach_m, stride):
+    """Mark [BX, BY, BZ] the blocks within reach of a view's surface.
 
     Args:
         marked: bool, changed in place.
-        w: [H, W] inverse depth, 0 where unknown.
+        w: [H, W] inverse depth, 0 where unknown. broken: [H - 1, W - 1] from `broken_quads`.
         K: fx, fy, cx, cy. R, t: cam to world.
         origin: [3] world position of the first voxel; block_m: edge of a block.
         reach_m: distance from the surface that needs voxels, at most half a block.
         stride: only every so many-th pixel is looked at where the surface is near enough for that.
     """
-    nx, ny, nz = marked.shape
-    for r in range(0, w.shape[0], stride):
-        for c in range(0, w.shape[1], stride):
+    h, wd = w.shape
+    step_m = 0.4 * block_m
+    corner = np.empty((3, 3))
+    for r in range(h):
+        for c in range(wd):
             if w[r, c] <= 0:
                 continue
-            z = 1.0 / w[r, c]
-            x, y = (c + 0.5 - K[2]) / K[0] * z, (r + 0.5 - K[3]) / K[1] * z
-            px = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0] - origin[0]
-            py = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1] - origin[1]
-            pz = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2] - origin[2]
-            for i in range(int(np.floor((px - reach_m) / block_m)), int(np.floor((px + reach_m) / block_m)) + 1):
-                for j in range(int(np.floor((py - reach_m) / block_m)), int(np.floor((py + reach_m) / block_m)) + 1):
-                    for k in range(
-                        int(np.floor((pz - reach_m) / block_m)), int(np.floor((pz + reach_m) / block_m)) + 1
-                    ):
-                        if 0 <= i < nx and 0 <= j < ny and 0 <= k < nz:
-                            marked[i, j, k] = True
+            # The pixel itself, its right and its lower neighbour, on rays through pixel centres.
+            across, down = 1, 1
+            for m in range(3):
+                rr, cc = r + int(m == 2), c + int(m == 1)
+                if rr >= h or cc >= wd or (m > 0 and (r >= h - 1 or c >= wd - 1 or broken[r, c])):
+                    continue
+                z = 1.0 / w[rr, cc]
+                x, y = (cc + 0.5 - K[2]) / K[0] * z, (rr + 0.5 - K[3]) / K[1] * z
+                for q in range(3):
+                    corner[m, q] = R[q, 0] * x + R[q, 1] * y + R[q, 2] * z + t[q] - origin[q]
+                if m > 0:
+                    apart = 0.0
+                    for q in range(3):
+                        apart += (corner[m, q] - corner[0, q]) ** 2
+                    parts = min(int(np.ceil(np.sqrt(apart) / step_m)), MOST_PARTS)
+                    if m == 1:
+                        across = max(parts, 1)
+                    else:
+                        down = max(parts, 1)
+            if across == 1 and down == 1:
+                if r % stride == 0 and c % stride == 0:
+                    _mark_around(marked, corner[0, 0], corner[0, 1], corner[0, 2], block_m, reach_m)
+                continue
+            # A wall seen at a low angle runs through several blocks from one pixel to the next.
+            for i in range(down + 1):
+                for j in range(across + 1):
+                    a, b = i / down, j / across
+                    _mark_around(
+                        marked,
+                        corner[0, 0] + a * (corner[2, 0] - corner[0, 0]) + b * (corner[1, 0] - corner[0, 0]),
+                        corner[0, 1] + a * (corner[2, 1] - corner[0, 1]) + b * (corner[1, 1] - corner[0, 1]),
+                        corner[0, 2] + a * (corner[2, 2] - corner[0, 2]) + b * (corner[1, 2] - corner[0, 2]),
+                        block_m,
+                        reach_m,
+                    )
+
+
+@compiled()
+def _on_surface(w, broken, K, x, y, z, tolerance):
+    """Whether a point in cam lies on the smooth surface that its pixel shows; tolerance is relative to its depth."""
+    if z < 0.05:
+        return False
+    u, v = K[0] * x / z + K[2] - 0.5, K[1] * y / z + K[3] - 0.5
+    if not (u >= 0 and v >= 0 and u < w.shape[1] - 1 and v < w.shape[0] - 1):
+        return False
+    c, r = int(u), int(v)
+    if broken[r, c]:
+        return False
+    fu, fv = u - c, v - r
+    top = w[r, c] + fu * (w[r, c + 1] - w[r, c])
+    bottom = w[r + 1, c] + fu * (w[r + 1, c + 1] - w[r + 1, c])
+    return abs(z * (top + fv * (bottom - top)) - 1.0) < tolerance
 
 
 @compiled()
@@ -159,6 +214,14 @@ def integrate(distance, weight, where, origin, voxel_m, front_m, back_m, R, t, K
                         behind = (z - 1.0 / here) * length
                         cosine = min(here / (size * length), 1.0)
                         gain = cosine * cosine
+                        if behind > 2.5 * back_m and s > -back_m:
+                            # Seen at a low angle, matter close to its surface lies far behind it along the ray. It is
+                            # matter if the view saw the surface right beside it too, and not only where the ray meets
+                            # the plane, which may end before.
+                            fz = z + s * e / size
+                            fx, fy = su_ * z + s * a / size, sv_ * z + s * b / size
+                            if _on_surface(w, broken, K, fx, fy, fz, 0.25 * voxel_m * size):
+                                behind = 0.0
                     if s < -back_m or behind > 2.5 * back_m:
                         continue
                     s = min(s, front_m)
