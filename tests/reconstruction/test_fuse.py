@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.core.errors import InputError
+from lyra.worldgen.core.frames import camera_pose, rigid, rotation_from_quat_wxyz, transform_points
 from lyra.worldgen.core.mesh import Label, TriMesh
+from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.core.views import RgbdView, WorldViews
 from lyra.worldgen.reconstruction.fuse import drop_floaters, fuse_views
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface
@@ -37,6 +39,29 @@ def test_fused_depth_is_the_room():
     assert mesh.face_labels is not None
     floor = (normals[:, 2] > 0.95) & (np.abs(centres[:, 2]) < 0.06)
     assert (mesh.face_labels[floor] == Label.FLOOR).mean() > 0.9
+
+
+def test_a_wall_seen_at_a_low_angle_has_no_gaps():
+    """Pixels that lie farther apart on a wall than voxels do still make one closed wall, and nothing past its end."""
+    room = analytic_room(width_px=160, height_px=120)
+    corridor = replace(
+        room, lo_m=(-1.0, -0.5, 0.0), hi_m=(9.0, 1.5, 2.5), boxes_m=(((3.0, 0.9, 0.0), (5.0, 1.5, 2.0)),)
+    )
+    turn = rigid(rotation_from_quat_wxyz(np.array([np.cos(0.06), 0.0, 0.0, np.sin(0.06)])), np.zeros(3))
+    poses = [camera_pose(np.array([0.0, y, 1.2]), heading_rad=h) for y in (-0.1, 0.3) for h in (0.0, 0.5)]
+    # Voxels that are parallel to a wall would hide what happens between them.
+    views = [replace(v, T_world_cam=turn @ v.T_world_cam) for v in (corridor.render(T_world_cam=T) for T in poses)]
+    caster = Raycaster(fuse_views(views, voxel_m=0.05))
+    x, z = np.meshgrid(np.arange(1.5, 8.5, 0.037), np.arange(0.5, 2.0, 0.1))
+    start = np.stack([x, np.full_like(x, -0.2), z], -1).reshape(-1, 3)
+    ray = np.broadcast_to(turn[:3, :3] @ [0.0, -1.0, 0.0], start.shape)
+    t, _, _ = caster.cast(transform_points(turn, start), ray)
+    assert (np.abs(t - 0.3) < 0.03).mean() > 0.995
+    # The air behind the box's far end, which no view saw, stays open towards the corridor.
+    x, z = np.meshgrid(np.arange(5.2, 6.5, 0.05), np.arange(0.3, 1.7, 0.1))
+    start = np.stack([x, np.full_like(x, 0.6), z], -1).reshape(-1, 3)
+    t, _, _ = caster.cast(transform_points(turn, start), np.broadcast_to(turn[:3, :3] @ [0.0, 1.0, 0.0], start.shape))
+    assert (t < 0.4).mean() < 0.01
 
 
 @pytest.mark.slow

@@ -10,11 +10,13 @@ import pytest
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose, rotation_from_quat_wxyz
 from lyra.worldgen.core.mesh import Label
+from lyra.worldgen.core.sh import SH_C0
 from lyra.worldgen.core.splats import GaussianCloud
 from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_WARPED
+from lyra.worldgen.reconstruction import splat_lift
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface
 from lyra.worldgen.reconstruction.metrics import psnr_db
-from lyra.worldgen.reconstruction.splat_lift import LONGEST_M, _cut_long, fit_colours, lift_splats
+from lyra.worldgen.reconstruction.splat_lift import LARGEST_FIT, LONGEST_M, _cut_long, fit_colours, lift_splats
 from lyra.worldgen.reconstruction.splat_render import render_splats
 from lyra.worldgen.reconstruction.surface_hits import cast_views
 from reconstruction.analytic_world import make_world
@@ -35,8 +37,11 @@ def lifted(world):
     return lift_splats(mesh, world.views, cast_views(mesh, world.views), budget=10**7)
 
 
-def test_only_new_pixels_are_lifted(world, lifted):
-    """One splat per photo or painted pixel, none for copies, few lost to overlaps."""
+def test_only_new_pixels_are_lifted(world, monkeypatch):
+    """One splat per photo or painted pixel before long ones are cut, none for copies, few lost to overlaps."""
+    monkeypatch.setattr(splat_lift, "LONGEST_M", np.inf)
+    mesh = extract_surface(world)
+    lifted = lift_splats(mesh, world.views, cast_views(mesh, world.views), budget=10**7)
     fresh = sum(int((v.valid & (v.source != SOURCE_WARPED)).sum()) for v in world.views)
     assert lifted.pixels == fresh
     assert len(lifted.splats) == fresh - lifted.duplicates
@@ -72,6 +77,20 @@ def test_the_photo_comes_back(world, lifted):
     assert np.median(error) < 0.01
     others = lifted.view != 0
     np.testing.assert_array_equal(fitted.splats.sh[others], lifted.splats.sh[others])
+
+
+def test_what_hardly_shows_keeps_its_colour(world, lifted):
+    """A splat that the photo's own splats hide is not used to correct them, and no colour goes far."""
+    photo = world.views[0]
+    eye = photo.T_world_cam[:3, 3]
+    own = np.flatnonzero(lifted.view == 0)
+    behind = lifted.splats.take(own[:: max(1, len(own) // 500)])
+    behind = replace(behind, means=(eye + 1.5 * (behind.means - eye)).astype(np.float32))
+    both = replace(lifted.with_more(behind), view=np.r_[lifted.view, np.zeros(len(behind), np.int32)])
+    change = np.abs(fit_colours(both, photo, 0).splats.sh - both.splats.sh)[:, 0].max(1) * SH_C0
+    # A few at the rim of the picture are not hidden.
+    assert np.quantile(change[-len(behind) :], 0.95) < 0.02 < np.quantile(change[own], 0.9)
+    assert change.max() <= LARGEST_FIT + 1e-6
 
 
 def test_no_holes_a_step_ahead(world, lifted):

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.frames import transform_points
@@ -14,7 +16,8 @@ from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_PHOTO
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface, refine_near
 from lyra.worldgen.reconstruction.metrics import psnr_db
-from lyra.worldgen.reconstruction.texture import bake_texture, push_pull
+from lyra.worldgen.reconstruction.surface_hits import cast_views
+from lyra.worldgen.reconstruction.texture import bake_texture, capped_density, push_pull, wanted_density
 from reconstruction.analytic_world import make_world, paint
 
 for _package in ("xatlas", "numba", "embreex", "cv2", "scipy"):
@@ -54,6 +57,35 @@ def test_seen_texels_have_the_colour_of_their_place(baked):
     difference = np.abs(mesh.texture_u8[row, col] - paint(points, mesh.face_labels[face]))
     assert np.median(difference) < 3
     assert baked.known_share > 0.4
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 500.0), st.floats(1e-4, 50.0)), min_size=1, max_size=40), st.floats(0.01, 1.5)
+)
+def test_the_sharpest_places_give_texels_first(faces, share):
+    """Densities are cut to one level that spends the texels allowed, and stay as they are where there is room."""
+    density, area = np.array(faces).T
+    texels = share * float(area @ density**2)
+    capped = capped_density(density, area, texels)
+    if share >= 1:
+        np.testing.assert_array_equal(capped, density)
+    else:
+        np.testing.assert_allclose(area @ capped**2, texels, rtol=1e-6)
+        np.testing.assert_allclose(capped, np.minimum(density, capped.max()))
+
+
+def test_a_small_texture_keeps_far_places(surface, world):
+    """In a texture that is far too small, no place has ten times more texels per metre than another seen place."""
+    hits = cast_views(surface, world.views)
+    wanted = wanted_density(surface, world.views, hits)
+    assert surface.face_areas_m2() @ wanted**2 > 128**2, "the texture shall be too small"
+    linear = bake_texture(surface, world.views, texture_px=128, hits=hits).texel_to_world[:, :, :2]
+    texel_m2 = np.linalg.norm(np.cross(linear[:, :, 0], linear[:, :, 1]), axis=1)
+    seen = np.unique(np.concatenate([h.face[h.face >= 0] for h in hits]))
+    density = 1 / np.sqrt(texel_m2[seen])
+    assert density.max() < 0.35 * wanted[seen].max()
+    sharp = wanted[seen] > density.max()
+    assert sharp.any() and np.ptp(np.log(density[sharp])) < np.log(2.1)
 
 
 def test_the_photo_wins(world, surface):
