@@ -33,7 +33,7 @@ OPACITY = {SOURCE_PHOTO: 0.99, SOURCE_PAINTED: 0.97}
 DAMPING = 0.3
 """Pixels of weight that hold the colour of every splat while colours are fitted: what hardly shows in the one view that
 is fitted would else take any colour, and other views see it."""
-LARGEST_FIT = 0.2
+LARGEST_FIT = 0.5
 """Most that fitting changes a colour, of 1."""
 LONGEST_M = 0.08
 """Standard deviations that no splat of a surface exceeds while the budget allows [m].
