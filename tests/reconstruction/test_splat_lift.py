@@ -19,7 +19,7 @@ from lyra.worldgen.reconstruction.metrics import psnr_db
 from lyra.worldgen.reconstruction.splat_lift import LARGEST_FIT, LONGEST_M, _cut_long, fit_colours, lift_splats
 from lyra.worldgen.reconstruction.splat_render import render_splats
 from lyra.worldgen.reconstruction.surface_hits import cast_views
-from reconstruction.analytic_world import make_world
+from reconstruction.analytic_world import make_view, make_world
 from rooms import analytic_room
 
 for _package in ("numba", "embreex", "cv2", "scipy", "xatlas"):
@@ -121,6 +121,22 @@ def test_the_photo_wins_a_contested_spot(world):
     views = [photo, rival]
     both = lift_splats(mesh, views, cast_views(mesh, views), budget=10**7)
     assert (both.view == 1).sum() == 0 and both.duplicates == photo.valid.sum()
+
+
+def test_a_plain_sky_ends_at_the_photo():
+    """Sky painted in one colour above the photo becomes few large splats, and none of them reaches into the photo."""
+    world = make_world(width_px=128, height_px=96, turns=0, bins=60, ceiling_m=None)
+    mesh, photo = extract_surface(world), world.views[0]
+    photo = replace(photo, rgb_u8=photo.rgb_u8 // 3)
+    above = make_view(mesh, photo.camera, camera_pose(np.array([0.0, 0.0, 1.5]), pitch_rad=np.radians(45)), world.views)
+    painted = above.source == SOURCE_PAINTED
+    above = replace(above, rgb_u8=np.where(painted[..., None], np.uint8(255), above.rgb_u8))
+    views = [photo, above]
+    budget = int(photo.valid.sum() + 0.35 * painted.sum())
+    lifted = lift_splats(mesh, views, cast_views(mesh, views), budget=budget)
+    assert (lifted.view == 1).sum() < 0.7 * painted.sum()
+    picture = render_splats(fit_colours(lifted, photo, 0).splats, photo.camera, photo.T_world_cam).rgb_u8()
+    assert psnr_db(picture, photo.rgb_u8, photo.valid) > 29
 
 
 def test_same_views_same_splats(world, lifted):

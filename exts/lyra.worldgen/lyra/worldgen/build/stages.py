@@ -131,6 +131,7 @@ def default_stages() -> Stages:
                 work=35,
                 disk_mib=200,
                 outputs=("memory/mesh.npz", "memory/splats.npz", "splats.ply", "points.ply", "mesh.glb"),
+                revision=2,
             ),
             *late_stages(),
         ),

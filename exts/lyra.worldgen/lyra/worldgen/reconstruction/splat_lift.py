@@ -43,7 +43,11 @@ Splats as large as their distance to the camera are drawn wrongly by every rende
 cover half of its picture."""
 _TOO_LONG = 3 * 255.0**2
 """Cost of merging into a splat that is too long, times how much; no difference in colour costs as much."""
+_RIM = 1200.0
+"""Cost of four pixels that become one splat beside an outline; of larger blocks in proportion to their area."""
 _MOST_PIECES = 24
+_BEND, _STEP_SHARE, _STEP_M = 0.1, 0.02, 0.02
+"""Neighbouring blocks go on in one another when their normals and their planes' offsets differ by less than this."""
 _LEVELS = 4
 """Blocks of up to 2^4 pixels a side may become one splat when the budget demands it."""
 
@@ -226,6 +230,7 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
     ]
     # A wrong pixel of the photo is seen by everyone who compares, so it is merged last.
     weight = PHOTO_MERGE_WEIGHT if (view.source == SOURCE_PHOTO).any() else 1.0
+    inside = np.isfinite(blocks[0].cost)
     for level in range(_LEVELS):
         last = blocks[-1]
         mean = _corners(last.rgb).mean(0)
@@ -234,14 +239,18 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         plane, plane_spread = _quarter(last.plane)
         flat = (plane_spread[..., :3].max(-1) < 0.02) & (plane_spread[..., 3] < 0.002 * np.abs(plane[..., 3]) + 0.002)
         same = (_quarter(last.label.astype(np.float32))[1] == 0) & (_quarter(last.source.astype(np.float32))[1] == 0)
+        inside = _corners(inside).all(0)
+        surface = ~np.isin(last.label[::2, ::2], (Label.SKY, Label.BACKDROP))
+        # Four pixels of a surface reach too little beyond their own to be worth the budget.
+        rim = ~_surrounded(inside, plane, last.label[::2, ::2]) & ~(surface & (level == 0))
         middle = _quarter(last.inverse_depth)[0]
         # On its plane a block is as long as its offset from the camera allows: z / f over the cosine of incidence.
         distance_m = 1 / np.maximum(middle, 1e-6)
         cosine = np.clip(np.abs(plane[..., 3]) / distance_m, 1 / MAX_ELONGATION, 1.0)
         long_m = MERGED_SPREAD * 2.0 ** (level + 1) * distance_m / view.camera.fx_px / cosine
-        surface = ~np.isin(last.label[::2, ::2], (Label.SKY, Label.BACKDROP))
         too_long = np.where(surface, np.maximum(long_m / LONGEST_M - 1, 0.0), 0.0)
         worst = np.maximum(_corners(last.cost).max(0), weight * added) + (_TOO_LONG * too_long).astype(np.float32)
+        worst = np.where(rim, np.maximum(worst, np.float32(_RIM * 4.0**level)), worst)
         blocks.append(
             _Blocks(
                 cost=np.where(flat & same, worst, np.inf).astype(np.float32),
@@ -253,6 +262,32 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
             )
         )
     return blocks
+
+
+def _surrounded(inside: np.ndarray, plane: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """[h, w] bool: blocks whose four neighbours go on with the same surface.
+
+    A large splat reaches one block beyond its own: over an outline it would hide what lies behind, and over the rim of
+    a view what another view shows there.
+
+    Args:
+        inside: [h, w] bool: all pixels of the block are lifted from this view.
+        plane: [h, w, 4] mean planes.
+        label: [h, w].
+    """
+    out = inside.copy()
+    out[[0, -1]] = False
+    out[:, [0, -1]] = False
+    for axis in range(2):
+        here = tuple(slice(None, -1) if k == axis else slice(None) for k in range(2))
+        there = tuple(slice(1, None) if k == axis else slice(None) for k in range(2))
+        turn = np.abs(plane[here][..., :3] - plane[there][..., :3]).max(-1)
+        step = np.abs(plane[here][..., 3] - plane[there][..., 3])
+        go_on = inside[here] & inside[there] & (label[here] == label[there])
+        go_on &= (turn < _BEND) & (step < _STEP_SHARE * np.abs(plane[here][..., 3]) + _STEP_M)
+        out[here] &= go_on
+        out[there] &= go_on
+    return out
 
 
 def _corners(array: np.ndarray) -> np.ndarray:
