@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 DESKTOP = {"viewport": {"width": 1280, "height": 720}}
+SMALL = {"viewport": {"width": 480, "height": 270}}
+"""Quick to draw, for what does not depend on the size."""
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1, "is_mobile": True, "has_touch": True}
 TIMEOUT_MS = 240_000
 """Everything is drawn by the CPU, which other tests use at the same time."""
@@ -116,12 +118,14 @@ class Watched:
 
 
 @contextmanager
-def opened(browser: Any, url: str, device: dict[str, Any]) -> Iterator[Watched]:
-    """A page in a fresh profile."""
+def opened(browser: Any, url: str, device: dict[str, Any], *, script: str = "") -> Iterator[Watched]:
+    """A page in a fresh profile; `script` runs before anything of the page."""
     context = browser.new_context(**device)
     context.set_default_timeout(TIMEOUT_MS)
     try:
         page = context.new_page()
+        if script:
+            page.add_init_script(script)
         watched = Watched(page=page, origin=url)
         page.goto(url)
         yield watched

@@ -16,8 +16,11 @@ from physx_rooms import textured, write_room_world
 from rooms import AnalyticRoom
 
 
-def surface_splats(mesh: TriMesh, count: int, *, degree: int = 0, seed: int = 7) -> GaussianCloud:
-    """Flat discs that cover a textured mesh evenly and have its colours; small harmonics above degree 0."""
+def surface_splats(mesh: TriMesh, count: int, *, degree: int = 0, cover: float = 1.1, seed: int = 7) -> GaussianCloud:
+    """Flat discs that cover a textured mesh evenly and have its colours; small harmonics above degree 0.
+
+    Discs of `cover` times the distance of neighbours leave no holes when it is 1 and take long to draw.
+    """
     assert mesh.uv is not None and mesh.texture_u8 is not None
     rng = np.random.default_rng(seed)
     area = mesh.face_areas_m2()
@@ -28,7 +31,7 @@ def surface_splats(mesh: TriMesh, count: int, *, degree: int = 0, seed: int = 7)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     normals = mesh.face_normals()
     axes = np.stack([along, np.cross(normals, along), normals], -1)
-    radius_m = 1.1 * float(np.sqrt(area.sum() / count))
+    radius_m = cover * float(np.sqrt(area.sum() / count))
     sh = np.zeros((count, (degree + 1) ** 2, 3), np.float32)
     uv = np.einsum("nk,nkc->nc", weights, mesh.uv[face])
     sh[:, :1] = sh_from_rgb(sample_texture(mesh.texture_u8, uv) / 255.0)
@@ -42,10 +45,12 @@ def surface_splats(mesh: TriMesh, count: int, *, degree: int = 0, seed: int = 7)
     )
 
 
-def write_splat_room(folder: Path, count: int, *, degree: int = 0, room: AnalyticRoom | None = None) -> AnalyticRoom:
+def write_splat_room(
+    folder: Path, count: int, *, degree: int = 0, cover: float = 1.1, room: AnalyticRoom | None = None
+) -> AnalyticRoom:
     """The parts of a finished world that its site is made of; a robot has driven along +X at y = 0."""
     room = write_room_world(folder, room)
-    write_splats(folder / "splats.ply", surface_splats(textured(room.mesh()), count, degree=degree))
+    write_splats(folder / "splats.ply", surface_splats(textured(room.mesh()), count, degree=degree, cover=cover))
     drive = {"reached": True, "driven_m": 1.5, "trace_xy_m": [[-0.5, 0.0], [0.0, 0.0], [1.0, 0.0]]}
     blocked = {"reached": False, "driven_m": 0.0, "trace_xy_m": [[2.0, 1.0], [2.0, 1.0]]}
     certificate = {"verdict": "passed", "summary": "certified: all <checks> passed", "drives": [blocked, drive]}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import DESKTOP, PHONE, chromium, decode_png, opened, serving
+from browser import DESKTOP, PHONE, SMALL, chromium, decode_png, opened, serving
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.reconstruction.splat_io import read_splats
@@ -66,7 +66,7 @@ def stairs() -> AnalyticRoom:
 def small(tmp_path_factory) -> Exported:
     """A room with stairs and few splats, for everything that moves."""
     folder = tmp_path_factory.mktemp("small")
-    room = write_splat_room(folder / "room", 4_000, room=stairs())
+    room = write_splat_room(folder / "room", 4_000, room=stairs(), cover=0.4)
     export_site(folder / "room", folder / "site")
     return Exported(site=folder / "site", room=room)
 
@@ -217,24 +217,52 @@ def test_two_thumbs_on_a_phone(browser, small):
 
 def test_headset_button_shows_where_there_is_one(browser, small):
     """With a headset the button is there and asks for an immersive session; a refusal is said, not thrown."""
-    with serving(small.site) as server:
-        context = browser.new_context(**DESKTOP)
-        try:
-            page = context.new_page()
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.add_init_script(
-                "Object.defineProperty(navigator, 'xr', { value: { addEventListener() {},"
-                " isSessionSupported: async (mode) => mode === 'immersive-vr',"
-                " requestSession: async (mode) => { window.asked = mode; throw new Error('the headset sleeps'); } } });"
-            )
-            page.goto(server.url)
-            page.evaluate(READY)
-            page.click("#vr")
-            page.wait_for_function("document.getElementById('hint').textContent === 'the headset sleeps'")
-            assert page.evaluate("window.asked") == "immersive-vr" and errors == []
-        finally:
-            context.close()
+    script = (
+        "Object.defineProperty(navigator, 'xr', { value: { addEventListener() {},"
+        " isSessionSupported: async (mode) => mode === 'immersive-vr',"
+        " requestSession: async (mode) => { window.asked = mode; throw new Error('the headset sleeps'); } } });"
+    )
+    with serving(small.site) as server, opened(browser, server.url, DESKTOP, script=script) as page:
+        page.call(READY)
+        page.page.click("#vr")
+        page.page.wait_for_function("document.getElementById('hint').textContent === 'the headset sleeps'")
+        assert page.call("window.asked") == "immersive-vr" and page.problems == []
+
+
+def test_walking_in_a_headset(browser, small):
+    """With an emulated headset: sticks walk and turn, real steps count, walls stop both, and the page comes back."""
+    emulator = Path(__file__).parents[2] / "tools" / "web" / "node_modules" / "iwer" / "build" / "iwer.min.js"
+    if not emulator.is_file():
+        pytest.skip("needs the packages of tools/web (npm ci, in that folder)")
+    script = emulator.read_text(encoding="utf-8")
+    script += "window.quest = new IWER.XRDevice(IWER.metaQuest3); quest.installRuntime({forceInstall: true});"
+    stick = "([hand, x, y]) => quest.controllers[hand].updateAxes('thumbstick', x, y)"
+    step = "([x, z]) => quest.position.set(x, 1.6, z)"
+    low_y = small.room.lo_m[1]
+    with serving(small.site) as server, opened(browser, server.url, SMALL, script=script) as page:
+        page.call(READY)
+        page.call("lyra.show('mesh')")
+        page.call("lyra.place({feet_m: [0, -2, 0], yaw_rad: 0})")
+        page.call(step, [0, 0])
+        page.page.click("#vr")
+        page.page.wait_for_selector("#vr[aria-pressed='true']")
+        page.call(stick, ["left", 0, -1])
+        page.page.wait_for_function("lyra.pose().feet_m[0] > 0.4")
+        page.call(stick, ["left", 0, 0])
+        page.call(stick, ["right", 1, 0])
+        page.page.wait_for_function("Math.abs(lyra.pose().yaw_rad + Math.PI / 6) < 0.01")
+        page.call(stick, ["right", 0, 0])
+        walked = page.call("lyra.pose()")
+        assert walked["feet_m"][1] == pytest.approx(-2, abs=0.05) and walked["on_floor"]
+        page.call(step, [0, -0.5])  # half a metre ahead on one's own feet
+        page.page.wait_for_function(f"lyra.pose().feet_m[0] > {walked['feet_m'][0] + 0.3}")
+        page.call(step, [0, -9])
+        page.page.wait_for_function(f"lyra.pose().feet_m[1] < {low_y + RADIUS_M + 0.05}")
+        assert page.call("lyra.pose()")["feet_m"][1] >= low_y + RADIUS_M - 0.02
+        page.call("document.getElementById('vr').click()")
+        page.page.wait_for_selector("#vr[aria-pressed='false']")
+        assert page.call("lyra.pose()")["yaw_rad"] == pytest.approx(-math.pi / 6, abs=0.02)
+        assert [problem for problem in page.problems if not problem.startswith("warning")] == []
 
 
 def test_what_cannot_be_loaded_is_named(browser, small, tmp_path):

@@ -16,6 +16,11 @@ export function turnOfYaw(yaw_rad) {
   return yaw_rad - Math.PI / 2;
 }
 
+/** World heading [rad] of a scene direction. */
+export function yawOf(direction) {
+  return Math.atan2(-direction.z, direction.x);
+}
+
 /** Scene matrix of a camera from T_world_cam (rows of a 4x4; OpenCV axes: right, down, ahead). */
 export function cameraMatrix(T_world_cam) {
   const column = (k) => fromWorld([0, 1, 2].map((row) => T_world_cam[row][k]));

@@ -3,7 +3,7 @@ import { Color, Group, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "
 import { MeshBVH } from "three-mesh-bvh";
 import { Controls } from "./controls.js";
 import { Downloads } from "./download.js";
-import { cameraMatrix, fromWorld, toWorld, turnOfYaw } from "./frames.js";
+import { cameraMatrix, fromWorld, toWorld, turnOfYaw, yawOf } from "./frames.js";
 import { Headset } from "./headset.js";
 import { colliderOf, colliderView, meshOf, splatRenderer, splatsOf } from "./layers.js";
 import * as page from "./page.js";
@@ -59,7 +59,13 @@ class Viewer {
       onKey: (code) => this.#key(code),
       onChange: () => this.redraw(),
     });
-    this.headset = new Headset({ renderer: this.renderer, rig: this.rig, walker: this.walker, speed_m_s: WALK_M_S });
+    this.headset = new Headset({
+      renderer: this.renderer,
+      camera: this.camera,
+      rig: this.rig,
+      walker: this.walker,
+      speed_m_s: WALK_M_S,
+    });
     this.#connect();
     this.goTo(0);
     new ResizeObserver(() => this.#fit()).observe(page.canvas);
@@ -163,7 +169,8 @@ class Viewer {
 
   pose() {
     const { feet, eye_m, onFloor } = this.walker;
-    const { yaw_rad, pitch_rad } = this.controls;
+    const { pitch_rad } = this.controls;
+    const yaw_rad = this.headset.presenting ? yawOf(this.headset.ahead()) : this.controls.yaw_rad;
     const feet_m = toWorld(feet);
     return { feet_m, eye_m: [feet_m[0], feet_m[1], feet_m[2] + eye_m], yaw_rad, pitch_rad, on_floor: onFloor };
   }
@@ -180,6 +187,7 @@ class Viewer {
   }
 
   #fit() {
+    if (this.renderer.xr.isPresenting) return; // the headset decides
     const { clientWidth, clientHeight } = page.canvas;
     this.renderer.setPixelRatio(this.scale * Math.min(devicePixelRatio, 2));
     this.renderer.setSize(clientWidth, clientHeight, false);
@@ -296,13 +304,25 @@ class Viewer {
     page.onClick("mesh", () => show("mesh"));
     page.onClick("collider", () => this.showCollider());
     page.onClick("restart", () => this.goTo(this.start + 1));
-    page.onClick("vr", () => this.headset.toggle(() => this.#fit()).catch((error) => page.showHint(error.message)));
+    page.onClick("vr", () => this.#toggleHeadset().catch((error) => page.showHint(error.message)));
     page.showHint(
       matchMedia("(pointer: coarse)").matches
         ? "left thumb walks, right thumb looks"
         : "drag or click to look · W A S D to walk · Shift to run · M mesh · C collider · R start points",
     );
     page.setVisible("vr", await Headset.available());
+  }
+
+  async #toggleHeadset() {
+    this.free = null;
+    this.#aim();
+    await this.headset.toggle(() => {
+      // Back on the screen one looks where the head looked.
+      this.controls.yaw_rad = this.headset.yaw_rad;
+      page.setPressed("vr", false);
+      this.#fit();
+    });
+    page.setPressed("vr", this.headset.presenting);
   }
 
   #key(code) {
