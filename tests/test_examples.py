@@ -48,9 +48,8 @@ def check_simulator_command(arguments: list[str]) -> None:
     """Scripts for Isaac Sim's own Python take these arguments."""
     script, *rest = arguments
     assert (ROOT / script).is_file(), script
-    module = importlib.import_module(
-        f"lyra_tasks.isaac_sim.{ {'drive': 'run'}.get(Path(script).stem, Path(script).stem) }"
-    )
+    modules = {"tools/isaac_sim/drive.py": "run", "tools/isaac_sim/record.py": "record"}
+    module = importlib.import_module(f"lyra_tasks.isaac_sim.{modules[script]}")
     assert module.build_parser().parse_args(rest).world
 
 

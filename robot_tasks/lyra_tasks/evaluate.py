@@ -2,7 +2,9 @@
 
 python -m lyra_tasks.evaluate POLICY --worlds WORLDS --out FOLDER [--task TASK] [--physics NAME] [--num-envs N] ...
 
-POLICY is `baseline` (shortest path and pure pursuit), `random`, or a checkpoint of rsl_rl.
+POLICY is `baseline` (shortest path and pure pursuit), `random`, a checkpoint of rsl_rl, or a policy that was exported
+to ONNX. With --export FOLDER a checkpoint is written there as `policy.onnx` and `policy.pt`, and what the exported
+policy does is compared with what the checkpoint does in every step of the evaluation.
 """
 
 from __future__ import annotations
@@ -14,21 +16,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lyra.worldgen.core.errors import InputError, WorldgenError
+from lyra.worldgen.core.errors import BackendError, InputError, WorldgenError
+
+from .exported import SUFFIX, OnnxPolicy
 
 BASELINE, RANDOM = "baseline", "random"
+AGREEMENT = 1e-5
+"""Largest difference of an action between checkpoint and exported policy."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's own arguments."""
     parser = argparse.ArgumentParser(prog="python -m lyra_tasks.evaluate", description="Drive certified episodes.")
-    parser.add_argument("policy", help="'baseline', 'random' or a checkpoint of rsl_rl")
+    parser.add_argument("policy", help="'baseline', 'random', a checkpoint of rsl_rl or an ONNX file")
     parser.add_argument("--worlds", required=True, help="world folder, folder of worlds, pattern or list")
     parser.add_argument("--out", required=True, type=Path, help="folder for evaluation.json, .md and pictures")
     parser.add_argument("--task", default="Lyra-PointGoal-DiffDrive-Lidar")
     parser.add_argument("--physics", default="newton_mjwarp", choices=("newton_mjwarp", "ovphysx"))
     parser.add_argument("--num-envs", type=int, default=0, help="0: eight a world, at most 256")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there as ONNX, too")
     parser.add_argument("--set", action="append", default=[], help="a setting of the task: env.robot_size=small")
     return parser
 
@@ -47,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             env_count=args.num_envs,
             device=args.device,
             overrides=args.set,
+            export=args.export,
         )
     except WorldgenError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -65,6 +73,7 @@ def evaluate(
     env_count: int = 0,
     device: str = "cpu",
     overrides: list[str] | None = None,
+    export: Path | None = None,
 ) -> dict[str, Any]:
     """Drive all certified episodes once; writes `evaluation.json`, `evaluation.md` and `trajectories/WORLD.png`.
 
@@ -77,28 +86,32 @@ def evaluate(
         env_count: robots; 0 for eight a world, at most 256.
         device: of simulation and policy.
         overrides: Hydra settings of the task.
+        export: folder for the policy as ONNX and TorchScript; the summary then says how far its actions are from the
+            checkpoint's.
 
     Returns:
         The summary, see `evaluation.summarise`.
 
     Raises:
-        InputError: worlds or checkpoint cannot be used.
+        InputError: worlds or policy cannot be used.
+        BackendError: the exported policy does something else than the checkpoint.
     """
     import gymnasium as gym
     from isaaclab.app import launch_simulation
     from isaaclab_tasks.utils import resolve_task_config
-    from PIL import Image
 
     from . import navigation
     from .atlas import load_atlas
-    from .evaluation import markdown_table, summarise
+    from .evaluation import summarise
+    from .evaluation_report import write_report
     from .navigation import rollout
-    from .trajectory_picture import draw_trajectories
 
     if task not in navigation.TASKS:
         raise InputError(f"task '{task}' is unknown; expected one of: {', '.join(navigation.TASKS)}")
     if policy not in (BASELINE, RANDOM) and not Path(policy).is_file():
         raise InputError(f"policy is neither '{BASELINE}' nor '{RANDOM}' nor a file: {policy}")
+    if export is not None and (policy in (BASELINE, RANDOM) or Path(policy).suffix == SUFFIX):
+        raise InputError(f"only a checkpoint can be exported, not: {policy}")
     settings = [f"physics={physics}", *(overrides or ())]
     cfg, agent_cfg = resolve_task_config(task, "rsl_rl_cfg_entry_point", overrides=settings)
     cfg.worlds, cfg.sim.device = worlds, device
@@ -106,38 +119,45 @@ def evaluate(
     radius = cfg.robot_spec().footprint_radius_m + cfg.planning_margin_m
     atlas = load_atlas(worlds, robot_radius_m=radius, certified_only=cfg.certified_only)
     cfg.scene.num_envs = env_count or min(8 * len(atlas), 256)
+    compared: rollout.ComparedDriver | None = None
     with launch_simulation(cfg, {"device": device, "headless": True}):
         env = gym.make(task, cfg=cfg, atlas=atlas).unwrapped
         if policy == BASELINE:
-            act = rollout.ScriptedDriver(env)
+            act = rollout.ScriptedDriver(env) if env.coverage is None else rollout.ScriptedExplorer(env)
         elif policy == RANDOM:
             act = rollout.RandomDriver(env, seed=cfg.seed or 0)
+        elif Path(policy).suffix == SUFFIX:
+            act = rollout.ExportedDriver(OnnxPolicy(Path(policy)))
         else:
-            act = _load(policy, env, agent_cfg)
+            runner = _load(policy, env, agent_cfg)
+            act = _deterministic(runner, env)
+            if export is not None:
+                runner.export_policy_to_jit(path=str(export))
+                runner.export_policy_to_onnx(path=str(export))
+                act = compared = rollout.ComparedDriver(act, OnnxPolicy(export / "policy.onnx"))
         driven = rollout.drive_episodes(env, act)
         env.close()
     summary = {
         "policy": policy if policy in (BASELINE, RANDOM) else Path(policy).name,
         "task": task,
         "physics": physics,
+        **({} if compared is None else {"export_difference": compared.difference}),
         **summarise(driven.outcomes),
     }
-    (out / "trajectories").mkdir(parents=True, exist_ok=True)
-    for ground, trajectories in zip(atlas.grounds, driven.trajectories, strict=True):
-        picture = draw_trajectories(ground.grid, trajectories, goal_radius_m=cfg.goal_radius_m)
-        Image.fromarray(picture).save(out / "trajectories" / f"{ground.world.folder.name}.png")
-    (out / "evaluation.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    tables = "\n".join(markdown_table(summary, group) for group in ("by_difficulty", "by_world"))
-    (out / "evaluation.md").write_text(tables, encoding="utf-8")
+    write_report(out, summary, atlas.grounds, driven.trajectories, goal_radius_m=cfg.goal_radius_m)
+    if compared is not None and not compared.difference <= AGREEMENT:
+        raise BackendError(
+            f"actions of the exported policy are {compared.difference:.2g} from the checkpoint's; expected at most "
+            f"{AGREEMENT}: {export}"
+        )
     return summary
 
 
 def _load(checkpoint: str, env: Any, agent_cfg: Any) -> Any:
-    """A deterministic policy from a checkpoint of rsl_rl: observations to mean actions."""
+    """The runner of rsl_rl that a checkpoint makes."""
     from isaaclab.utils import to_dict
     from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, handle_deprecated_rsl_rl_cfg
     from rsl_rl.runners import OnPolicyRunner
-    from tensordict import TensorDict
 
     # Takes out what this release of rsl_rl no longer knows, as Isaac Lab's own commands do.
     agent_cfg = handle_deprecated_rsl_rl_cfg(agent_cfg, importlib.metadata.version("rsl-rl-lib"))
@@ -149,6 +169,13 @@ def _load(checkpoint: str, env: Any, agent_cfg: Any) -> Any:
         raise InputError(
             f"is no checkpoint of this task's networks ({str(error).splitlines()[0]}): {checkpoint}"
         ) from error
+    return runner
+
+
+def _deterministic(runner: Any, env: Any) -> Any:
+    """Observations by group to mean actions."""
+    from tensordict import TensorDict
+
     policy = runner.get_inference_policy(device=env.device)
     return lambda observations: policy(TensorDict(observations, batch_size=[env.num_envs]))
 

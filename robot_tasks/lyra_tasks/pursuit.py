@@ -40,9 +40,7 @@ def plan(
 ) -> GuidedPath | None:
     """The shortest path between two positions; None if there is none."""
     planner = ground.planner
-    cells = planner.xy_m(np.arange(len(planner.cells)))
-    source = int(np.linalg.norm(cells - goal_xy_m, axis=1).argmin())
-    node = int(np.linalg.norm(cells - start_xy_m, axis=1).argmin())
+    source, node = planner.nearest(goal_xy_m), planner.nearest(start_xy_m)
     distance, previous = planner.field(source)
     if not np.isfinite(distance[node]):
         return None

@@ -44,6 +44,8 @@ class DriveRules:
 POINT_GOAL = DriveRules()
 PATROL = DriveRules(stops=5, revisits=True, time_limit_s=90.0)
 DELIVER = DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=60.0)
+EXPLORE = DriveRules(time_limit_s=90.0)
+"""Without stops to reach: a drive ends when enough of the floor is covered, see `coverage`."""
 
 
 class Wheels(Protocol):

@@ -23,7 +23,8 @@ class Trajectory:
 
     path_xy_m: np.ndarray
     """[T, 2]."""
-    goal_xy_m: tuple[float, float]
+    goal_xy_m: tuple[float, float] | None
+    """None where there is nothing to reach."""
     ending: str
     """See `evaluation.ENDINGS`."""
 
@@ -44,6 +45,8 @@ def draw_trajectories(grid: OccupancyGrid, trajectories: Sequence[Trajectory], *
 
     radius = goal_radius_m / grid.cell_m * zoom
     for trajectory in trajectories:
+        if trajectory.goal_xy_m is None:
+            continue
         colour = COLOURS[trajectory.ending]
         u, v = px(np.array(trajectory.goal_xy_m))
         draw.ellipse((u - radius, v - radius, u + radius, v + radius), outline=colour, width=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,16 @@ def test_figures_by_hand():
     table = markdown_table(summary, "by_difficulty")
     assert "| hard | 2 | 0.000 |" in table and "| **all** | 4 | 0.500 |" in table
     assert summarise([]) == {"count": 0, "by_difficulty": {}, "by_world": {}, "episodes": []}
+
+
+def test_exploration_has_coverage_and_no_spl():
+    """Without goals there is no shortest path; the mean coverage is told instead, and tables say so."""
+    rows = [replace(outcome(n, e), shortest_m=None, coverage=c) for n, e, c in [(1, "goal", 0.9), (2, "timeout", 0.5)]]
+    summary = summarise(rows)
+    assert summary["spl"] is None and summary["coverage"] == 0.7 and summary["success"] == 0.5
+    assert [row["coverage"] for row in summary["episodes"]] == [0.9, 0.5]
+    assert "| easy | 1 | 1.000 | - |" in markdown_table(summary, "by_difficulty")
+    assert "coverage" not in summarise([outcome(1, "goal")]) | summarise([outcome(1, "goal")])["episodes"][0]
 
 
 def test_paths_lie_where_they_were_driven():

@@ -9,6 +9,7 @@ import numpy as np
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.optional import require
 
+from ..exported import OnnxPolicy
 from ..pursuit import PurePursuit, plan
 from .drive_loop import Pilot
 from .nav_task import NavTask
@@ -73,24 +74,13 @@ class RandomPilot:
 
 
 class OnnxPilot:
-    """A policy in ONNX, run by onnxruntime."""
+    """A policy in ONNX."""
 
     def __init__(self, path: Path) -> None:
-        runtime = require("onnxruntime", extra="tasks")
-        try:
-            self._session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:
-            # onnxruntime raises classes of its own for damaged files, one for each status code.
-            raise InputError(f"cannot be run as an ONNX policy ({str(error).splitlines()[0]}): {path}") from error
-        self._path = path
-        (self._input, *_), (self._output, *_) = self._session.get_inputs(), self._session.get_outputs()
+        self._policy = OnnxPolicy(path)
 
     def __call__(self, task: NavTask) -> np.ndarray:
-        told = task.observe()[None]
-        size = self._input.shape[-1]
-        if isinstance(size, int) and size != told.shape[1]:
-            raise InputError(f"policy wants {size} numbers, this task tells {told.shape[1]}: {self._path}")
-        return self._session.run([self._output.name], {self._input.name: told})[0][0]
+        return self._policy.actions(task.observe()[None])[0]
 
 
 class TorchScriptPilot:

@@ -7,10 +7,11 @@ from .actions import DiffDriveAction, DiffDriveActionCfg
 from .commands import GoalCommand, GoalCommandCfg
 from .curricula import widen_geodesic_limit
 from .events import CarryPayload, reset_to_course
+from .exploring import covered_share, explored, left_anywhere, left_in_sight, newly_covered
 from .observations import goal_geodesic, planar_velocity, stops_done
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
 from .terminations import arrived, touched
-from .warp_lidar import WarpLidar
+from .warp_lidar import WarpCaster, WarpLidar
 
 __all__ = [
     "EPISODES",
@@ -20,13 +21,19 @@ __all__ = [
     "DiffDriveActionCfg",
     "GoalCommand",
     "GoalCommandCfg",
+    "WarpCaster",
     "WarpLidar",
     "action_change",
     "arrived",
+    "covered_share",
     "ended_by",
+    "explored",
     "generated_commands",
     "goal_geodesic",
     "last_action",
+    "left_anywhere",
+    "left_in_sight",
+    "newly_covered",
     "planar_velocity",
     "proximity",
     "reached_stop",

@@ -10,6 +10,7 @@ from isaaclab.managers import ActionTerm, ActionTermCfg
 from isaaclab.utils import configclass
 
 from ..robots.diff_drive import SIZES, WHEEL_JOINTS
+from ..rules import wheel_speeds
 
 
 class DiffDriveAction(ActionTerm):
@@ -37,12 +38,8 @@ class DiffDriveAction(ActionTerm):
         return self._wheels_rad_s
 
     def process_actions(self, actions: torch.Tensor) -> None:
-        cfg = self.cfg
         self._raw[:] = actions
-        speed = (actions[:, 0].clamp(-1.0, 1.0) * cfg.max_speed_m_s).clamp(min=-cfg.max_reverse_m_s)
-        half_turn = actions[:, 1].clamp(-1.0, 1.0) * (0.5 * cfg.track_m * cfg.max_turn_rad_s)
-        self._wheels_rad_s[:, 0] = (speed - half_turn) / cfg.wheel_radius_m
-        self._wheels_rad_s[:, 1] = (speed + half_turn) / cfg.wheel_radius_m
+        self._wheels_rad_s[:] = wheel_speeds(actions, self.cfg)
 
     def apply_actions(self) -> None:
         self._asset.set_joint_velocity_target_index(target=self._wheels_rad_s, joint_ids=self._joints)

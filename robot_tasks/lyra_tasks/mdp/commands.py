@@ -9,6 +9,8 @@ import torch
 from isaaclab.managers import CommandTerm, CommandTermCfg
 from isaaclab.utils import configclass
 
+from ..rules import POINT_GOAL, goal_told
+
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
 
@@ -26,7 +28,7 @@ class GoalCommand(CommandTerm):
 
     @property
     def command(self) -> torch.Tensor:
-        """[N, 3] straight distance as a share of `far_m`, at most 1; cosine and sine of the bearing, left positive."""
+        """[N, 3] see `rules.goal_told`."""
         return self._command
 
     def _resample_command(self, env_ids: Sequence[int] | slice) -> None:
@@ -39,10 +41,7 @@ class GoalCommand(CommandTerm):
         drive = self._env.drive
         drive.next_stop()
         way = self._env.book.goal_xy_w - drive.xy_w
-        bearing = torch.atan2(way[:, 1], way[:, 0]) - drive.yaw
-        self._command = torch.stack(
-            [(drive.goal_distance_m / self.cfg.far_m).clamp(max=1.0), bearing.cos(), bearing.sin()], dim=-1
-        )
+        self._command = goal_told(way, drive.goal_distance_m, drive.yaw, self.cfg.far_m)
 
 
 @configclass
@@ -51,5 +50,5 @@ class GoalCommandCfg(CommandTermCfg):
 
     class_type: type = GoalCommand
     resampling_time_range: tuple[float, float] = (1e9, 1e9)
-    far_m: float = 8.0
+    far_m: float = POINT_GOAL.far_m
     """Stops farther away than this look as if they were this far away [m]."""

@@ -47,18 +47,26 @@ class CarryPayload(ManagerTermBase):
         super().__init__(cfg, env)
         self._robot = env.scene["robot"]
         self._body = self._robot.find_bodies("base")[0]
-        self._mass_kg = self._robot.data.body_mass.torch[:, self._body].clone()
-        self._inertia = self._robot.data.body_inertia.torch[:, self._body].clone()
+        self._empty: tuple[torch.Tensor, torch.Tensor] | None = None
+        """Mass [N, 1] and inertia [N, 1, 9] without a load."""
         self._loaded = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
 
     def __call__(self, env: NavigationEnv, env_ids: torch.Tensor | slice | None, payload_kg: float) -> None:
+        if self._empty is None:
+            # Not earlier: events of the start-up may change the mass.
+            data = self._robot.data
+            self._empty = (
+                data.body_mass.torch[:, self._body].clone(),
+                data.body_inertia.torch[:, self._body].clone(),
+            )
+        empty_kg, empty_inertia = self._empty
         loaded = env.book.leg > 0
         ids = (loaded != self._loaded).nonzero().flatten()
         if not len(ids):
             return
         self._loaded = loaded
-        mass = self._mass_kg[ids] + payload_kg * loaded[ids].unsqueeze(1)
-        inertia = self._inertia[ids] * (mass / self._mass_kg[ids]).unsqueeze(-1)
+        mass = empty_kg[ids] + payload_kg * loaded[ids].unsqueeze(1)
+        inertia = empty_inertia[ids] * (mass / empty_kg[ids]).unsqueeze(-1)
         ids = ids.to(torch.int32)
         self._robot.set_masses_index(masses=mass, body_ids=self._body, env_ids=ids)
         self._robot.set_inertias_index(inertias=inertia, body_ids=self._body, env_ids=ids)

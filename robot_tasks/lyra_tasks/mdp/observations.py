@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..rules import velocity_told
+
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
 
@@ -16,9 +18,7 @@ PROBE_M = 0.15
 def planar_velocity(env: NavigationEnv) -> torch.Tensor:
     """[N, 2] forward speed and turn rate as shares of their largest."""
     data, spec = env.scene["robot"].data, env.robot_spec
-    forward = data.root_lin_vel_b.torch[:, 0] / spec.max_speed_m_s
-    turn = data.root_ang_vel_b.torch[:, 2] / spec.max_turn_rad_s
-    return torch.stack([forward, turn], dim=-1)
+    return velocity_told(data.root_lin_vel_b.torch[:, 0], data.root_ang_vel_b.torch[:, 2], spec)
 
 
 def goal_geodesic(env: NavigationEnv, far_m: float) -> torch.Tensor:

@@ -13,6 +13,10 @@ import torch
 import warp as wp
 from isaaclab.managers import ManagerTermBase, ObservationTermCfg
 
+from ..courses import CourseBook
+from ..lidar_faults import LidarFaults
+from .events import env_indices
+
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
 
@@ -39,36 +43,69 @@ def _cast(
         out[env, ray] = hit.t / max_range
 
 
-class WarpLidar(ManagerTermBase):
-    """Observation [N, rays]: ranges as shares of the largest, counter-clockwise, the first ray pointing backwards."""
+class WarpCaster:
+    """Level rays from every robot against the colliders of its own world."""
 
-    def __init__(self, cfg: ObservationTermCfg, env: NavigationEnv) -> None:
-        super().__init__(cfg, env)
-        device = str(env.device)
-        self._meshes = [_mesh(g.colliders.vertices, g.colliders.faces, device) for g in env.book.atlas.grounds]
+    def __init__(self, book: CourseBook, device: str) -> None:
+        self._device = device
+        self._meshes = [_mesh(g.colliders.vertices, g.colliders.faces, device) for g in book.atlas.grounds]
         self._ids = wp.array([m.id for m in self._meshes], dtype=wp.uint64, device=device)
-        self._world = wp.from_torch(env.book.world.to(torch.int32).contiguous())
-        self._offset = wp.from_torch(env.book.offset_w.contiguous(), dtype=wp.vec3)
+        self._world = wp.from_torch(book.world.to(torch.int32).contiguous())
+        self._offset = wp.from_torch(book.offset_w.contiguous(), dtype=wp.vec3)
 
-    def __call__(self, env: NavigationEnv, rays: int, max_range_m: float) -> torch.Tensor:
-        env.drive.measure()
-        shares = torch.empty(env.num_envs, rays, device=env.device)
+    def shares(
+        self, xy_w: torch.Tensor, yaw: torch.Tensor, *, height_m: float, rays: int, max_range_m: float
+    ) -> torch.Tensor:
+        """[N, rays] ranges as shares of the largest, counter-clockwise, the first ray pointing backwards.
+
+        Args:
+            xy_w: [N, 2] robots.
+            yaw: [N].
+            height_m: of the rays above the floor.
+            rays: how many, evenly spaced.
+            max_range_m: what is farther away counts as 1.
+        """
+        shares = torch.empty(len(xy_w), rays, device=xy_w.device)
         wp.launch(
             _cast,
-            dim=(env.num_envs, rays),
+            dim=(len(xy_w), rays),
             inputs=[
                 self._ids,
                 self._world,
                 self._offset,
-                wp.from_torch(env.drive.xy_w.contiguous()),
-                wp.from_torch(env.drive.yaw.contiguous()),
-                env.robot_spec.lidar_height_m,
+                wp.from_torch(xy_w.contiguous()),
+                wp.from_torch(yaw.contiguous()),
+                height_m,
                 max_range_m,
             ],
             outputs=[wp.from_torch(shares)],
-            device=str(env.device),
+            device=self._device,
         )
         return shares
+
+
+class WarpLidar(ManagerTermBase):
+    """Observation [N, rays], see `WarpCaster.shares`, with the faults of a real sensor where they are asked for."""
+
+    def __init__(self, cfg: ObservationTermCfg, env: NavigationEnv) -> None:
+        super().__init__(cfg, env)
+        self._faults: LidarFaults | None = None
+
+    def reset(self, env_ids: torch.Tensor | slice | None = None) -> None:
+        if self._faults is not None:
+            self._faults.reset(env_indices(self._env, env_ids))
+
+    def __call__(self, env: NavigationEnv, rays: int, max_range_m: float) -> torch.Tensor:
+        env.drive.measure()
+        shares = env.caster.shares(
+            env.drive.xy_w, env.drive.yaw, height_m=env.robot_spec.lidar_height_m, rays=rays, max_range_m=max_range_m
+        )
+        wanted = env.cfg.randomisation.lidar(max_range_m)
+        if wanted is None:
+            return shares
+        if self._faults is None:
+            self._faults = LidarFaults(wanted, env_count=env.num_envs, rays=rays, device=str(env.device))
+        return self._faults.apply(shares, env.common_step_counter)
 
 
 def _mesh(vertices: np.ndarray, faces: np.ndarray, device: str) -> wp.Mesh:

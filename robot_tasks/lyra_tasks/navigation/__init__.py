@@ -11,6 +11,7 @@ TASKS = {
     "Lyra-PointGoal-DiffDrive-Lidar": "point_goal_env_cfg:LidarPointGoalEnvCfg",
     "Lyra-PointGoal-DiffDrive-Teacher": "point_goal_env_cfg:TeacherPointGoalEnvCfg",
     "Lyra-Patrol-DiffDrive-Lidar": "patrol_env_cfg:LidarPatrolEnvCfg",
+    "Lyra-Explore-DiffDrive-Lidar": "explore_env_cfg:LidarExploreEnvCfg",
     "Lyra-Deliver-DiffDrive-Lidar": "deliver_env_cfg:LidarDeliverEnvCfg",
 }
 """Task name: its configuration, relative to this package."""

@@ -6,6 +6,7 @@ from isaaclab.managers import EventTermCfg
 from isaaclab.utils import configclass
 
 from .. import mdp
+from ..rules import DELIVER
 from .navigation_env_cfg import EventsCfg, NavigationEnvCfg
 from .patrol_env_cfg import SeveralStopsObservationsCfg
 
@@ -26,7 +27,4 @@ class LidarDeliverEnvCfg(NavigationEnvCfg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.stops = 2
-        self.goal_radius_m = 0.4
-        self.stop_speed_m_s = 0.3
-        self.episode_length_s = 60.0
+        self.follow(DELIVER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from isaaclab.envs import ManagerBasedRLEnv
 from ..atlas import Atlas, load_atlas
 from ..compat import allow_pinned_memory_without_cuda, check_ovphysx
 from ..courses import CourseBook, CourseOptions
-from ..mdp.drive_state import DriveState
+from ..coverage import CoverageBook, CoverageOptions
+from ..drive_state import DriveState
 from ..mdp.events import env_indices
+from ..mdp.warp_lidar import WarpCaster
 from .navigation_env_cfg import NavigationEnvCfg
 
 OVPHYSX_CFG = "OvPhysxCfg"
@@ -60,12 +63,22 @@ class NavigationEnv(ManagerBasedRLEnv):
             seed=cfg.seed if cfg.seed is not None else 0,
         )
         self.book = CourseBook(self.atlas, options, env_count=count, device=device)
+        self.coverage: CoverageBook | None = None
+        """What of the floor is covered, in exploration tasks."""
+        if cfg.cover_near_m > 0:
+            wanted = CoverageOptions(near_m=cfg.cover_near_m, sight_m=cfg.cover_sight_m, share=cfg.cover_share)
+            self.coverage = CoverageBook(self.atlas, wanted, env_count=count, device=device)
         self.drive = DriveState(self, self.book, env_count=count, device=device)
         self.arrival_rate = 0.0
         """Running share of drives that arrived, kept by the curriculum."""
         self.on_finish: Callable[[torch.Tensor], None] | None = None
         """Called with environments [n] whose drives end, before they are reset."""
         super().__init__(cfg=cfg, render_mode=render_mode, **kwargs)
+
+    @cached_property
+    def caster(self) -> WarpCaster:
+        """Level rays in each robot's own world."""
+        return WarpCaster(self.book, str(self.device))
 
     def _reset_idx(self, env_ids: torch.Tensor | slice) -> None:
         if self.on_finish is not None:

@@ -24,11 +24,10 @@ from isaaclab.utils.noise import UniformNoiseCfg
 from .. import mdp
 from ..atlas import Atlas
 from ..robots.diff_drive import DiffDriveSpec, spec_of
+from ..rules import DECIMATION, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
 from .physics_cfg import NavigationPhysicsCfg
+from .randomisation_cfg import RandomisationCfg
 from .robot_cfg import diff_drive_cfg
-
-FAR_M = 8.0
-"""Distances to goals saturate here."""
 
 
 @configclass
@@ -46,7 +45,7 @@ class ActionsCfg:
 
 @configclass
 class CommandsCfg:
-    goal = mdp.GoalCommandCfg(far_m=FAR_M)
+    goal = mdp.GoalCommandCfg()
 
 
 @configclass
@@ -58,7 +57,7 @@ class PolicyObservationsCfg(ObservationGroupCfg):
     last_action = ObservationTermCfg(func=mdp.last_action, clip=(-1.0, 1.0))
     lidar = ObservationTermCfg(
         func=mdp.WarpLidar,
-        params={"rays": 36, "max_range_m": 6.0},
+        params={"rays": LIDAR_RAYS, "max_range_m": LIDAR_RANGE_M},
         noise=UniformNoiseCfg(n_min=-0.005, n_max=0.005),
         clip=(0.0, 1.0),
     )
@@ -72,7 +71,7 @@ class PolicyObservationsCfg(ObservationGroupCfg):
 class TeacherObservationsCfg(ObservationGroupCfg):
     """What only a simulation knows."""
 
-    way = ObservationTermCfg(func=mdp.goal_geodesic, params={"far_m": FAR_M})
+    way = ObservationTermCfg(func=mdp.goal_geodesic, params={"far_m": POINT_GOAL.far_m})
 
     def __post_init__(self) -> None:
         self.enable_corruption = False
@@ -122,7 +121,7 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     # Zero spacing: all robots of a world share its one copy. Engines keep robots of different environments apart.
     scene: NavigationSceneCfg = NavigationSceneCfg(num_envs=64, env_spacing=0.0, replicate_physics=True)
     actions: ActionsCfg = ActionsCfg()
-    commands: CommandsCfg = CommandsCfg()
+    commands: CommandsCfg | None = CommandsCfg()
     observations: ObservationsCfg = ObservationsCfg()
     events: EventsCfg = EventsCfg()
     rewards: RewardsCfg = RewardsCfg()
@@ -136,17 +135,17 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     """Of the embedded differential-drive robot: small or medium."""
     course_source: str = mdp.RANDOM
     """`random` draws starts and goals in free space, `episodes` takes the worlds' certified episodes in turn."""
-    stops: int = 1
+    stops: int = POINT_GOAL.stops
     """Positions to reach in one drive."""
-    revisits: bool = False
+    revisits: bool = POINT_GOAL.revisits
     """Every third stop is the one before the last one again."""
-    stop_speed_m_s: float = 1e9
+    stop_speed_m_s: float = POINT_GOAL.stop_speed_m_s
     """A stop counts as reached at no more than this speed [m/s]."""
-    goal_radius_m: float = 0.3
+    goal_radius_m: float = POINT_GOAL.goal_radius_m
     """A stop is reached within this distance [m]."""
-    touch_margin_m: float = 0.01
+    touch_margin_m: float = POINT_GOAL.touch_margin_m
     """A gap between footprint and obstacle below this counts as touching [m]."""
-    planning_margin_m: float = 0.05
+    planning_margin_m: float = POINT_GOAL.planning_margin_m
     """Kept between footprint and obstacles by starts, goals and shortest paths [m]."""
     min_geodesic_m: float = 1.0
     """Shortest drive to the first stop [m]."""
@@ -155,13 +154,28 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     starts_per_world: int = 256
     """Size of the pool that random drives take their starts from."""
 
+    cover_near_m: float = 0.0
+    """In exploration tasks: floor is covered from at most this far away [m]; 0: not such a task."""
+    cover_sight_m: float = 6.0
+    """How far a robot sees floor that is still to be covered [m]."""
+    cover_share: float = 0.9
+    """Share of the floor that is enough."""
+    randomisation: RandomisationCfg = RandomisationCfg()
+
     def __post_init__(self) -> None:
         self.seed = 0
-        self.decimation = 4
-        self.episode_length_s = 30.0
-        self.sim.dt = 1 / 100
+        self.decimation = DECIMATION
+        self.sim.dt = PHYSICS_STEP_S
+        self.follow(POINT_GOAL)
         self.sim.render_interval = self.decimation
         self.sim.physics = NavigationPhysicsCfg()
+
+    def follow(self, rules: DriveRules) -> None:
+        """Take over how a drive goes and ends."""
+        self.stops, self.revisits = rules.stops, rules.revisits
+        self.goal_radius_m, self.stop_speed_m_s = rules.goal_radius_m, rules.stop_speed_m_s
+        self.episode_length_s = rules.time_limit_s
+        self.touch_margin_m, self.planning_margin_m = rules.touch_margin_m, rules.planning_margin_m
 
     def robot_spec(self) -> DiffDriveSpec:
         """The robot in numbers; raises `ConfigError` for an unknown size."""
@@ -175,6 +189,8 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
         drive.wheel_radius_m, drive.track_m = spec.wheel_radius_m, spec.track_m
         drive.max_speed_m_s, drive.max_reverse_m_s = spec.max_speed_m_s, spec.max_reverse_m_s
         drive.max_turn_rad_s = spec.max_turn_rad_s
+        for name, term in self.randomisation.events().items():
+            setattr(self.events, name, term)
         for k, ground in enumerate(atlas.grounds):
             x, y, z = (float(v) for v in atlas.offsets_m[k])
             world = AssetBaseCfg(

@@ -6,6 +6,7 @@ from isaaclab.managers import ObservationTermCfg
 from isaaclab.utils import configclass
 
 from .. import mdp
+from ..rules import PATROL
 from .navigation_env_cfg import NavigationEnvCfg, ObservationsCfg, PolicyObservationsCfg
 
 
@@ -29,6 +30,4 @@ class LidarPatrolEnvCfg(NavigationEnvCfg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.stops = 5
-        self.revisits = True
-        self.episode_length_s = 90.0
+        self.follow(PATROL)

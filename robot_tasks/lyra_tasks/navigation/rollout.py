@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,9 @@ import torch
 
 from ..courses import EPISODES
 from ..evaluation import COLLISION, GOAL, TIMEOUT, EpisodeOutcome
-from ..pursuit import PurePursuit, plan
+from ..explorer import Explorer
+from ..exported import OnnxPolicy
+from ..pursuit import PurePursuit, course_length_m, plan
 from ..trajectory_picture import Trajectory
 from .env import NavigationEnv
 from .navigation_env_cfg import NavigationEnvCfg
@@ -33,10 +34,11 @@ class Rollout:
 
 
 def configure_evaluation(cfg: NavigationEnvCfg) -> None:
-    """Change a task's configuration in place: certified episodes, no noise, no curriculum."""
+    """Change a task's configuration in place: certified episodes, no noise, nothing random, no curriculum."""
     cfg.course_source = EPISODES
     cfg.curriculum = None
     cfg.observations.policy.enable_corruption = False
+    cfg.randomisation.enabled = False
 
 
 def drive_episodes(env: NavigationEnv, act: Act) -> Rollout:
@@ -105,32 +107,29 @@ def _outcome(
     world, drive = env.atlas.grounds[k].world, env.drive
     episode = world.episodes[number]
     last = (drive.xy_w[i] - env.book.env_offset_w[i, :2]).tolist()
-    outcome = EpisodeOutcome(
+    coverage, goal_xy_m = env.coverage, None
+    shortest_m = None
+    if coverage is None:
+        goal_xy_m = episode.goal_xy_m
+        shortest_m = course_length_m(
+            env.atlas.grounds[k],
+            env.book.goal_id[i].tolist(),
+            footprint_radius_m=env.robot_spec.footprint_radius_m,
+            goal_radius_m=env.cfg.goal_radius_m,
+        )
+    outcome = EpisodeOutcome.of_drive(
+        episode,
         world=world.folder.name,
-        episode_id=episode.episode_id,
-        difficulty=episode.difficulty,
         ending=ending,
-        shortest_m=round(_shortest_m(env, k, env.book.goal_id[i].tolist()), 4),
-        path_m=round(float(drive.path_m[i]), 4),
-        time_s=round(float(env.episode_length_buf[i]) * env.step_dt, 4),
         collisions=int(drive.touches[i]),
-        goal_distance_m=round(float(drive.goal_distance_m[i]), 4),
+        shortest_m=shortest_m,
+        path_m=float(drive.path_m[i]),
+        time_s=float(env.episode_length_buf[i]) * env.step_dt,
+        goal_distance_m=float(drive.goal_distance_m[i]),
+        coverage=None if coverage is None else float(coverage.share[i]),
     )
-    trajectory = Trajectory(path_xy_m=np.array([*path, last]), goal_xy_m=episode.goal_xy_m, ending=ending)
+    trajectory = Trajectory(path_xy_m=np.array([*path, last]), goal_xy_m=goal_xy_m, ending=ending)
     return outcome, trajectory
-
-
-def _shortest_m(env: NavigationEnv, k: int, numbers: list[int]) -> float:
-    """Length of the shortest path over all stops [m]: the episode's own, then from each stop to the next."""
-    ground = env.atlas.grounds[k]
-    goals = ground.world.goals_xy_m()
-    length = ground.world.episodes[numbers[0]].geodesic_m
-    for a, b in itertools.pairwise(numbers):
-        path = plan(ground, goals[a], goals[b], footprint_radius_m=env.robot_spec.footprint_radius_m)
-        assert path is not None, "goals of one world's episodes are connected"
-        length += float(np.linalg.norm(np.diff(path.points_xy_m, axis=0), axis=1).sum())
-    # A stop is reached at its rim: to its middle no path that ends there would ever be too long.
-    return max(length - env.cfg.goal_radius_m * len(numbers), 0.0)
 
 
 class ScriptedDriver:
@@ -155,6 +154,60 @@ class ScriptedDriver:
             self._pursuit.follow(int(i), plan(ground, xy[i], goals[i], footprint_radius_m=radius))
         self._drive, self._leg = drives.copy(), legs.copy()
         return torch.from_numpy(self._pursuit.act(xy, env.drive.yaw.cpu().numpy()))
+
+
+class ScriptedExplorer:
+    """The baseline of exploration tasks: from place to place with much uncovered floor near by."""
+
+    def __init__(self, env: NavigationEnv) -> None:
+        assert env.coverage is not None, "only exploration tasks have floor to cover"
+        self._env, self._coverage = env, env.coverage
+        self._pursuit = PurePursuit(env.num_envs)
+        radius = env.robot_spec.footprint_radius_m
+        self._explorer = Explorer(env.num_envs, near_m=env.coverage.options.near_m, footprint_radius_m=radius)
+        self._drive = np.full(env.num_envs, -1)
+        self._cells = (env.coverage.cells_w - env.book.env_offset_w[:, None, :2]).cpu().numpy()
+
+    def __call__(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        env = self._env
+        env.drive.measure()
+        xy = env.drive.xy_w.cpu().numpy() - env.book.env_offset_w[:, :2].cpu().numpy()
+        yaw, drives = env.drive.yaw.cpu().numpy(), env.book.drives.cpu().numpy()
+        left = (self._coverage.real & ~self._coverage.covered).cpu().numpy()
+        for i in range(env.num_envs):
+            if drives[i] != self._drive[i]:
+                self._explorer.forget(i)
+            pieces = self._cells[i][left[i]]
+            if self._explorer.wants_new_way(i, xy[i], pieces):
+                ground = env.atlas.grounds[i % len(env.atlas)]
+                self._pursuit.follow(i, self._explorer.way(i, ground, xy[i], float(yaw[i]), pieces))
+        self._drive = drives.copy()
+        return torch.from_numpy(self._pursuit.act(xy, yaw))
+
+
+class ExportedDriver:
+    """A policy in ONNX."""
+
+    def __init__(self, policy: OnnxPolicy) -> None:
+        self._policy = policy
+
+    def __call__(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.from_numpy(self._policy.actions(observations["policy"].cpu().numpy()))
+
+
+class ComparedDriver:
+    """Drives by a policy and asks its exported copy the same."""
+
+    def __init__(self, act: Act, exported: OnnxPolicy) -> None:
+        self._act, self._exported = act, ExportedDriver(exported)
+        self.difference = 0.0
+        """Largest difference of an action so far."""
+
+    def __call__(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        actions = self._act(observations)
+        apart = (self._exported(observations) - actions.cpu()).abs().max()
+        self.difference = float(np.maximum(self.difference, apart))  # NaN stays NaN
+        return actions
 
 
 class RandomDriver:

@@ -22,12 +22,13 @@ def test_tasks_are_found(tmp_path):
     assert "newton_mjwarp" in output and "ovphysx" in output
 
 
-def test_random_agent_drives_every_world(worlds, tmp_path):
-    """Newton, eight worlds, sixteen robots of the small size."""
+@pytest.mark.parametrize(("task", "physics"), [(TASK, "newton_mjwarp"), ("Lyra-Explore-DiffDrive-Lidar", "ovphysx")])
+def test_random_agent_drives_every_world(worlds, tmp_path, task, physics):
+    """Eight worlds, sixteen robots of the small size."""
     arguments = ("--num_envs", 16, "--device", "cpu", "--max_steps", 5)
     run_lab(
-        *("-m", "isaaclab", "random_agent", "--task", TASK, *arguments),
-        *("physics=newton_mjwarp", f"env.worlds={worlds}", "env.robot_size=small"),
+        *("-m", "isaaclab", "random_agent", "--task", task, *arguments),
+        *(f"physics={physics}", f"env.worlds={worlds}", "env.robot_size=small"),
         cwd=tmp_path,
     )
 

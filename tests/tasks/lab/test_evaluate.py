@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from known_scenes import known_scene
 from lab_process import run_lab
 from sample_worlds import simple_room
 from task_worlds import write_known_worlds, write_world
@@ -46,3 +47,16 @@ def test_baseline_solves_certified_episodes(tmp_path):
     assert "| **all** | 36 |" in (tmp_path / "out" / "evaluation.md").read_text()
     image = pytest.importorskip("PIL.Image").open(tmp_path / "out" / "trajectories" / "world_1000.png")
     assert (np.asarray(image) == (31, 138, 92)).all(-1).sum() > 1000, "paths that arrived are drawn"
+
+
+def test_baseline_explores(tmp_path):
+    """Nine tenths of the floor of a furnished room from every start, without touching anything."""
+    write_world(tmp_path / "worlds" / "room", known_scene(1000, kind="room").truth, episode_count=6)
+    run_lab(
+        *("-m", "lyra_tasks.evaluate", "baseline", "--worlds", tmp_path / "worlds", "--out", tmp_path / "out"),
+        *("--task", "Lyra-Explore-DiffDrive-Lidar", "--physics", "ovphysx", "--num-envs", 6),
+        cwd=tmp_path,
+    )
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert summary["count"] == 6 and summary["success"] >= 0.95 and summary["coverage"] >= 0.89
+    assert summary["spl"] is None and summary["collisions_per_m"] < 0.02

@@ -1,4 +1,4 @@
-"""`lyra-worldgen evaluate`: measure what a world's promises are worth."""
+"""`lyra-worldgen evaluate`: measure what a world's promises, or a robot's policy, are worth."""
 
 from __future__ import annotations
 
@@ -6,17 +6,34 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from .generate import add_output_flags
+from .tasks_environment import evaluate_policy
 from .terminal import Console, table
+
+POLICY_FLAGS = {
+    "task": ("NAME", "of the task (default: point-goal with a lidar)"),
+    "physics": ("NAME", "newton_mjwarp or ovphysx"),
+    "num-envs": ("N", "robots at once"),
+    "device": ("NAME", "of simulation and policy (default: cpu)"),
+    "export": ("FOLDER", "write the checkpoint there as ONNX, and compare"),
+}
+"""Passed on to `lyra_tasks.evaluate`."""
 
 EPILOG = """\
 examples:
   lyra-worldgen evaluate worlds/kitchen --persistence
   lyra-worldgen evaluate photos/*.jpg --persistence --out reports/memory --size 320
+  lyra-worldgen evaluate baseline --worlds worlds
+  lyra-worldgen evaluate model_399.pt --worlds worlds/kitchen --out reports/kitchen --export exported
 
 --persistence walks out and back and turns on the spot, with the spatial memory and without, and compares what is seen
 again. It takes minutes a photo, most of them for painting again what the walk without memory has forgotten.
 The report is persistence.json, persistence.png and persistence.html; the worlds themselves are only read.
+
+--worlds drives the certified episodes of worlds in Isaac Lab with a policy: 'baseline', 'random', a checkpoint or an
+exported ONNX file. It runs in the environment of the robot tasks (.venv-lab, or the Python that LYRA_TASKS_PYTHON
+names). The report is evaluation.json, evaluation.md and pictures of the paths.
 """
 
 
@@ -24,26 +41,57 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure what the memory is worth, and write a report",
-        description="Measure photos or finished worlds and write a report. Exit code 1 if a limit does not hold.",
+        help="measure what the memory, or a robot's policy, is worth, and write a report",
+        description="Measure photos, worlds or a policy and write a report. Exit code 1 if a limit does not hold.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("sources", metavar="DIR|PHOTO", nargs="+", type=Path, help="world folders or picture files")
+    parser.add_argument(
+        "sources", metavar="DIR|PHOTO|POLICY", nargs="+", type=Path, help="world folders, picture files, or one policy"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--persistence", action="store_true", help="memory ablation and drift")
+    what.add_argument(
+        "--worlds", metavar="WORLDS", help="drive in these: a folder, a folder of worlds, a pattern, a list"
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="folder of the report")
     parser.add_argument("--loops", metavar="N", type=int, help="turns after which colours are compared (default: 10)")
     parser.add_argument("--size", metavar="PX", type=int, help="long side of the frames (default: 320)")
     parser.add_argument("--distance", metavar="METRES", type=float, help="way out and back (default: 4)")
     parser.add_argument("--seed", metavar="N", type=int, help="of everything that is painted (default: 0)")
+    policy = parser.add_argument_group("with --worlds")
+    for name, (metavar, text) in POLICY_FLAGS.items():
+        policy.add_argument(f"--{name}", metavar=metavar, help=text)
     add_output_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Measure; the exit code says whether every limit holds."""
+    given = [f"--{name}={getattr(args, name.replace('-', '_'))}" for name in POLICY_FLAGS]
+    given = [flag for flag in given if not flag.endswith("=None")]
+    if args.worlds is not None:
+        return _policy(args, console, given)
+    if given:
+        raise InputError(f"{given[0].partition('=')[0]} means something with --worlds only")
+    return _persistence(args, console)
+
+
+def _policy(args: argparse.Namespace, console: Console, flags: list[str]) -> int:
+    """Drive in Isaac Lab, in its own environment."""
+    if len(args.sources) != 1:
+        raise InputError(f"{len(args.sources)} policies are named; expected one: {', '.join(map(str, args.sources))}")
+    summary = evaluate_policy([str(args.sources[0]), "--worlds", args.worlds, "--out", str(args.out), *flags])
+    figures = {"episodes": "count", "success": "success", "SPL": "spl", "collisions/m": "collisions_per_m"}
+    values = {title: summary.get(name) for title, name in {**figures, "time [s]": "time_s"}.items()}
+    rows = [tuple(values), tuple("-" if value is None else f"{value:g}" for value in values.values())]
+    files = "\n".join(str(args.out / name) for name in ("evaluation.json", "evaluation.md", "trajectories"))
+    console.result(f"{table(rows)}\n\n{files}", summary)
+    return 0
+
+
+def _persistence(args: argparse.Namespace, console: Console) -> int:
     from ..evaluate import evaluate_persistence
     from ..evaluate.persistence import PersistenceConfig
 

@@ -63,6 +63,10 @@ class PathPlanner:
         rc = self.space.grid.rowcol(np.asarray(xy_m))
         return int(self._node[rc[0], rc[1]]) if bool(self.space.grid.inside(rc)) else -1
 
+    def nearest(self, xy_m: np.ndarray) -> int:
+        """The node nearest to a position, wherever that lies."""
+        return int(np.linalg.norm(self.xy_m(np.arange(len(self.cells))) - xy_m, axis=1).argmin())
+
     def xy_m(self, nodes: np.ndarray) -> np.ndarray:
         """[..., 2] positions of nodes."""
         return self.space.grid.centre_xy_m(self.cells[nodes])

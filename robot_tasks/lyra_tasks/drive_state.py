@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
+import torch  # noqa: TID253 this module is about tensors
 
-from ..courses import CourseBook
+from .courses import CourseBook
+from .coverage import RAYS
+from .rules import at_stop, yaw_of
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from .navigation.env import NavigationEnv
 
 
 class DriveState:
@@ -20,7 +22,7 @@ class DriveState:
 
     def __init__(self, env: NavigationEnv, book: CourseBook, *, env_count: int, device: str) -> None:
         self._env, self._book = env, book
-        self._measured_at = -1
+        self._measured_at = self._moved_at = -1
         self._touch_m = env.robot_spec.footprint_radius_m + env.cfg.touch_margin_m
         self._goal_radius_m = env.cfg.goal_radius_m
         self._stop_speed_m_s = env.cfg.stop_speed_m_s
@@ -53,28 +55,39 @@ class DriveState:
         """Robots [n] were put to new starts; what is remembered of them ends here."""
         self._fresh[env_ids] = True
         self._measured_at = -1
+        if self._env.coverage is not None:
+            self._env.coverage.reset(env_ids)
 
     def measure(self) -> None:
         """Read poses from the simulation unless that was done since the last step or reset."""
-        if self._measured_at == self._env.common_step_counter:
+        now = self._env.common_step_counter
+        if self._measured_at == now:
             return
-        self._measured_at = self._env.common_step_counter
+        # After resets a step is measured once more; robots that were not reset have not stopped because of that.
+        moved = self._moved_at != now
+        self._measured_at = self._moved_at = now
         pose = self._env.scene["robot"].data.root_pose_w.torch
         xy, qx, qy, qz, qw = pose[:, :2], pose[:, 3], pose[:, 4], pose[:, 5], pose[:, 6]
         step = (xy - self.xy_w).norm(dim=-1)
         self.xy_w = xy.clone()
-        self.yaw = torch.atan2(2 * (qw * qz + qx * qy), 1 - 2 * (qy * qy + qz * qz))
+        self.yaw = yaw_of(qx, qy, qz, qw)
         self.clearance_m = self._book.clearance_m(xy)
         self.goal_distance_m = (self._book.goal_xy_w - xy).norm(dim=-1)
         self.geodesic_m = self._book.geodesic_m(xy)
         touching = self.clearance_m < self._touch_m
         fresh = self._fresh
         self.path_m = torch.where(fresh, 0.0, self.path_m + step)
-        self.speed_m_s = torch.where(fresh, 0.0, step / self._env.step_dt)
+        self.speed_m_s = torch.where(fresh, 0.0, step / self._env.step_dt if moved else self.speed_m_s)
         self.touches = torch.where(fresh, 0, self.touches + (touching & ~self.touching))
         self.touching = touching & ~fresh
         self.start_geodesic_m = torch.where(fresh, self.geodesic_m, self.start_geodesic_m)
         self._fresh = torch.zeros_like(fresh)
+        if self._env.coverage is not None:
+            sight_m = self._env.coverage.options.sight_m
+            shares = self._env.caster.shares(
+                xy, self.yaw, height_m=self._env.robot_spec.lidar_height_m, rays=RAYS, max_range_m=sight_m
+            )
+            self._env.coverage.look(xy, self.yaw, shares * sight_m)
 
     def next_stop(self) -> None:
         """After rewards: robots that have reached a stop head for the following one; remember distances."""
@@ -89,4 +102,9 @@ class DriveState:
     @property
     def at_stop(self) -> torch.Tensor:
         """[N] bool: within the goal radius of the next stop, and slow enough where that is asked for."""
-        return (self.goal_distance_m < self._goal_radius_m) & (self.speed_m_s <= self._stop_speed_m_s)
+        return at_stop(
+            self.goal_distance_m,
+            self.speed_m_s,
+            goal_radius_m=self._goal_radius_m,
+            stop_speed_m_s=self._stop_speed_m_s,
+        )
