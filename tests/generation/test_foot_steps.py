@@ -7,11 +7,9 @@ import pytest
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose, rotate_vectors
+from lyra.worldgen.generation.floor_end import ColumnColours, end_of_floor, foot_of
 from lyra.worldgen.generation.foot_steps import (
-    ColumnColours,
     contacts_on_the_floor,
-    end_of_floor,
-    foot_of,
     things_before_walls,
     things_on_their_feet,
     walls_on_their_feet,

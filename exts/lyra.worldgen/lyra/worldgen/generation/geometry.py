@@ -27,7 +27,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .calibration import CameraEstimate, CameraPrior, calibrate, detect_segments, horizon_from_edge, segments_from_ends
 from .floor_edges import floor_edges
-from .foot_steps import ColumnColours
+from .floor_end import ColumnColours
 from .label_cues import LabelCues, grabcut_floor, join_cues
 from .label_net import SKY, load_packaged_net
 from .layout_cast import cast_layout

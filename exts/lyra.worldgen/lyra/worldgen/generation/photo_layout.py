@@ -9,13 +9,8 @@ import numpy as np
 from ..core.mesh import Label
 from ..core.views import PolarLayout
 from .floor_edges import FloorEdges, moved_onto_edges
-from .foot_steps import (
-    ColumnColours,
-    contacts_on_the_floor,
-    things_before_walls,
-    things_on_their_feet,
-    walls_on_their_feet,
-)
+from .floor_end import ColumnColours
+from .foot_steps import contacts_on_the_floor, things_before_walls, things_on_their_feet, walls_on_their_feet
 from .label_net import CEILING, FLOOR, OBJECT, SKY, WALL
 from .occluders import free_standing
 from .standing_objects import KEEP_CLEAR_M, Stixels, build_objects, joined
