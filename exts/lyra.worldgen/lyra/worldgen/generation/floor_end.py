@@ -88,10 +88,18 @@ def foot_in(lab: np.ndarray, range_in_heights: float, f_px: float, least: float 
     if seen[(HEIGHTS > DEEPEST) & (HEIGHTS < HIGHEST)].mean() < 0.95:
         return None
     # Rows that hardly any column sees get the colour of nothing; `seen` leaves them out.
-    profile = np.nanmedian(np.where(seen[:, None, None], lab, 0.0), 1)
+    profile = _median_of_seen(np.where(seen[:, None, None], lab, 0.0))
     # Height on the surface that one pixel covers there.
     pixel = (range_in_heights + 1.0 / range_in_heights) / f_px
     return end_of_floor(_tint(profile), HEIGHTS, seen, pixel, least)
+
+
+def _median_of_seen(lab: np.ndarray) -> np.ndarray:
+    """[Z, 3] `np.nanmedian` over the columns of [Z, N, 3], tens of times faster for a few columns."""
+    ordered = np.sort(lab, 1)
+    count = np.maximum(np.isfinite(lab[..., 0]).sum(1), 1)
+    row = np.arange(len(lab))
+    return 0.5 * (ordered[row, (count - 1) // 2] + ordered[row, count // 2])
 
 
 def _tint(lab: np.ndarray) -> np.ndarray:
@@ -119,7 +127,8 @@ def end_of_floor(
     limit = max(least, _OVER_OTHERS * float(np.quantile(off[front], 0.95)))
     other = np.where(seen, off > limit, False)
     size = max(2, int(np.ceil((_RETURN + pixel) / (z[1] - z[0]))))
-    stays = np.array([other[i : i + size].all() for i in range(len(z) - size)])
+    total = np.concatenate([[0], np.cumsum(other)])
+    stays = total[size:-1] - total[: -size - 1] == size
     starts = np.flatnonzero(stays & (z[: len(stays)] >= DEEPEST - pixel) & (z[: len(stays)] <= HIGHEST))
     if not len(starts):
         return None
