@@ -7,7 +7,7 @@ import pytest
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose, rotate_vectors
-from lyra.worldgen.generation.floor_end import ColumnColours, end_of_floor, foot_of
+from lyra.worldgen.generation.floor_end import ColumnColours, end_of_floor, foot_of, median_of_seen
 from lyra.worldgen.generation.foot_steps import (
     contacts_on_the_floor,
     things_before_walls,
@@ -163,3 +163,11 @@ def test_slow_changes_are_reflections():
     """A polished floor takes on the wall's colour long before it ends; its edge is not known from that."""
     share = np.clip((Z + 0.14) / 0.2, 0, 1)[:, None]
     assert end_of_floor((1 - share) * [5.0, 20.0] + share * [0.0, 0.0], Z, SEEN, PIXEL) is None
+
+
+def test_median_of_what_is_seen(rng):
+    lab = rng.uniform(0, 255, (40, 7, 3)).astype(np.float32)
+    lab[rng.random((40, 7)) < 0.3] = np.nan
+    lab[0, :6] = np.nan
+    lab[0, 6] = 5.0
+    np.testing.assert_array_equal(median_of_seen(lab), np.nanmedian(lab, 1))
