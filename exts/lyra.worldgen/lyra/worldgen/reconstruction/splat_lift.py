@@ -41,6 +41,8 @@ LONGEST_M = 0.08
 A robot comes within arm's length of floor that the photo saw from afar, and of walls that were seen at a low angle.
 Splats as large as their distance to the camera are drawn wrongly by every renderer that projects them linearly, and
 cover half of its picture."""
+LONGEST_RAD, LONGEST_FAR_M = 0.012, 0.15
+"""Seen from farther away the limit is this angle, up to another length [m]: the budget is needed near by."""
 _TOO_LONG = 3 * 255.0**2
 """Cost of merging into a splat that is too long, times how much; no difference in colour costs as much."""
 _RIM = 1200.0
@@ -111,13 +113,14 @@ def lift_splats(
         return _join(parts), np.concatenate(owners)
 
     cloud, owner = lift(threshold)
-    excess = len(cloud) + int((_pieces(cloud, LONGEST_M).prod(1) - 1).sum()) - budget
+    longest_m = _longest_m(cloud, owner, views)
+    excess = len(cloud) + int((_pieces(cloud, longest_m).prod(1) - 1).sum()) - budget
     if excess > 0 and np.isfinite(threshold):
         # Room for the pieces that long splats are cut into; at most a quarter of the budget goes to them.
         cloud, owner = lift(_merge_threshold(costs, kept, budget - min(excess, budget // 4)))
     if len(cloud) > budget:
         cloud, owner = _thin_out(cloud, owner, budget)
-    cloud, owner = _cut_long(cloud, owner, budget)
+    cloud, owner = _cut_long(cloud, owner, budget, _longest_m(cloud, owner, views))
     return LiftedSplats(splats=cloud, view=owner, pixels=pixels, duplicates=pixels - kept)
 
 
@@ -248,9 +251,11 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         distance_m = 1 / np.maximum(middle, 1e-6)
         cosine = np.clip(np.abs(plane[..., 3]) / distance_m, 1 / MAX_ELONGATION, 1.0)
         long_m = MERGED_SPREAD * 2.0 ** (level + 1) * distance_m / view.camera.fx_px / cosine
-        too_long = np.where(surface, np.maximum(long_m / LONGEST_M - 1, 0.0), 0.0)
+        longest_m = np.maximum(np.minimum(LONGEST_RAD * distance_m, LONGEST_FAR_M), LONGEST_M)
+        too_long = np.where(surface, np.maximum(long_m / longest_m - 1, 0.0), 0.0)
         worst = np.maximum(_corners(last.cost).max(0), weight * added) + (_TOO_LONG * too_long).astype(np.float32)
-        worst = np.where(rim, np.maximum(worst, np.float32(_RIM * 4.0**level)), worst)
+        # A little of its own cost orders blocks whose rims cost the same.
+        worst = np.where(rim, np.maximum(worst, np.float32(_RIM * 4.0**level)) + 0.02 * worst, worst)
         blocks.append(
             _Blocks(
                 cost=np.where(flat & same, worst, np.inf).astype(np.float32),
@@ -444,20 +449,28 @@ def _join(parts: list[GaussianCloud]) -> GaussianCloud:
     )
 
 
-def _pieces(cloud: GaussianCloud, longest_m: float) -> np.ndarray:
+def _longest_m(cloud: GaussianCloud, owner: np.ndarray, views: list[RgbdView]) -> np.ndarray:
+    """[N] most that each splat's standard deviations may be, by its distance from the view that it was lifted from."""
+    eyes = np.stack([view.T_world_cam[:3, 3] for view in views])
+    distance_m = np.linalg.norm(cloud.means - eyes[owner], axis=1)
+    return np.maximum(np.minimum(LONGEST_RAD * distance_m, LONGEST_FAR_M), LONGEST_M)
+
+
+def _pieces(cloud: GaussianCloud, longest_m: np.ndarray) -> np.ndarray:
     """[N, 3] int: into how many pieces along each axis a splat is cut so that none is longer; scenery is not cut."""
-    count = np.clip(np.ceil(cloud.scales_m / longest_m), 1, _MOST_PIECES).astype(np.int64)
+    count = np.clip(np.ceil(cloud.scales_m / longest_m[:, None]), 1, _MOST_PIECES).astype(np.int64)
     if cloud.labels is not None:
         count[np.isin(cloud.labels, (Label.SKY, Label.BACKDROP))] = 1
     return count
 
 
-def _cut_long(cloud: GaussianCloud, owner: np.ndarray, budget: int) -> tuple[GaussianCloud, np.ndarray]:
-    """Splats longer than `LONGEST_M` as rows of shorter ones that cover the same pixels; fewer where room is short."""
-    longest_m = LONGEST_M
+def _cut_long(
+    cloud: GaussianCloud, owner: np.ndarray, budget: int, longest_m: np.ndarray
+) -> tuple[GaussianCloud, np.ndarray]:
+    """Splats longer than `longest_m` [N] as rows of shorter ones that cover the same pixels; fewer without room."""
     count = _pieces(cloud, longest_m)
     while len(cloud) + int((count.prod(1) - 1).sum()) > budget:
-        longest_m *= 1.25
+        longest_m = 1.25 * longest_m
         count = _pieces(cloud, longest_m)
         if (count == 1).all():
             return cloud, owner
