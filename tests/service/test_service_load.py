@@ -72,7 +72,7 @@ def visit(server: Server, photo: bytes, seed: int, jobs: list[str], lock: thread
 def test_many_clients(tmp_path, photos, real, clients):
     """100 clients at once with mixed work: no job is lost, none fails, nobody is refused."""
     quota = {"worlds": 1000, "queued_jobs": 1000, "streams": 1000}
-    server = Server(tmp_path / "data", real=real, quota=quota).start()
+    server = Server(tmp_path / "data", real=real, workers=1 if real else 4, quota=quota).start()
     photo = (photos / "hall.png").read_bytes() if real else picture()
     jobs: list[str] = []
     problems: list[str] = []
