@@ -363,6 +363,7 @@ def reconstruct_again(context: StageContext, mesh: TriMesh, splats: GaussianClou
 
 def write_reconstructed(context: StageContext, result: Reconstruction) -> None:
     """Write mesh and splats: to the memory in its units, for everybody else in metres."""
+    from ..core.mesh_levels import mesh_levels
     from ..core.store import save_splats
     from ..reconstruction.reconstruct import write_reconstruction
 
@@ -380,7 +381,11 @@ def write_reconstructed(context: StageContext, result: Reconstruction) -> None:
         notes.facts = {"scale": scale.as_dict()}
         notes.findings = scale.report.as_list()
         factor = scale.metres_per_unit
-    write_reconstruction(notes.folder, result, metres_per_unit=factor)
+    levels = mesh_levels(result.mesh, context.config.reconstruction.level_budgets)
+    for number, level in enumerate(levels, 1):
+        notes.facts[f"lod{number}_faces"] = level.mesh.face_count
+        notes.facts[f"lod{number}_error_m"] = rounded(level.error_m * factor)
+    write_reconstruction(notes.folder, result, levels=levels, metres_per_unit=factor)
     save_splats(notes.folder / "memory" / "splats.npz", result.splats)
 
 
@@ -435,6 +440,7 @@ def _simulate(context: StageContext) -> None:
         scaled_mesh(load_mesh(notes.world / "memory" / "mesh.npz"), factor),
         scaled_splats(load_splats(notes.world / "memory" / "splats.npz"), factor),
         cfg=context.config.simulation,
+        level_budgets=context.config.reconstruction.level_budgets,
         meta=meta,
         seed=context.config.seed,
         progress=context.progress,

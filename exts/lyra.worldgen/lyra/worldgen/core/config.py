@@ -18,7 +18,10 @@ from .schema import Section, build_section, is_number, load_schema
 
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
+MOST_LEVELS = 8
+"""Coarser copies of a mesh that can be asked for."""
 LATE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "reconstruction": ("lod_faces",),
     "simulation": ("floor_material", "wall_material", "object_material", "convex", "movable_objects"),
     "certificate": ("newton",),
 }
@@ -280,8 +283,24 @@ class ReconstructionConfig(Section):
     """most Gaussians that are lifted from the views"""
     splat_max_count: int = 0
     """most Gaussians that are left, look-alike neighbours merged; looks better than as small a splat_budget (0: all)"""
+    lod_faces: str = "200000, 50000, 12000"
+    """most faces of each coarser copy of the mesh, separated by commas; empty: only the full mesh"""
+
+    @property
+    def level_budgets(self) -> tuple[int, ...]:
+        """Faces of the coarser copies of the mesh."""
+        return tuple(int(part) for part in self.lod_faces.split(",") if part.strip())
 
     def _check(self) -> None:
+        try:
+            budgets = self.level_budgets
+        except ValueError:
+            budgets = (0,)
+        if len(budgets) > MOST_LEVELS or any(not 100 <= budget <= 50_000_000 for budget in budgets):
+            raise ConfigError(
+                f"{self._path('lod_faces')} is '{self.lod_faces}'; expected up to {MOST_LEVELS} numbers of "
+                "faces from 100 to 50000000, separated by commas"
+            )
         self._between("texture_px", 64, 16384)
         self._between("splat_budget", 1000, 50_000_000)
         self._between("splat_max_count", 0, 50_000_000)

@@ -45,11 +45,14 @@ def simplify(
     quadric = simplify_numba.quadrics(vertices, faces, np.ones(len(faces)))
     ranks = np.zeros(len(vertices), np.uint8) if rank is None else np.asarray(rank, np.uint8)
     bound = error_m
+    no_wedges, no_uv = np.zeros((0, 3), np.int32), np.zeros((0, 2))
     for doubling in range(DOUBLINGS + 1):
         # Short edges first: long ones over half-simplified ground would make needles.
         longest, stale = FIRST_EDGE_M, 0
         for _ in range(ROUNDS):
-            alive, done = simplify_numba.collapse_round(vertices, faces, quadric, ranks, bound, longest, MIN_COS, bound)
+            alive, done = simplify_numba.collapse_round(
+                vertices, faces, quadric, ranks, bound, longest, MIN_COS, bound, no_wedges, no_uv, 0.0
+            )
             faces, labels = faces[alive], labels[alive]
             used = np.zeros(len(vertices), bool)
             used[faces] = True

@@ -97,7 +97,7 @@ def _keeps_shape(vertices, faces, start, around, v, u, min_cos, alive):
 
 
 @compiled()
-def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, border_m):
+def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, border_m, wedges, uv_px, seam_px):
     """One round of collapses of vertices onto neighbours; vertices that one of them touched wait for the next round.
 
     Args:
@@ -108,6 +108,9 @@ def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, 
         longest_m: edges above this wait.
         min_cos: of the angle by which faces may turn.
         border_m: distance that an open border may move.
+        wedges: [F, 3] int32 number of each corner's texture coordinate, changed in place; [0, 3] without a texture.
+        uv_px: [W, 2] texture coordinates in texels.
+        seam_px: texels that the outline of a chart may move.
 
     Returns:
         [F] bool faces that are left, and the number of collapses.
@@ -120,6 +123,7 @@ def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, 
     uses = np.zeros(count, np.int64)
     ring = np.empty(256, np.int32)
     q = np.empty(11)
+    old, new = np.empty(2, np.int32), np.empty(2, np.int32)
     done = 0
     for v in range(count):
         if touched[v] or start[v] == start[v + 1]:
@@ -179,9 +183,13 @@ def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, 
                     continue
                 if not _keeps_shape(vertices, faces, start, around, v, u, min_cos, alive):
                     continue
+                if len(wedges) and not _keeps_charts(faces, wedges, uv_px, start, around, v, u, seam_px, old, new):
+                    continue
                 best, best_cost = u, cost
         if best < 0:
             continue
+        if len(wedges):
+            _move_wedges(faces, wedges, start, around, v, best, old, new)
         for s in range(start[v], start[v + 1]):
             f = around[s]
             for k in range(3):
@@ -199,6 +207,98 @@ def collapse_round(vertices, faces, quadric, rank, limit_m, longest_m, min_cos, 
             quadric[best, k] += quadric[v, k]
         done += 1
     return alive, done
+
+
+@compiled()
+def _new_wedges(faces, wedges, start, around, v, u, old, new):
+    """Which coordinates of u take the place of which of v: those of the faces beside the edge; returns how many.
+
+    -1 where that is ambiguous, or where v has coordinates in a chart that the edge does not border.
+    """
+    n = 0
+    for s in range(start[v], start[v + 1]):
+        f = around[s]
+        at_v, at_u = -1, -1
+        for k in range(3):
+            if faces[f, k] == v:
+                at_v = wedges[f, k]
+            elif faces[f, k] == u:
+                at_u = wedges[f, k]
+        if at_u < 0:
+            continue
+        known = False
+        for m in range(n):
+            if old[m] == at_v:
+                known = True
+                if new[m] != at_u:
+                    return -1
+        if not known:
+            if n == 2:
+                return -1
+            old[n], new[n] = at_v, at_u
+            n += 1
+    for s in range(start[v], start[v + 1]):
+        f = around[s]
+        for k in range(3):
+            if faces[f, k] == v:
+                mapped = False
+                for m in range(n):
+                    mapped |= old[m] == wedges[f, k]
+                if not mapped:
+                    return -1
+    return n
+
+
+@compiled()
+def _doubled_area(a, b, c):
+    return (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])
+
+
+@compiled()
+def _keeps_charts(faces, wedges, uv_px, start, around, v, u, seam_px, old, new):
+    """Whether moving v onto u turns no face over in the texture and leaves the outlines of its charts in place."""
+    n = _new_wedges(faces, wedges, start, around, v, u, old, new)
+    if n < 0:
+        return False
+    for m in range(n):
+        change = 0.0
+        step = np.hypot(uv_px[new[m], 0] - uv_px[old[m], 0], uv_px[new[m], 1] - uv_px[old[m], 1])
+        for s in range(start[v], start[v + 1]):
+            f = around[s]
+            own = -1
+            for k in range(3):
+                if wedges[f, k] == old[m]:
+                    own = k
+            if own < 0:
+                continue
+            a, b, c = wedges[f, own], wedges[f, (own + 1) % 3], wedges[f, (own + 2) % 3]
+            before = _doubled_area(uv_px[a], uv_px[b], uv_px[c])
+            change -= before
+            if faces[f, (own + 1) % 3] == u or faces[f, (own + 2) % 3] == u:
+                continue
+            after = _doubled_area(uv_px[new[m]], uv_px[b], uv_px[c])
+            # Meshes without a texture have no area in it.
+            if before != 0 and (after * before <= 0 or abs(after) < 1e-3 * abs(before)):
+                return False
+            change += after
+        # The outline sweeps a triangle whose base is about the step.
+        if abs(change) > seam_px * max(step, 1.0):
+            return False
+    return True
+
+
+@compiled()
+def _move_wedges(faces, wedges, start, around, v, u, old, new):
+    """Give the corners at v the coordinates of u."""
+    n = _new_wedges(faces, wedges, start, around, v, u, old, new)
+    for s in range(start[v], start[v + 1]):
+        f = around[s]
+        for k in range(3):
+            if faces[f, k] == v:
+                for m in range(n):
+                    if wedges[f, k] == old[m]:
+                        wedges[f, k] = new[m]
+                        break
 
 
 @compiled()

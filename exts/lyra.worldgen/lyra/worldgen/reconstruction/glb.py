@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,18 @@ from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 
 JPEG_QUALITY = 92
+LEVEL_SUFFIX = "_lod"
+COVERAGE = 0.25
+"""Share of the screen's height from which a node shows its finest copy; every coarser one begins at a quarter of it."""
 
 
-def write_mesh_glb(path: Path, mesh: TriMesh) -> None:
+def write_mesh_glb(path: Path, mesh: TriMesh, levels: Sequence[TriMesh] = ()) -> None:
     """Write a textured mesh as binary glTF: Y up, metres, unlit, the texture inside as JPEG, one mesh per label.
+
+    Args:
+        path: target.
+        mesh: what every viewer shows.
+        levels: coarser copies with the same texture, finest first, for viewers that know the extension MSFT_lod.
 
     Raises:
         InputError: the mesh has no faces or no texture, or the file cannot be written.
@@ -31,12 +40,14 @@ def write_mesh_glb(path: Path, mesh: TriMesh) -> None:
         name="baked", baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
     )
     scene = trimesh.Scene()
-    labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
-    for label in np.unique(labels).tolist():
-        chosen = np.flatnonzero(labels == label)
-        name = Label(label).name.lower() if label in set(Label) else f"label_{label}"
-        scene.add_geometry(_part(trimesh, mesh, chosen, material), node_name=name, geom_name=name)
-    data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=_unlit)
+    for number, copy in enumerate((mesh, *levels)):
+        labels = np.zeros(copy.face_count, np.uint8) if copy.face_labels is None else copy.face_labels
+        for label in np.unique(labels).tolist():
+            chosen = np.flatnonzero(labels == label)
+            name = Label(label).name.lower() if label in set(Label) else f"label_{label}"
+            name = f"{name}{LEVEL_SUFFIX}{number}" if number else name
+            scene.add_geometry(_part(trimesh, copy, chosen, material), node_name=name, geom_name=name)
+    data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=_finished)
     write_bytes(path, data)
 
 
@@ -93,8 +104,37 @@ def _jpeg(texture_u8: np.ndarray) -> Any:
     return image
 
 
-def _unlit(tree: dict[str, Any]) -> None:
-    """The photo's light is in the texture already; viewers that know the extension add none."""
+def _finished(tree: dict[str, Any]) -> None:
+    """The photo's light is in the texture already; viewers that know the extension add none. Coarser copies hang on
+    the nodes that they stand for and in no scene, so viewers that do not know them show the full mesh only."""
+    _hang_levels(tree)
     for material in tree.get("materials", []):
         material["extensions"] = {"KHR_materials_unlit": {}}
     tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "KHR_materials_unlit"})
+
+
+def _hang_levels(tree: dict[str, Any]) -> None:
+    """Take nodes named like `floor_lod1` out of the scene and list them at the node `floor` (MSFT_lod)."""
+    nodes = tree.get("nodes", [])
+    number_of = {node.get("name"): i for i, node in enumerate(nodes)}
+    levels: dict[int, list[int]] = {}
+    for name in sorted(name for name in number_of if name and LEVEL_SUFFIX in name):
+        owner = number_of.get(name.rpartition(LEVEL_SUFFIX)[0])
+        if owner is not None:
+            levels.setdefault(owner, []).append(number_of[name])
+    hung = {i for found in levels.values() for i in found}
+    if not hung:
+        return
+    for node in nodes:
+        if "children" in node:
+            node["children"] = [i for i in node["children"] if i not in hung]
+    for scene in tree.get("scenes", []):
+        scene["nodes"] = [i for i in scene.get("nodes", []) if i not in hung]
+    for owner, found in levels.items():
+        nodes[owner].setdefault("extensions", {})["MSFT_lod"] = {"ids": found}
+        # The last number is where a node is not drawn at all.
+        nodes[owner].setdefault("extras", {})["MSFT_screencoverage"] = [
+            *(COVERAGE / 4**k for k in range(len(found))),
+            0.0,
+        ]
+    tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), "MSFT_lod"})

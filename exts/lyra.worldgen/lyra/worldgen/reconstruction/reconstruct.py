@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.config import ReconstructionConfig
 from ..core.mesh import TriMesh
+from ..core.mesh_levels import MeshLevel
 from ..core.progress import SILENT, SupportsProgress
 from ..core.raycast import Raycaster
 from ..core.report import Report
@@ -129,8 +131,16 @@ def adds_something(view: RgbdView) -> bool:
     return int(fresh.sum()) >= max(16, fresh.size // 20_000)
 
 
-def write_reconstruction(folder: Path, result: Reconstruction, *, metres_per_unit: float = 1.0) -> list[Path]:
+def write_reconstruction(
+    folder: Path, result: Reconstruction, *, levels: Sequence[MeshLevel] = (), metres_per_unit: float = 1.0
+) -> list[Path]:
     """Write the portable copies and the exact mesh into a world folder; returns what was written.
+
+    Args:
+        folder: of the world.
+        result: from `reconstruct`.
+        levels: coarser copies of the mesh for `mesh.glb`.
+        metres_per_unit: of everything but the memory.
 
     `mesh.glb`, `splats.ply` and `points.ply` are for other programs and in metres; `memory/mesh.npz` is for later
     stages and, like `result`, in the units of the memory.
@@ -139,7 +149,8 @@ def write_reconstruction(folder: Path, result: Reconstruction, *, metres_per_uni
     (folder / "memory").mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("mesh.glb", "splats.ply", "points.ply", "memory/mesh.npz")]
     splats = scaled_splats(result.splats, metres_per_unit)
-    write_mesh_glb(paths[0], scaled_mesh(result.mesh, metres_per_unit))
+    coarser = [scaled_mesh(level.mesh, metres_per_unit) for level in levels]
+    write_mesh_glb(paths[0], scaled_mesh(result.mesh, metres_per_unit), coarser)
     write_splats(paths[1], splats)
     points, rgb_u8 = cloud_points(splats)
     write_points_ply(paths[2], points, rgb_u8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..core.config import SimulationConfig
 from ..core.errors import InputError
 from ..core.mesh import Label, TriMesh
+from ..core.mesh_levels import mesh_levels
 from ..core.progress import SILENT, SupportsProgress
 from ..core.report import Report
 from ..core.splats import GaussianCloud
@@ -61,6 +62,7 @@ def write_simulation(
     splats: GaussianCloud,
     *,
     cfg: SimulationConfig,
+    level_budgets: Sequence[int] = (),
     meta: WorldMeta,
     seed: int,
     progress: SupportsProgress = SILENT,
@@ -72,6 +74,7 @@ def write_simulation(
         mesh: visual mesh in the world frame, faces counter-clockwise seen from free space, labels wanted.
         splats: may be empty; then the stage has the mesh only.
         cfg: sizes and budgets.
+        level_budgets: most faces of each coarser copy of the visual mesh.
         meta: provenance, trust in the scale, the photo's camera.
         seed: of the episodes and of the rays that compare collider and mesh.
         progress: six milestones.
@@ -129,7 +132,7 @@ def write_simulation(
     half_width = float(np.ceil(max(np.abs(low[:2]).max(), np.abs(high[:2]).max()) + 5.0))
     write_physics_scene(payloads / "physics_scene.usda", floor_z_m=plan.floor_z_m, half_width_m=half_width)
     progress.step("simulate", 4, 6, "visual")
-    write_visual(payloads / "visual.usdc", mesh)
+    write_visual(payloads / "visual.usdc", mesh, mesh_levels(mesh, level_budgets))
     progress.step("simulate", 5, 6, "splats")
     files = ["world.usda", "world_scene.usda"]
     files += [f"payloads/{name}" for name in ("collision.usdc", "physics_scene.usda", "visual.usdc")]

@@ -4,39 +4,67 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.mesh import Label, TriMesh
+from ..core.mesh_levels import MeshLevel
 from .usd_stage import PART_NAMES, new_stage, save_stage
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdShade
 
 JPEG_QUALITY = 95
+FULL = "full"
+"""Name of the variant that certificates and tasks read."""
 
 
-def write_visual(path: Path, mesh: TriMesh) -> list[str]:
+def write_visual(path: Path, mesh: TriMesh, levels: Sequence[MeshLevel] = ()) -> list[str]:
     """`payloads/visual.usdc` and, for a textured mesh, `textures/albedo.jpg` beside it.
+
+    With coarser copies, `/World/Visual` has a variant set `lod`: `full`, which is chosen, `lod1`, `lod2` and so on.
 
     Args:
         path: target layer.
         mesh: triangles in the world frame; labels, uv with texture, and vertex colours are each optional.
+        levels: coarser copies, finest first.
 
     Returns:
-        Prim paths of the parts, in label order.
+        Prim paths of the full mesh's parts, in label order.
     """
-    from pxr import UsdGeom, UsdSemantics, UsdShade
+    from pxr import UsdGeom
 
     stage = new_stage()
-    UsdGeom.Xform.Define(stage, "/World/Visual")
+    visual = UsdGeom.Xform.Define(stage, "/World/Visual").GetPrim()
     textured = mesh.uv is not None and mesh.texture_u8 is not None
     if textured:
         assert mesh.texture_u8 is not None
         write_jpeg(path.parent / "textures" / "albedo.jpg", mesh.texture_u8)
     material = define_material(stage, "/World/Looks/world", "./textures/albedo.jpg" if textured else None)
+    if not levels:
+        paths = _define_parts(stage, mesh, material)
+    else:
+        variants = visual.GetVariantSets().AddVariantSet("lod")
+        errors = {FULL: 0.0} | {f"lod{number}": level.error_m for number, level in enumerate(levels, 1)}
+        for name, copy in zip(errors, (mesh, *(level.mesh for level in levels)), strict=True):
+            variants.AddVariant(name)
+            variants.SetVariantSelection(name)
+            with variants.GetVariantEditContext():
+                parts = _define_parts(stage, copy, material)
+            paths = parts if name == FULL else paths
+        variants.SetVariantSelection(FULL)
+        visual.SetCustomDataByKey("lyra:lod_error_m", errors)
+    save_stage(stage, path)
+    return paths
+
+
+def _define_parts(stage: Usd.Stage, mesh: TriMesh, material: UsdShade.Material) -> list[str]:
+    """One prim for each label; their paths in label order."""
+    from pxr import UsdSemantics, UsdShade
+
     labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
     paths = []
     for label in (int(x) for x in np.unique(labels)):
@@ -47,7 +75,6 @@ def write_visual(path: Path, mesh: TriMesh) -> list[str]:
         UsdShade.MaterialBindingAPI.Apply(part.GetPrim()).Bind(material)
         UsdSemantics.LabelsAPI.Apply(part.GetPrim(), "class").CreateLabelsAttr([name])
         paths.append(prim_path)
-    save_stage(stage, path)
     return paths
 
 
