@@ -123,7 +123,7 @@ def test_a_full_size_pass_has_the_right_shapes():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_saved_and_loaded_it_is_the_same(layout, tmp_path):
-    """Weights, configuration and velocity, bit for bit."""
+    """Weights and configuration bit for bit; the velocity to rounding, as kernels sum by how memory is aligned."""
     model = seeded(layout).eval()
     model.save_pretrained(tmp_path)
     again = Lyra2Transformer3DModel.from_pretrained(tmp_path).eval()
@@ -134,7 +134,7 @@ def test_saved_and_loaded_it_is_the_same(layout, tmp_path):
     assert all(torch.equal(x, weights[name]) for name, x in model.state_dict().items())
     with torch.inference_mode():
         given_inputs = random_inputs(model, 6, 4)
-        assert torch.equal(model(**given_inputs), again(**given_inputs))
+        torch.testing.assert_close(model(**given_inputs), again(**given_inputs), rtol=0, atol=1e-6)
 
 
 def test_loaded_in_bfloat16_norms_and_times_stay_float32(tmp_path, inputs):
