@@ -51,11 +51,12 @@ def cover_gaps(baked: BakedTexture, splats: GaussianCloud, eye: np.ndarray, *, b
     """
     spacing_m = _spacing_m(baked, eye)
     gaps = _gaps(baked, splats, spacing_m)
+    squares = _squares(baked, gaps, _level(spacing_m, baked))
     for _ in range(_ROUNDS):
-        squares = _squares(baked, gaps, _level(spacing_m, baked))
         if len(squares[0]) <= budget:
             return _discs(baked, gaps, *squares)
         spacing_m = spacing_m * 1.3
+        squares = _squares(baked, gaps, _level(spacing_m, baked))
     # A budget below one disc a chart leaves holes; they are spread evenly.
     pick = np.linspace(0, len(squares[0]) - 1, budget).astype(int)
     return _discs(baked, gaps, *(column[pick] for column in squares))

@@ -233,7 +233,7 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
     ]
     # A wrong pixel of the photo is seen by everyone who compares, so it is merged last.
     weight = PHOTO_MERGE_WEIGHT if (view.source == SOURCE_PHOTO).any() else 1.0
-    inside = np.isfinite(blocks[0].cost)
+    inside: np.ndarray = np.isfinite(blocks[0].cost)
     for level in range(_LEVELS):
         last = blocks[-1]
         mean = _corners(last.rgb).mean(0)
@@ -242,7 +242,7 @@ def _merge_costs(view: RgbdView, hit: SurfaceHits, mask: np.ndarray, normals_wor
         plane, plane_spread = _quarter(last.plane)
         flat = (plane_spread[..., :3].max(-1) < 0.02) & (plane_spread[..., 3] < 0.002 * np.abs(plane[..., 3]) + 0.002)
         same = (_quarter(last.label.astype(np.float32))[1] == 0) & (_quarter(last.source.astype(np.float32))[1] == 0)
-        inside = _corners(inside).all(0)
+        inside = np.asarray(_corners(inside).all(0))
         surface = ~np.isin(last.label[::2, ::2], (Label.SKY, Label.BACKDROP))
         # Four pixels of a surface reach too little beyond their own to be worth the budget.
         rim = ~_surrounded(inside, plane, last.label[::2, ::2]) & ~(surface & (level == 0))

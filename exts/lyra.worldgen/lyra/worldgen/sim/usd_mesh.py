@@ -44,6 +44,7 @@ def write_visual(path: Path, mesh: TriMesh, levels: Sequence[MeshLevel] = ()) ->
         assert mesh.texture_u8 is not None
         write_jpeg(path.parent / "textures" / "albedo.jpg", mesh.texture_u8)
     material = define_material(stage, "/World/Looks/world", "./textures/albedo.jpg" if textured else None)
+    paths: list[str] = []
     if not levels:
         paths = _define_parts(stage, mesh, material)
     else:
