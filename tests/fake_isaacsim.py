@@ -247,5 +247,6 @@ def stand_in_modules(content: dict[str, dict[str, Any]]) -> dict[str, types.Modu
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(found[parent], last, module)
-    assert not set(found) & set(sys.modules), "a real simulator is here"
+    # `omni` alone is also the package of validators that have nothing to do with the simulator.
+    assert not (set(found) - {"omni"}) & set(sys.modules), "a real simulator is here"
     return found

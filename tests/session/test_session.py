@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -202,7 +203,8 @@ def test_stopped_at_any_moment_nothing_is_lost_or_done_twice(photo, tmp_path, co
             if how == "cancel":
                 working.cancel()
             elif working._job is not None:
-                os.kill(working._job.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may have finished just now
+                    os.kill(working._job.pid, signal.SIGKILL)
             done = finish(working)
             load_world(folder)  # always readable
             if done.outcome is Outcome.FINISHED:
