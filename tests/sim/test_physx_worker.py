@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lyra.worldgen.core.config import SimulationConfig
+from lyra.worldgen.core.mesh import Label
+from lyra.worldgen.sim.collision import build_colliders
 from lyra.worldgen.sim.physx_job import Drive, Drop, PhysxJob, PhysxResult, Shot
 from lyra.worldgen.sim.physx_process import run_physx_job
+from lyra.worldgen.sim.usd_physics import write_collision, write_physics_scene
 from physx_rooms import write_room_world
+from sample_worlds import simple_room
 
 pytestmark = pytest.mark.physx
 
@@ -106,3 +112,30 @@ def test_worker_refuses_another_format(tmp_path):
     )
     assert done.returncode != 0 and "format is 99" in done.stderr
     assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.slow
+def test_no_ball_that_rolls_on_the_floor_gets_out_under_a_wall(tmp_path):
+    """From wherever it comes, however fast: a ball at a wall is never pushed out through the wall's bottom."""
+    pytest.importorskip("ovphysx", reason="PhysX is not installed")
+    plan = build_colliders(simple_room(step_m=0.13), SimulationConfig())
+    # Fused walls have too many faces to stay in the rest beside their boxes: the boxes alone must hold.
+    assert plan.rest.face_labels is not None
+    plan = replace(plan, rest=plan.rest.select_faces(plan.rest.face_labels == Label.OBJECT))
+    write_collision(tmp_path / "collision.usda", plan)
+    write_physics_scene(tmp_path / "physics_scene.usda", floor_z_m=0.0, half_width_m=50.0)
+    scene = tmp_path / "scene.usda"
+    scene.write_text(
+        '#usda 1.0\n(\n    subLayers = [@./collision.usda@, @./physics_scene.usda@]\n    upAxis = "Z"\n)\n'
+    )
+    rng = np.random.default_rng(3)
+    azimuth, speed = rng.uniform(0, 2 * np.pi, 400), rng.choice([5.0, 7.0, 9.0, 20.0], 400)
+    shots = tuple(
+        Shot(position_m=(x, y, 0.1), velocity_m_s=(v * np.cos(a), v * np.sin(a), -0.3 * v))
+        for (x, y), a, v in zip(rng.uniform([-2, -2], [4, 3], (400, 2)).tolist(), azimuth, speed.tolist(), strict=True)
+    )
+    outcome = run_physx_job(PhysxJob(scene=str(scene), shots=shots, settle_s=2.0), tmp_path, timeout_s=120)
+    assert outcome.result is not None, outcome.problem
+    assert (outcome.result.shot_lowest_m > -0.1).all()
+    assert (outcome.result.shot_lo_m[:, :2] > [-4.3, -3.8]).all()
+    assert (outcome.result.shot_hi_m[:, :2] < [6.3, 4.8]).all()

@@ -471,17 +471,21 @@ def _wall_boxes(
 
 
 def _lengthened(box: ColliderBox, reach_m: float, probe: FreeSpaceProbe) -> ColliderBox:
-    """The box carried on past its ends where there is only matter, so that neighbours close the corner between them."""
-    for end in (-1.0, 1.0):
+    """The box carried on past its sides and its top and bottom where there is only matter.
+
+    Neighbours then close the corner between them, and a wall reaches through the floor's slab: a solver pushes a ball
+    that got into a box out through the nearest side, and for one that rolls on the floor that must not be the bottom.
+    """
+    for axis, end in itertools.product((0, 2), (-1.0, 1.0)):
+        outward = end * np.eye(3)[axis]
         for reach in (reach_m, reach_m / 2):
-            half = np.array([reach / 2, box.half_m[1], box.half_m[2]])
-            offset = np.array([end * (box.half_m[0] + reach / 2), 0.0, 0.0])
-            more = replace(box, centre_m=box.centre_m + box.R_world_box @ offset, half_m=half)
+            half = np.where(outward != 0, reach / 2, box.half_m)
+            more = replace(box, centre_m=box.centre_m + box.R_world_box @ (outward * (box.half_m + half)), half_m=half)
             if not probe.free(_rim(more)).any():
                 box = replace(
                     box,
-                    centre_m=box.centre_m + box.R_world_box @ np.array([end * reach / 2, 0.0, 0.0]),
-                    half_m=box.half_m + np.array([reach / 2, 0.0, 0.0]),
+                    centre_m=box.centre_m + box.R_world_box @ (outward * reach / 2),
+                    half_m=box.half_m + np.abs(outward) * reach / 2,
                 )
                 break
     return box
