@@ -40,37 +40,36 @@ def cloud_in_view(count: int, seed: int) -> GaussianCloud:
 
 
 def reference(cloud: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray):
-    """The textbook: full covariance, Jacobian, sort, blend; one splat after the other, no culling."""
+    """Along each pixel's ray the largest strength of each splat; one after the other, no culling.
+
+    The low-pass widens the textbook's projected covariance, which is taken as far away as the ray sees the splat.
+    """
     T = invert_rigid(T_world_cam)
     v, u = np.mgrid[0 : camera.height_px, 0 : camera.width_px] + 0.5
+    rays = np.stack([(u - camera.cx_px) / camera.fx_px, (v - camera.cy_px) / camera.fy_px, np.ones(u.shape)], -1)
     rgb, light, depth = np.zeros((*u.shape, 3)), np.ones(u.shape), np.zeros(u.shape)
     points = cloud.means.astype(float) @ T[:3, :3].T + T[:3, 3]
-    limit_x, limit_y = 1.3 * camera.cx_px / camera.fx_px, 1.3 * camera.cy_px / camera.fy_px
     for i in np.argsort(points[:, 2], kind="stable"):
         x, y, z = points[i]
         if z <= 0.05:
             continue
-        R = rotation_from_quat_wxyz(cloud.quats_wxyz[i])
-        sigma = T[:3, :3] @ R @ np.diag(cloud.scales_m[i].astype(float) ** 2) @ R.T @ T[:3, :3].T
-        tx, ty = np.clip(x / z, -limit_x, limit_x) * z, np.clip(y / z, -limit_y, limit_y) * z
-        J = np.array(
-            [[camera.fx_px / z, 0, -camera.fx_px * tx / z**2], [0, camera.fy_px / z, -camera.fy_px * ty / z**2]]
-        )
-        cov = J @ sigma @ J.T + 0.3 * np.eye(2)
+        R = T[:3, :3] @ rotation_from_quat_wxyz(cloud.quats_wxyz[i])
+        scales = cloud.scales_m[i].astype(float)
+        J = np.array([[camera.fx_px / z, 0, -camera.fx_px * x / z**2], [0, camera.fy_px / z, -camera.fy_px * y / z**2]])
+        cov = J @ R @ np.diag(scales**2) @ R.T @ J.T
+        W = (R / np.maximum(scales, 1e-3 * scales.max())).T
+        along, centre = rays @ W.T, W @ points[i]
+        square = (along**2).sum(-1)
+        t = along @ centre / square
+        farther = square / ((centre / z) ** 2).sum()
+        wide = cov * farther[..., None, None] + 0.3 * np.eye(2)
         d = np.stack([u - (camera.fx_px * x / z + camera.cx_px), v - (camera.fy_px * y / z + camera.cy_px)], -1)
-        alpha = cloud.opacities[i] * np.exp(-0.5 * np.einsum("hwi,ij,hwj->hw", d, np.linalg.inv(cov), d))
-        alpha = np.where(alpha < 1 / 255, 0, np.minimum(alpha, 0.999))
+        alpha = cloud.opacities[i] * np.exp(-0.5 * np.einsum("hwi,hwij,hwj->hw", d, np.linalg.inv(wide), d))
+        alpha = np.where((alpha < 1 / 255) | (t <= 0), 0, np.minimum(alpha, 0.999))
         alpha = np.where(light < 1e-4, 0, alpha)
         rgb += (light * alpha)[..., None] * np.clip(0.5 + 0.28209479177387814 * cloud.sh[i, 0], 0, None)
-        s = np.sort(cloud.scales_m[i].astype(float))
-        normal = T[:3, :3] @ R[:, np.argmin(cloud.scales_m[i])]
-        hit = np.full(u.shape, z)
-        if s[0] < 0.35 * s[1] and abs(normal @ points[i]) > 0.02 * np.linalg.norm(points[i]):
-            rays = np.stack(
-                [(u - camera.cx_px) / camera.fx_px, (v - camera.cy_px) / camera.fy_px, np.ones(u.shape)], -1
-            )
-            hit = 1 / np.clip(rays @ normal / (normal @ points[i]), 0.6 / z, 1.7 / z)
-        depth += light * alpha * hit
+        reach = np.sqrt(2 * np.log(max(255 * float(cloud.opacities[i]), 1.0))) * np.linalg.norm(R[2] * scales)
+        depth += light * alpha * np.clip(t, min(z - reach, 0.6 * z), max(z + reach, 1.7 * z))
         light = light * (1 - alpha)
     return rgb, 1 - light, depth
 
@@ -85,6 +84,69 @@ def test_equals_the_reference(seed: int, count: int):
     assert np.abs(image.rgb - rgb).max() < 1e-3
     assert np.abs(image.alpha - alpha).max() < 1e-3
     assert np.abs(image.depth_z_m * image.alpha - depth).max() < 1e-2
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_strength_is_the_largest_along_the_ray(seed: int):
+    """Where the low-pass does not matter, alpha is the opacity at the strongest point of a finely sampled ray."""
+    one = cloud_in_view(1, seed)
+    one = replace(one, scales_m=np.maximum(one.scales_m, 0.15))
+    camera = CAMERA.resized(400, 300)
+    image = render_splats(one, camera, POSE)
+    rows, cols = np.nonzero(image.alpha > 0.02)
+    pick = slice(None, None, max(1, len(rows) // 50))
+    rays = camera.rays_cam()[rows[pick], cols[pick]] @ POSE[:3, :3].T
+    points = POSE[:3, 3] + rays[:, None] * np.linspace(0.05, 10, 4000)[:, None]
+    local = (points - one.means[0]) @ rotation_from_quat_wxyz(one.quats_wxyz[0]) / one.scales_m[0]
+    strength = one.opacities[0] * np.exp(-0.5 * (local**2).sum(-1).min(1))
+    np.testing.assert_allclose(image.alpha[rows[pick], cols[pick]], strength, atol=0.01)
+
+
+def test_small_splats_are_those_of_the_rasterisers():
+    """Splats of about a pixel look as the usual linear projection draws them."""
+    cloud = cloud_in_view(60, 4)
+    camera = CAMERA.resized(160, 120)
+    small = replace(cloud, scales_m=np.minimum(cloud.scales_m, 0.02))
+    points = small.means.astype(float) @ invert_rigid(POSE)[:3, :3].T + invert_rigid(POSE)[:3, 3]
+    v, u = np.mgrid[0:120, 0:160] + 0.5
+    light = np.ones(u.shape)
+    for i in np.argsort(points[:, 2]):
+        x, y, z = points[i]
+        R = POSE[:3, :3].T @ rotation_from_quat_wxyz(small.quats_wxyz[i])
+        J = np.array([[1, 0, -x / z], [0, 1, -y / z]]) * np.array([[camera.fx_px], [camera.fy_px]]) / z
+        cov = J @ R @ np.diag(small.scales_m[i].astype(float) ** 2) @ R.T @ J.T + 0.3 * np.eye(2)
+        d = np.stack([u - camera.fx_px * x / z - camera.cx_px, v - camera.fy_px * y / z - camera.cy_px], -1)
+        alpha = small.opacities[i] * np.exp(-0.5 * np.einsum("hwi,ij,hwj->hw", d, np.linalg.inv(cov), d))
+        light *= 1 - np.where(alpha < 1 / 255, 0, alpha)
+    np.testing.assert_allclose(render_splats(small, camera, POSE).alpha, 1 - light, atol=0.03)
+
+
+def test_a_wall_beside_the_camera_stays_beside_it():
+    """Large discs of a wall half a metre away neither cover what is ahead nor show a wrong depth."""
+    camera = PinholeCamera.from_hfov(160, 120, np.radians(75))
+    x, z = (a.ravel() for a in np.meshgrid(np.arange(-2, 12, 0.12), np.arange(0, 3, 0.12)))
+    wall = GaussianCloud(
+        means=np.stack([x, np.full(len(x), 0.5), z], -1).astype(np.float32),
+        scales_m=np.tile([0.1, 0.002, 0.1], (len(x), 1)).astype(np.float32),
+        quats_wxyz=np.tile([1, 0, 0, 0], (len(x), 1)).astype(np.float32),
+        opacities=np.full(len(x), 0.97, np.float32),
+        sh=sh_from_rgb(np.full((len(x), 3), 0.5)),
+    )
+    for heading in (0.0, 0.3, -0.4, 1.2):
+        pose = camera_pose(np.array([0, 0, 1.4]), heading_rad=heading)
+        image = render_splats(wall, camera, pose)
+        rays = camera.rays_cam() @ pose[:3, :3].T
+        depth = 0.5 / np.maximum(rays[..., 1], 1e-9)
+        at = pose[:3, 3] + rays * depth[..., None]
+        on_wall = (rays[..., 1] > 0) & (at[..., 0] < 11.5) & (at[..., 2] > 0.3) & (at[..., 2] < 2.7)
+        # The wall ends four pixels beside its vanishing line; the low-pass takes two of them.
+        ahead = rays[..., 1] < 0.01 * np.abs(rays[..., 0])
+        assert image.alpha[ahead].max(initial=0) < 0.05
+        sure = on_wall & (depth < 4)
+        if sure.any():
+            assert (image.median_depth_z_m[sure] > 0).mean() > 0.999
+            assert np.percentile(np.abs(image.median_depth_z_m / depth - 1)[sure], 99) < 0.02
 
 
 def test_flat_splats_show_the_depth_of_their_plane():
@@ -120,7 +182,8 @@ def test_one_round_splat_in_closed_form():
         sh=sh_from_rgb(np.array([[1.0, 0.5, 0.0]])),
     )
     image = render_splats(cloud, camera, camera_pose(np.array([0, 0, 1.5])))
-    variance = (50 * 0.2 / 4) ** 2 + 0.3
+    # Three pixels beside the middle a ray is longer by the secant of its angle.
+    variance = (50 * 0.2 / 4) ** 2 * (1 + (3 / 50) ** 2) + 0.3
     np.testing.assert_allclose(image.alpha[20, 20], 0.8, rtol=1e-5)
     np.testing.assert_allclose(image.alpha[20, 23], 0.8 * np.exp(-0.5 * 9 / variance), rtol=1e-4)
     np.testing.assert_allclose(image.rgb[20, 20], [0.8, 0.4, 0.0], atol=1e-5)

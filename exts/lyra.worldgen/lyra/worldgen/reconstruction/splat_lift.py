@@ -28,7 +28,8 @@ OVERSTEP = 1.6
 PHOTO_MERGE_WEIGHT = 60.0
 """How much more an error in the photo counts than one in a painted view when splats are merged."""
 MAX_ELONGATION = 8.0
-MIN_THICKNESS_M = 0.0005
+MIN_THICKNESS_M, MAX_THICKNESS_M = 0.0005, 0.003
+"""Thicker, large splats would stand out of their wall by more than robots may be wrong about it."""
 OPACITY = {SOURCE_PHOTO: 0.99, SOURCE_PAINTED: 0.97}
 DAMPING = 0.3
 """Pixels of weight that hold the colour of every splat while colours are fitted: what hardly shows in the one view that
@@ -396,7 +397,7 @@ def _discs(
     middle, half = 0.5 * (aa + bb), np.hypot(0.5 * (aa - bb), ab)
     small = spread * np.sqrt(np.maximum(middle - half, 1e-16))
     large = np.minimum(spread * np.sqrt(middle + half), MAX_ELONGATION * small)
-    thin = np.maximum(0.1 * small, MIN_THICKNESS_M)
+    thin = np.clip(0.1 * small, MIN_THICKNESS_M, MAX_THICKNESS_M)
     first = cos * a + sin * b
     axes = np.stack([first, np.cross(normal, first), normal], -1)
     return axes, np.stack([np.maximum(large, thin), np.maximum(small, thin), thin], -1)

@@ -8,43 +8,49 @@ from ..core.compiled import compiled
 
 
 @compiled()
-def candidates(means, scales_m, T_cam_world, camera, limit, near_m, reach, blur_px, keep):
+def candidates(means, scales_m, T_cam_world, camera, near_m, reach, blur_px, keep):
     """Splats that may touch the picture, a few that do not included.
 
     Args:
         means, scales_m: [N, 3]; T_cam_world: [4, 4].
         camera: fx, fy, cx, cy, width and height in pixels.
-        limit: [2] slopes at which the linearised projection is clamped.
         near_m: nearer splats are not drawn.
         reach: standard deviations to which a splat is visible; blur_px: standard deviation of the low-pass.
         keep: [N] bool, false before.
     """
     fx, fy, cx, cy, width, height = camera
+    pad = reach * blur_px
+    # Slopes of the four planes through the camera and the widened rim of the picture.
+    left, right = (cx + pad) / fx, (width + pad - cx) / fx
+    top, bottom = (cy + pad) / fy, (height + pad - cy) / fy
+    left_long, right_long = np.sqrt(1 + left * left), np.sqrt(1 + right * right)
+    top_long, bottom_long = np.sqrt(1 + top * top), np.sqrt(1 + bottom * bottom)
     for i in range(len(means)):
         mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
         z = T_cam_world[2, 0] * mx + T_cam_world[2, 1] * my + T_cam_world[2, 2] * mz + T_cam_world[2, 3]
         if z <= near_m:
             continue
-        x = (T_cam_world[0, 0] * mx + T_cam_world[0, 1] * my + T_cam_world[0, 2] * mz + T_cam_world[0, 3]) / z
-        y = (T_cam_world[1, 0] * mx + T_cam_world[1, 1] * my + T_cam_world[1, 2] * mz + T_cam_world[1, 3]) / z
-        if abs(x) >= 3 * limit[0] + 1 or abs(y) >= 3 * limit[1] + 1:
-            continue
-        wide = reach * max(scales_m[i, 0], scales_m[i, 1], scales_m[i, 2]) / z
-        slope_x, slope_y = min(abs(x), limit[0]), min(abs(y), limit[1])
-        wide_x = fx * wide * np.sqrt(1 + slope_x * slope_x) + reach * blur_px
-        wide_y = fy * wide * np.sqrt(1 + slope_y * slope_y) + reach * blur_px
-        u, v = fx * x + cx, fy * y + cy
-        keep[i] = u + wide_x > 0 and u - wide_x < width and v + wide_y > 0 and v - wide_y < height
+        x = T_cam_world[0, 0] * mx + T_cam_world[0, 1] * my + T_cam_world[0, 2] * mz + T_cam_world[0, 3]
+        y = T_cam_world[1, 0] * mx + T_cam_world[1, 1] * my + T_cam_world[1, 2] * mz + T_cam_world[1, 3]
+        radius = reach * max(scales_m[i, 0], scales_m[i, 1], scales_m[i, 2])
+        keep[i] = (
+            x - right * z < radius * right_long
+            and -x - left * z < radius * left_long
+            and y - bottom * z < radius * bottom_long
+            and -y - top * z < radius * top_long
+        )
 
 
 @compiled()
-def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row, rgb, light, depth, middle):
+def composite(
+    order, centre, covariance, bend, box, opacity, z, reach_z, blur, colour, first_row, rgb, light, depth, middle
+):
     """Blend splats front to back into rows `first_row` and on of the picture.
 
     Args:
         order: [M] splats, nearest first.
-        centre: [N, 2] pixels; conic: [N, 3] inverse 2D covariance (xx, xy, yy); reach: [N, 2] half size of the box in
-            which alpha can exceed 1/255; opacity: [N]; z: [N] depth; slope: [N, 2] of 1/depth; colour: [N, 3].
+        centre, covariance, bend, box, opacity, z, reach_z: as in `ProjectedSplats`; blur: variance of the low-pass.
+        colour: [N, 3].
         first_row: picture row of row 0 of the output.
         rgb: [h, W, 3], light: [h, W] remaining transmittance, depth: [h, W] sum of weighted depths, middle: [h, W]
             depth at which half of the light is gone; zero, one, zero and zero before.
@@ -52,16 +58,16 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
     rows, cols = light.shape
     for i in order:
         u, v = centre[i, 0], centre[i, 1]
-        top = max(0, int(np.ceil(v - reach[i, 1] - 0.5)) - first_row)
-        bottom = min(rows - 1, int(np.floor(v + reach[i, 1] - 0.5)) - first_row)
+        top = max(0, int(np.ceil(box[i, 1] - 0.5)) - first_row)
+        bottom = min(rows - 1, int(np.floor(box[i, 3] - 0.5)) - first_row)
         if top > bottom:
             continue
-        left = max(0, int(np.ceil(u - reach[i, 0] - 0.5)))
-        right = min(cols - 1, int(np.floor(u + reach[i, 0] - 0.5)))
-        a, b, c = conic[i, 0], conic[i, 1], conic[i, 2]
-        o, inverse = opacity[i], 1.0 / z[i]
-        # Behind the horizon of a plane seen edge-on its inverse depth means nothing.
-        least, most = 0.6 * inverse, 1.7 * inverse
+        left = max(0, int(np.ceil(box[i, 0] - 0.5)))
+        right = min(cols - 1, int(np.floor(box[i, 2] - 0.5)))
+        xx, xy, yy = covariance[i, 0], covariance[i, 1], covariance[i, 2]
+        b0, b1, b2, b3, b4 = bend[i, 0], bend[i, 1], bend[i, 2], bend[i, 3], bend[i, 4]
+        # The low-pass shows a plane seen edge-on beside itself, where its depth soon means nothing.
+        o, nearest, farthest = opacity[i], min(z[i] - reach_z[i], 0.6 * z[i]), max(z[i] + reach_z[i], 1.7 * z[i])
         r, g, bl = colour[i, 0], colour[i, 1], colour[i, 2]
         for row in range(top, bottom + 1):
             dy = first_row + row + 0.5 - v
@@ -70,7 +76,12 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
                 if t < 1e-4:
                     continue
                 dx = col + 0.5 - u
-                power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+                along = 1.0 + b0 * dx + b1 * dy
+                if along <= 0.0:
+                    continue
+                square = 2.0 * along - 1.0 + b2 * dx * dx + 2.0 * b3 * dx * dy + b4 * dy * dy
+                sx, sy, sxy = xx * square + blur, yy * square + blur, xy * square
+                power = 0.5 * (sy * dx * dx - 2.0 * sxy * dx * dy + sx * dy * dy) / (sx * sy - sxy * sxy)
                 if power > 5.6 or power < 0.0:
                     continue
                 alpha = o * np.exp(-power)
@@ -82,7 +93,7 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
                 rgb[row, col, 0] += w * r
                 rgb[row, col, 1] += w * g
                 rgb[row, col, 2] += w * bl
-                here = 1.0 / min(max(inverse + slope[i, 0] * dx + slope[i, 1] * dy, least), most)
+                here = min(max(z[i] * along / square, nearest), farthest)
                 depth[row, col] += w * here
                 if t > 0.5 and t - w <= 0.5:
                     middle[row, col] = here
@@ -90,11 +101,11 @@ def composite(order, centre, conic, reach, opacity, z, slope, colour, first_row,
 
 
 @compiled()
-def gather(order, centre, conic, reach, opacity, residual, light, total, weight):
+def gather(order, centre, covariance, bend, box, opacity, blur, residual, light, total, weight):
     """Transpose of `composite` with respect to colour: what each splat's pixels still miss.
 
     Args:
-        order, centre, conic, reach, opacity: as in `composite`.
+        order, centre, covariance, bend, box, opacity, blur: as in `composite`.
         residual: [H, W, 3] wanted minus rendered picture.
         light: [H, W], ones before.
         total: [N, 3] and weight: [N]: blending weights times residual, and blending weights; zeros before.
@@ -102,11 +113,12 @@ def gather(order, centre, conic, reach, opacity, residual, light, total, weight)
     rows, cols = light.shape
     for i in order:
         u, v = centre[i, 0], centre[i, 1]
-        top = max(0, int(np.ceil(v - reach[i, 1] - 0.5)))
-        bottom = min(rows - 1, int(np.floor(v + reach[i, 1] - 0.5)))
-        left = max(0, int(np.ceil(u - reach[i, 0] - 0.5)))
-        right = min(cols - 1, int(np.floor(u + reach[i, 0] - 0.5)))
-        a, b, c = conic[i, 0], conic[i, 1], conic[i, 2]
+        top = max(0, int(np.ceil(box[i, 1] - 0.5)))
+        bottom = min(rows - 1, int(np.floor(box[i, 3] - 0.5)))
+        left = max(0, int(np.ceil(box[i, 0] - 0.5)))
+        right = min(cols - 1, int(np.floor(box[i, 2] - 0.5)))
+        xx, xy, yy = covariance[i, 0], covariance[i, 1], covariance[i, 2]
+        b0, b1, b2, b3, b4 = bend[i, 0], bend[i, 1], bend[i, 2], bend[i, 3], bend[i, 4]
         o = opacity[i]
         for row in range(top, bottom + 1):
             dy = row + 0.5 - v
@@ -115,7 +127,12 @@ def gather(order, centre, conic, reach, opacity, residual, light, total, weight)
                 if t < 1e-4:
                     continue
                 dx = col + 0.5 - u
-                power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+                along = 1.0 + b0 * dx + b1 * dy
+                if along <= 0.0:
+                    continue
+                square = 2.0 * along - 1.0 + b2 * dx * dx + 2.0 * b3 * dx * dy + b4 * dy * dy
+                sx, sy, sxy = xx * square + blur, yy * square + blur, xy * square
+                power = 0.5 * (sy * dx * dx - 2.0 * sxy * dx * dy + sx * dy * dy) / (sx * sy - sxy * sxy)
                 if power > 5.6 or power < 0.0:
                     continue
                 alpha = o * np.exp(-power)

@@ -1,4 +1,9 @@
-"""Render splats on the CPU: EWA projection, depth sort, front-to-back blending, as the 3DGS rasterisers do it."""
+"""Render splats on the CPU: depth sort and front-to-back blending, each splat as strong as the pixel's ray meets it.
+
+3DGS rasterisers project every splat as if all of it were seen along one direction. For a splat on a wall that a robot
+drives along, half a metre beside the camera, that is wrong by so much that it covers the picture. Along a ray the
+strength of a Gaussian has a closed form, which renderers that trace rays use as well; for small splats both agree.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +38,8 @@ class SplatImage:
     depth_z_m: np.ndarray
     """[H, W] float32 expected depth of what was hit; 0 where alpha is 0.
 
-    A flat splat counts where the pixel's ray meets its plane, as renderers that trace rays do, not where its centre
-    lies: on a floor seen at a low angle the two differ by the splat's whole length.
+    A splat counts where it is strongest along the pixel's ray, which for a flat one is where the ray meets its plane,
+    and not where its centre lies: on a floor seen at a low angle the two differ by the splat's whole length.
     """
     median_depth_z_m: np.ndarray
     """[H, W] float32 depth at which half of the light is gone; 0 where alpha stays below a half.
@@ -56,14 +61,17 @@ class ProjectedSplats:
     """[M] row in the cloud."""
     centre_px: np.ndarray
     """[M, 2] float64."""
-    conic: np.ndarray
-    """[M, 3] float64 inverse covariance xx, xy, yy [1/px^2]."""
-    reach_px: np.ndarray
-    """[M, 2] float64 half size of the box where alpha reaches 1/255."""
+    covariance_px2: np.ndarray
+    """[M, 3] float64 covariance xx, xy, yy at the centre, without the low-pass [px^2]."""
+    bend: np.ndarray
+    """[M, 5] float64: along the ray through the centre plus (dx, dy) pixels, the squared length of the ray in standard
+    deviations is the centre's times 1 + 2 (b0 dx + b1 dy) + b2 dx^2 + 2 b3 dx dy + b4 dy^2."""
+    box_px: np.ndarray
+    """[M, 4] float64 left, top, right and bottom outside of which alpha is below 1/255."""
     depth_z_m: np.ndarray
     """[M] float64 of the centre."""
-    inverse_depth_slope: np.ndarray
-    """[M, 2] float64 change of 1/depth per pixel to the right and down over the splat's plane [1/(m px)]."""
+    reach_z_m: np.ndarray
+    """[M] float64 how far in depth the splat is visible before and behind its centre."""
     opacity: np.ndarray
     """[M] float64."""
 
@@ -99,11 +107,13 @@ def blend_splats(
         splat_numba.composite(
             order,
             projected.centre_px,
-            projected.conic,
-            projected.reach_px,
+            projected.covariance_px2,
+            projected.bend,
+            projected.box_px,
             projected.opacity,
             projected.depth_z_m,
-            projected.inverse_depth_slope,
+            projected.reach_z_m,
+            BLUR_PX2,
             np.ascontiguousarray(colour, np.float64),
             int(bands[k]),
             rgb[rows],
@@ -133,9 +143,11 @@ def gather_splats(projected: ProjectedSplats, picture: np.ndarray) -> tuple[np.n
     splat_numba.gather(
         np.arange(count),
         projected.centre_px,
-        projected.conic,
-        projected.reach_px,
+        projected.covariance_px2,
+        projected.bend,
+        projected.box_px,
         projected.opacity,
+        BLUR_PX2,
         np.ascontiguousarray(picture, np.float64),
         np.ones(picture.shape[:2]),
         total,
@@ -149,15 +161,18 @@ def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np
     T_cam_world = invert_rigid(expect_rigid("T_world_cam", T_world_cam))
     starts = range(0, max(len(splats), 1), _CHUNK)
     parts = map_threads(lambda start: _project_chunk(splats, camera, T_cam_world, start), starts)
-    index, centre, conic, reach, z, slope, opacity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    index, centre, covariance, bend, box, z, reach_z, opacity = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     order = np.lexsort((index, z))
     return ProjectedSplats(
         index=index[order],
         centre_px=centre[order],
-        conic=conic[order],
-        reach_px=reach[order],
+        covariance_px2=covariance[order],
+        bend=bend[order],
+        box_px=box[order],
         depth_z_m=z[order],
-        inverse_depth_slope=slope[order],
+        reach_z_m=reach_z[order],
         opacity=opacity[order],
     )
 
@@ -167,9 +182,6 @@ def _project_chunk(
 ) -> tuple[np.ndarray, ...]:
     from . import splat_numba
 
-    # Far outside the picture the linearised projection explodes; clamping its slope is what 3DGS does.
-    limit_x = 1.3 * max(camera.cx_px, camera.width_px - camera.cx_px) / camera.fx_px
-    limit_y = 1.3 * max(camera.cy_px, camera.height_px - camera.cy_px) / camera.fy_px
     means, scales_m = splats.means[start : start + _CHUNK], splats.scales_m[start : start + _CHUNK]
     # Most splats could not touch the picture even if they were as large as their longest axis all around.
     keep = np.zeros(len(means), bool)
@@ -178,55 +190,69 @@ def _project_chunk(
         np.ascontiguousarray(scales_m),
         T_cam_world,
         np.array([camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, camera.width_px, camera.height_px]),
-        np.array([limit_x, limit_y]),
         NEAR_M,
         _REACH,
         np.sqrt(BLUR_PX2),
         keep,
     )
-    index = np.flatnonzero(keep)
-    points = means[index].astype(np.float64) @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
-    x, y, z = points.T
-    slope_x, slope_y = np.clip(x / z, -limit_x, limit_x), np.clip(y / z, -limit_y, limit_y)
-    rows = index + start
-    # Half axes of the ellipsoid in cam: columns of R * s.
-    axes = rotation_from_quat_wxyz(splats.quats_wxyz[rows]) * splats.scales_m[rows][:, None, :]
-    axes = T_cam_world[:3, :3] @ axes
-    au = camera.fx_px * (axes[:, 0] - slope_x[:, None] * axes[:, 2]) / z[:, None]
-    av = camera.fy_px * (axes[:, 1] - slope_y[:, None] * axes[:, 2]) / z[:, None]
-    xx = np.einsum("nk,nk->n", au, au) + BLUR_PX2
-    yy = np.einsum("nk,nk->n", av, av) + BLUR_PX2
-    xy = np.einsum("nk,nk->n", au, av)
-    det = xx * yy - xy * xy
-    conic = np.stack([yy, -xy, xx], -1) / det[:, None]
+    rows = np.flatnonzero(keep) + start
+    centre_cam = splats.means[rows].astype(np.float64) @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
+    x, y, z = centre_cam.T
+    # Columns are the ellipsoid's unit axes in cam.
+    axes = T_cam_world[:3, :3] @ rotation_from_quat_wxyz(splats.quats_wxyz[rows])
+    scales = splats.scales_m[rows].astype(np.float64)
+    half = axes * scales[:, None, :]
+    au = camera.fx_px * (half[:, 0] - (x / z)[:, None] * half[:, 2]) / z[:, None]
+    av = camera.fy_px * (half[:, 1] - (y / z)[:, None] * half[:, 2]) / z[:, None]
+    covariance = np.stack([np.einsum("nk,nk->n", a, b) for a, b in ((au, au), (au, av), (av, av))], -1)
     opacity = splats.opacities[rows].astype(np.float64)
     # alpha = opacity * exp(-m / 2) reaches 1/255 at this squared Mahalanobis distance.
     m = np.maximum(2 * np.log(np.maximum(opacity / ALPHA_MIN, 1.0)), 0.0)
-    reach = np.sqrt(m[:, None] * np.stack([xx, yy], -1))
+    bend = _bend(axes, scales, centre_cam / z[:, None], camera)
+    box = _boxes(half, centre_cam, m, camera)
+    inside = (opacity >= ALPHA_MIN) & (box[:, 2] > 0) & (box[:, 3] > 0)
+    inside &= (box[:, 0] < camera.width_px) & (box[:, 1] < camera.height_px)
     centre = np.stack([camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px], -1)
-    inside = (
-        (opacity >= ALPHA_MIN)
-        & (centre[:, 0] + reach[:, 0] > 0)
-        & (centre[:, 0] - reach[:, 0] < camera.width_px)
-        & (centre[:, 1] + reach[:, 1] > 0)
-        & (centre[:, 1] - reach[:, 1] < camera.height_px)
-    )
-    slope = _inverse_depth_slope(splats.scales_m[rows], axes, np.stack([x, y, z], -1), camera)
-    return rows[inside], centre[inside], conic[inside], reach[inside], z[inside], slope[inside], opacity[inside]
+    reach_z = np.sqrt(m * np.einsum("nk,nk->n", half[:, 2], half[:, 2]))
+    return tuple(column[inside] for column in (rows, centre, covariance, bend, box, z, reach_z, opacity))
 
 
-def _inverse_depth_slope(
-    scales_m: np.ndarray, axes_cam: np.ndarray, centres_cam: np.ndarray, camera: PinholeCamera
-) -> np.ndarray:
-    """[N, 2] slope of 1/depth over the pixels of each splat's plane; zero for splats that are not flat.
+def _bend(axes_cam: np.ndarray, scales_m: np.ndarray, ray: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """[N, 5] see `ProjectedSplats.bend`.
 
-    On a plane n.X = c the inverse depth is n.ray / c, which is linear in pixel coordinates.
+    With a = W ray and W the map to standard deviations, the distance of a ray from the centre is
+    z |a x d| / |a + d| where d = W (dx / fx, dy / fy, 0): the numerator is what a linear projection has, too.
     """
-    thin = np.argmin(scales_m, 1)
-    each = np.arange(len(thin))
-    order = np.sort(scales_m, 1)
-    normal = axes_cam[each, :, thin] / scales_m[each, thin][:, None]
-    offset = np.einsum("nk,nk->n", normal, centres_cam)
-    flat = (order[:, 0] < 0.35 * order[:, 1]) & (np.abs(offset) > 0.02 * np.linalg.norm(centres_cam, axis=1))
-    slope = normal[:, :2] / np.where(flat, offset, 1.0)[:, None] / [camera.fx_px, camera.fy_px]
-    return np.where(flat[:, None], slope, 0.0)
+    # What is a thousandth as thick as long is flat; thinner would only cost digits.
+    inverse = 1.0 / np.maximum(scales_m, 1e-3 * scales_m.max(1, keepdims=True))
+    a = np.einsum("nik,ni->nk", axes_cam, ray) * inverse
+    du, dv = axes_cam[:, 0] * inverse / camera.fx_px, axes_cam[:, 1] * inverse / camera.fy_px
+    pairs = ((a, du), (a, dv), (du, du), (du, dv), (dv, dv))
+    square = np.einsum("nk,nk->n", a, a)
+    return np.stack([np.einsum("nk,nk->n", p, q) / square for p, q in pairs], -1)
+
+
+def _boxes(half_cam: np.ndarray, centre_cam: np.ndarray, m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """[N, 4] left, top, right, bottom [px] of the ellipsoids of squared Mahalanobis distance m [N], low-pass included.
+
+    In front of the camera the outline is a conic, bounded by the tangents (1, 0, -u) of its dual m A A^T - c c^T. What
+    reaches behind the camera is bounded on the side of the picture's middle alone.
+    """
+    S = m[:, None, None] * np.einsum("nik,njk->nij", half_cam, half_cam)
+    z = centre_cam[:, 2]
+    near_z, far_z = z - np.sqrt(S[:, 2, 2]), z + np.sqrt(S[:, 2, 2])
+    front = near_z > NEAR_M
+    den = np.where(front, z**2 - S[:, 2, 2], 1.0)
+    low, high = [], []
+    for i in range(2):
+        c = centre_cam[:, i]
+        cross = c * z - S[:, i, 2]
+        root = np.sqrt(np.maximum(cross**2 + (S[:, i, i] - c**2) * den, 0.0))
+        least, most = c - np.sqrt(S[:, i, i]), c + np.sqrt(S[:, i, i])
+        low.append(np.where(front, (cross - root) / den, np.where(least > 0, least / far_z, -np.inf)))
+        high.append(np.where(front, (cross + root) / den, np.where(most < 0, most / far_z, np.inf)))
+    slopes = np.stack([*low, *high], -1)
+    pad = np.sqrt(m * BLUR_PX2)[:, None] * np.array([-1, -1, 1, 1])
+    size = np.array([camera.width_px, camera.height_px] * 2, float)
+    focal, middle = np.array([camera.fx_px, camera.fy_px] * 2), np.array([camera.cx_px, camera.cy_px] * 2)
+    return np.clip(focal * slopes + middle + pad, -1.0, size + 1.0)
