@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -222,6 +223,22 @@ def test_no_route_without_a_token(server, client):
         answer = anybody.ask("GET", "/v1/me", headers={"Authorization": value})
         assert answer.status_code == 401, value
     anybody.session.close()
+
+
+def test_a_refusal_reaches_clients_that_still_send(server):
+    """A body that comes in pieces is let pass by: the connection is not reset before the client has read why."""
+    host, _, port = server.address.removeprefix("http://").rpartition(":")
+    for _ in range(5):
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+        connection.putrequest("POST", "/v1/worlds")
+        connection.putheader("Content-Length", "40")
+        connection.endheaders()
+        for _ in range(4):
+            time.sleep(0.05)
+            connection.send(b"0123456789")
+        answer = connection.getresponse()
+        assert answer.status == 401 and b"token" in answer.read()
+        connection.close()
 
 
 def test_a_user_sees_nothing_of_another(server, client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyra.worldgen.service.limits import Limits
-from lyra.worldgen.service.uploads import Refused, check_upload, photo_name
+from lyra.worldgen.service.uploads import Refused, check_upload, honest_name
 from service_client import picture, trajectory
 
 LIMITS = Limits(photo_px=1_000_000)
@@ -83,6 +84,14 @@ def lying_zip() -> bytes:
     return bytes(good)
 
 
+def glb(tree: object, *, version: int = 2, json_bytes: int | None = None) -> bytes:
+    """A binary glTF of this JSON and nothing else."""
+    said = json.dumps(tree).encode()
+    said += b" " * (-len(said) % 4)
+    size = len(said) if json_bytes is None else json_bytes
+    return struct.pack("<4sIIII", b"glTF", version, 20 + len(said), size, 0x4E4F534A) + said
+
+
 class Evil:
     """Unpickling it would run a program."""
 
@@ -95,7 +104,7 @@ def test_photos_that_are_taken(tmp_path):
     for kind, ending in (("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp")):
         facts = check("photo", picture(kind=kind), tmp_path)
         assert facts == {"format": kind, "width_px": 24, "height_px": 16}
-        assert photo_name("a.exe", kind) == f"a.exe{ending}" and photo_name(f"a{ending}", kind) == f"a{ending}"
+        assert honest_name("a.exe", kind) == f"a.exe{ending}" and honest_name(f"a{ending}", kind) == f"a{ending}"
 
 
 PHOTO_BOMBS = {
@@ -143,12 +152,35 @@ CAPTION_BOMBS = {
     "bytes": b"\xff\xfe\x00",
     "pickle": pickle.dumps(Evil()),
 }
+SCENE_BOMBS = {
+    "empty": b"",
+    "text": b"hello",
+    "zip": zip_of(a=b"x"),
+    "pickle": pickle.dumps(Evil()),
+    "usd": b"#usda 1.0\n",
+    "gltf with neighbours": b'{"asset": {"version": "2.0"}, "buffers": [{"uri": "other.bin", "byteLength": 3}]}',
+    "obj with a library": b"mtllib ../secret.mtl\nv 0 0 0\n",
+    "glb with neighbours": glb({"asset": {"version": "2.0"}, "buffers": [{"uri": "0123.img", "byteLength": 3}]}),
+    "glb with a place": glb({"asset": {}, "images": [{"uri": "/etc/passwd"}]}),
+    "glb of strings": glb({"asset": {}, "images": ["a"]}),
+    "glb of numbers": glb({"asset": {}, "buffers": 7}),
+    "glb list": glb([]),
+    "glb cut off": glb({"asset": {}})[:-3],
+    "glb head": b"glTF",
+    "glb of version 1": glb({"asset": {}}, version=1),
+    "glb that lies": glb({"asset": {}}, json_bytes=2**31),
+    "ply without head": b"ply\nformat ascii 1.0\nelement vertex 3\n",
+    "ply without vertices": b"ply\nformat ascii 1.0\nelement vertex 0\nend_header\n",
+    "huge picture": PHOTO_BOMBS["huge"],
+    "gif": picture(kind="GIF"),
+}
 BOMBS = [
     *(("photo", name) for name in PHOTO_BOMBS),
     *(("trajectory", name) for name in TRAJECTORY_BOMBS),
     *(("captions", name) for name in CAPTION_BOMBS),
+    *(("scene", name) for name in SCENE_BOMBS),
 ]
-DATA = {"photo": PHOTO_BOMBS, "trajectory": TRAJECTORY_BOMBS, "captions": CAPTION_BOMBS}
+DATA = {"photo": PHOTO_BOMBS, "trajectory": TRAJECTORY_BOMBS, "captions": CAPTION_BOMBS, "scene": SCENE_BOMBS}
 
 
 @pytest.mark.parametrize(("kind", "name"), BOMBS)
@@ -162,14 +194,28 @@ def test_bombs_are_refused(tmp_path, kind, name):
 
 def test_files_that_are_taken(tmp_path):
     """A camera path and captions."""
-    assert check("trajectory", trajectory(), tmp_path) == {"frames": 81}
-    assert check("captions", b'{"0": "a hall", "81": "a door"}', tmp_path) == {"captions": 2}
+    assert check("trajectory", trajectory(), tmp_path) == {"format": "NPZ", "frames": 81}
+    assert check("captions", b'{"0": "a hall", "81": "a door"}', tmp_path) == {"format": "JSON", "captions": 2}
 
 
-@given(st.sampled_from(["photo", "trajectory", "captions"]), st.data())
+def test_scenes_that_are_taken(tmp_path):
+    """Found by content; a name gets the ending that is true."""
+    scenes = {
+        "PLY": b"ply\r\nformat binary_little_endian 1.0\r\nelement vertex 12\r\nend_header\r\n",
+        "SPZ": b"\x1f\x8b\x08",
+        "GLB": glb({"asset": {"version": "2.0"}, "buffers": [{"uri": "data:,", "byteLength": 3}, {"byteLength": 1}]}),
+    }
+    for name, data in scenes.items():
+        assert check("scene", data, tmp_path) == {"format": name}
+        assert honest_name("hall", name) == f"hall.{name.lower()}"
+    assert check("scene", picture(), tmp_path)["format"] == "PNG"
+
+
+@given(st.sampled_from(["photo", "trajectory", "captions", "scene"]), st.data())
 def test_any_bytes_are_taken_or_refused(tmp_path_factory, kind, data):
     """Noise, and good files with noise in them, never end in anything but a refusal."""
-    good = {"photo": picture(), "trajectory": trajectory(3), "captions": b'{"0": "a"}'}[kind]
+    scene = glb({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 3}]})
+    good = {"photo": picture(), "trajectory": trajectory(3), "captions": b'{"0": "a"}', "scene": scene}[kind]
     content = bytearray(good)
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

@@ -40,6 +40,7 @@ def import_world(
     progress: Progress = SILENT,
     overwrite: bool = False,
     until: str = "",
+    source_name: str = "",
 ) -> World:
     """Make a world of a file that another program made, or finish one that was begun. A finished one is left as it is.
 
@@ -50,6 +51,7 @@ def import_world(
         progress: told about milestones; may cancel.
         overwrite: make the world anew when the folder holds one already.
         until: the last stage to run; the world stays unfinished. All when empty.
+        source_name: what the world calls the file, when that is not its name.
 
     Raises:
         InputError: a file that cannot be read or used, or a folder with a world of other inputs.
@@ -68,7 +70,7 @@ def import_world(
     manifest = Manifest(
         generator=generator_name(),
         photo=PhotoRecord(
-            name=source.resolve().name, sha256=found.sha256, kind=found.kind, licence=config.source.licence
+            name=source_name or source.resolve().name, sha256=found.sha256, kind=found.kind, licence=config.source.licence
         ),
         config=resolved_dict(config),
         plan=tuple(stage.name for stage in stages.items),

@@ -18,7 +18,7 @@ from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
 from ..core.world import Manifest, World, read_manifest, world_id
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .path_files import PathFiles, base_leg, read_captions_file, read_path_files, read_trajectory_file
+from .path_files import OWN_NAMES, FileNames, PathFiles, base_leg, read_captions_file, read_path_files, read_trajectory_file
 from .run import go_on, open_world
 from .stages import Stages, default_stages
 
@@ -35,6 +35,7 @@ def extend_world(
     progress: Progress = SILENT,
     until: str = "",
     stages: Stages | None = None,
+    names: FileNames = OWN_NAMES,
 ) -> World:
     """Explore further. What the world knows stays as it is; new views join it, and the later stages run again.
 
@@ -53,6 +54,7 @@ def extend_world(
         progress: told about milestones; may cancel.
         until: the last stage to run.
         stages: the real ones when None.
+        names: what the world calls trajectory and captions.
 
     Raises:
         ConfigError: unknown path.
@@ -61,7 +63,7 @@ def extend_world(
     from ..generation.paths import parse_path
 
     stages = stages or default_stages()
-    named, trajectories = read_trajectory_file(path)
+    named, trajectories = read_trajectory_file(path, names)
     if named:
         parse_path(named)
     texts = read_captions_file(captions) if captions is not None else {}
@@ -78,7 +80,7 @@ def extend_world(
                 captions=generation.captions if captions is None else str(captions),
                 pose_scale=generation.pose_scale if pose_scale is None else pose_scale,
             )
-            files = _begin(writer, asked, stages, chunks=chunks, seed=seed)
+            files = _begin(writer, asked, stages, chunks=chunks, seed=seed, names=names)
             return go_on(writer, stages, progress=progress, until=until, files=files)
         _expect_explored(writer.manifest, writer.folder)
         legs = _legs(writer.manifest)
@@ -104,11 +106,17 @@ def _only_understood(manifest: Manifest) -> bool:
 
 
 def _begin(
-    writer: WorldWriter, generation: GenerationConfig, stages: Stages, *, chunks: int | None, seed: int | None
+    writer: WorldWriter,
+    generation: GenerationConfig,
+    stages: Stages,
+    *,
+    chunks: int | None,
+    seed: int | None,
+    names: FileNames,
 ) -> PathFiles:
     """Write down how a world that was only understood is explored."""
     config = replace(config_from_dict(writer.manifest.config), generation=generation)
-    config, files = read_path_files(config)
+    config, files = read_path_files(config, names)
     for stage in stages.items:
         stage.check(config)
     journey = files.journey(config)

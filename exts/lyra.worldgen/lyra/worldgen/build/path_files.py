@@ -20,6 +20,18 @@ _HASH_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileNames:
+    """What a world calls the files that its journey names, where that is not what they are called here."""
+
+    trajectory: str = ""
+    captions: str = ""
+
+
+OWN_NAMES = FileNames()
+"""Files are called what they are called."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathFiles:
     """What was read from files that only this machine has."""
 
@@ -48,7 +60,7 @@ def base_leg(config: WorldConfig) -> Leg:
     return Leg(path=generation.path, prompt=generation.prompt, pose_scale=generation.pose_scale)
 
 
-def read_path_files(config: WorldConfig) -> tuple[WorldConfig, PathFiles]:
+def read_path_files(config: WorldConfig, names: FileNames = OWN_NAMES) -> tuple[WorldConfig, PathFiles]:
     """Read the files that a configuration names; in the result they are named by file name and hash.
 
     Raises:
@@ -58,7 +70,7 @@ def read_path_files(config: WorldConfig) -> tuple[WorldConfig, PathFiles]:
     from ..generation.paths import EXPLORE, TURNS, parse_path
 
     generation = config.generation
-    path, trajectories = read_trajectory_file(generation.path)
+    path, trajectories = read_trajectory_file(generation.path, names)
     name = parse_path(path).name
     if name == EXPLORE and "radius=" not in path:
         path += f"{',' if ':' in path else ':'}radius={config.simulation.robot_radius_m:g}"
@@ -66,14 +78,16 @@ def read_path_files(config: WorldConfig) -> tuple[WorldConfig, PathFiles]:
     named = generation.captions
     if named and "#" not in named:
         captions = read_captions_file(Path(named))
-        named = f"{Path(named).name}#{sha256_bytes(repr(sorted(captions.items())).encode())[:_HASH_DIGITS]}"
+        named = f"{names.captions or Path(named).name}#{sha256_bytes(repr(sorted(captions.items())).encode())[:_HASH_DIGITS]}"
         if name in TURNS:
             raise ConfigError(f"captions hold for frames of a walk; the path '{path}' is none, give it a prompt")
     generation = replace(generation, path=path, captions=named)
     return replace(config, generation=generation), PathFiles(trajectories=trajectories, captions=captions)
 
 
-def read_trajectory_file(path: str) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
+def read_trajectory_file(
+    path: str, names: FileNames = OWN_NAMES
+) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
     """A `--path` with its file, if it names one, read: the path as the world keeps it, and arrays by hash."""
     if not path.lower().endswith(".npz"):
         return path, {}
@@ -93,7 +107,7 @@ def read_trajectory_file(path: str) -> tuple[str, dict[str, Mapping[str, np.ndar
         "image_height": np.array([trajectory.size_hw[0]]),
         "image_width": np.array([trajectory.size_hw[1]]),
     }
-    return f"{file.name}#{digest}", {digest: arrays}
+    return f"{names.trajectory or file.name}#{digest}", {digest: arrays}
 
 
 def read_captions_file(path: Path) -> dict[int, str]:

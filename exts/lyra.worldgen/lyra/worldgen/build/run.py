@@ -27,7 +27,7 @@ from ..core.progress import SILENT, Progress
 from ..core.views import Photo
 from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .path_files import PathFiles, read_path_files
+from .path_files import OWN_NAMES, FileNames, PathFiles, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def build_world(
     until: str = "",
     stages: Stages | None = None,
     photo_name: str = "",
+    names: FileNames = OWN_NAMES,
 ) -> World:
     """Make the world of a photo, or finish one that was begun. A finished world is left as it is.
 
@@ -64,6 +65,7 @@ def build_world(
         until: the last stage to run; the world stays unfinished. All when empty.
         stages: the real ones when None.
         photo_name: what the world calls the photo; the name of the file when empty.
+        names: what it calls trajectory and captions.
 
     Raises:
         InputError: unusable photo or folder, or a folder with a world of other inputs.
@@ -75,7 +77,7 @@ def build_world(
     """
     stages = stages or default_stages()
     photo_path, out = Path(photo_path), Path(out)
-    config, files = read_path_files(config or WorldConfig())
+    config, files = read_path_files(config or WorldConfig(), names)
     config = stages.resolve(config)
     before = existing_manifest(out)
     if before is not None and not overwrite and "rescale" in before.config and config.rescale == RescaleConfig():

@@ -34,6 +34,7 @@ from .requests import (
     HealthOut,
     JobOut,
     MeOut,
+    NewImport,
     NewJob,
     NewWorld,
     NewWorldOut,
@@ -43,7 +44,7 @@ from .requests import (
     chosen,
 )
 from .supervisor import Supervisor, command_of, upload_path
-from .uploads import NAME, SUFFIXES, Refused, check_upload, limit_bytes, photo_name
+from .uploads import NAME, SUFFIXES, Refused, check_upload, honest_name, limit_bytes
 
 DESCRIPTION = """\
 Worlds of photos, made by a machine with a GPU for users with tokens. Upload a photo, make a world of it, follow the
@@ -57,7 +58,7 @@ _EVENT = {
     "required": ["event", "data"],
 }
 """One server-sent event, in OpenAPI."""
-UploadKind = Literal["photo", "trajectory", "captions"]
+UploadKind = Literal["photo", "trajectory", "captions", "scene"]
 _TEXTS = {
     400: "the request cannot be read",
     401: "no valid token",
@@ -224,9 +225,13 @@ def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metric
         request: Request,
         user: Me,
         kind: Annotated[
-            UploadKind, Query(description="a JPEG, PNG or WebP photo; a camera path (.npz); captions (JSON)")
+            UploadKind,
+            Query(
+                description="a JPEG, PNG or WebP photo; a camera path (.npz); captions (JSON); "
+                "splats (.ply, .spz), a mesh (.glb, .ply) or a panorama"
+            ),
         ] = "photo",
-        name: Annotated[str, Query(pattern=NAME, description="what the photo is called in its world")] = "photo",
+        name: Annotated[str, Query(pattern=NAME, description="what the file is called in its world")] = "photo",
     ) -> UploadOut:
         """Bring a file: the body is the file itself. It is checked before it is kept."""
         upload_id = new_id()
@@ -252,7 +257,7 @@ def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metric
             kept = {
                 "id": upload_id,
                 "kind": kind,
-                "name": photo_name(name, facts["format"]) if kind == "photo" else name,
+                "name": honest_name(name, facts["format"]),
                 "bytes": size,
                 "sha256": digest.hexdigest(),
                 "facts": facts,
@@ -295,32 +300,16 @@ def _add_uploads(app: FastAPI, config: ServiceConfig, database: Database, metric
 def _add_worlds(
     app: FastAPI, config: ServiceConfig, database: Database, supervisor: Supervisor, streams: Streams
 ) -> None:
-    @app.post("/v1/worlds", status_code=202, responses=_problems(404, 409, 429), tags=["worlds"])
-    def new_world(user: Me, request: NewWorld) -> NewWorldOut:
-        """Make a world of an uploaded photo; the job that was promised is in the answer."""
-        photo = _needed(database, user, request.photo, "photo")
-        for kind in ("trajectory", "captions"):
-            if (upload_id := getattr(request, kind)) is not None:
-                _needed(database, user, upload_id, kind)
+    def promised_world(user: User, name: str, command: Row, needed: tuple[str, ...]) -> NewWorldOut:
         _expect_room(database, user)
-        world_id = new_id()
-        command = {
-            "command": "generate",
-            "photo": request.photo,
-            "photo_name": photo["name"],
-            "trajectory": request.trajectory,
-            "captions": request.captions,
-            "settings": chosen(request.settings),
-            "until": request.until,
-        }
         _check_settings(command, config)
-        needed = tuple(filter(None, (request.photo, request.trajectory, request.captions)))
+        world_id = new_id()
         job = _promised(
             database.add_job(
                 user,
                 command,
                 world=world_id,
-                new_world=request.name,
+                new_world=name,
                 uploads=needed,
                 max_queued=config.limits.queued_jobs,
             )
@@ -330,6 +319,41 @@ def _add_worlds(
             world=_world_out(config, database, _found(database.world(user.id, world_id)), user),
             job=_job_out(_found(database.job(user.id, job)), supervisor),
         )
+
+    @app.post("/v1/worlds", status_code=202, responses=_problems(404, 409, 429), tags=["worlds"])
+    def new_world(user: Me, request: NewWorld) -> NewWorldOut:
+        """Make a world of an uploaded photo; the job that was promised is in the answer."""
+        photo = _needed(database, user, request.photo, "photo")
+        names = {}
+        for kind in ("trajectory", "captions"):
+            if (upload_id := getattr(request, kind)) is not None:
+                names[f"{kind}_name"] = _needed(database, user, upload_id, kind)["name"]
+        command = {
+            "command": "generate",
+            "photo": request.photo,
+            "photo_name": photo["name"],
+            "trajectory": request.trajectory,
+            "captions": request.captions,
+            **names,
+            "settings": chosen(request.settings),
+            "until": request.until,
+        }
+        return promised_world(
+            user, request.name, command, tuple(filter(None, (request.photo, request.trajectory, request.captions)))
+        )
+
+    @app.post("/v1/imports", status_code=202, responses=_problems(404, 409, 429), tags=["worlds"])
+    def new_import(user: Me, request: NewImport) -> NewWorldOut:
+        """Make a world of an uploaded file of another program; the job that was promised is in the answer."""
+        scene = _needed(database, user, request.scene, "scene")
+        command = {
+            "command": "import",
+            "scene": request.scene,
+            "source_name": scene["name"],
+            "settings": chosen(request.settings),
+            "until": request.until,
+        }
+        return promised_world(user, request.name, command, (request.scene,))
 
     @app.get("/v1/worlds", responses=_problems(), tags=["worlds"])
     def worlds(user: Me) -> list[WorldOut]:
@@ -431,7 +455,7 @@ def _add_jobs(
         uploads = []
         for kind in ("trajectory", "captions"):
             if kind in command:
-                _needed(database, user, command[kind], kind)
+                command[f"{kind}_name"] = _needed(database, user, command[kind], kind)["name"]
                 uploads.append(command[kind])
         branch = command["command"] == "branch"
         if branch:

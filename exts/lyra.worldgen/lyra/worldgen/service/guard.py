@@ -1,4 +1,4 @@
-"""What stands before every route: a token, and limits of size and time. Nothing is read without a token."""
+"""What stands before every route: a token, and limits of size and time. Nothing is looked at without a token."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 UPLOADS = "/v1/uploads"
+SPILL_BYTES, SPILL_S = 256 * 2**10, 1.0
+"""So much of a body without a token is read, for so long, before it is refused. A connection that is closed while the
+client still sends is reset, and then the client never learns why."""
 
 
 class Guard:
@@ -58,13 +61,14 @@ class Guard:
         if user is None:
             self._seen({"method": "other"}, 401, 0.0)
             text = "a token is needed: send the header 'Authorization: Bearer TOKEN'"
+            await _spill(receive)
             await _refuse(send, 401, text, ((b"www-authenticate", b'Bearer realm="lyra-worldgen"'),))
             return
         scope.setdefault("state", {})["user"] = user
         limits = self._config.limits
         limit = limits.json_bytes
         if scope["path"] == UPLOADS and scope["method"] == "POST":
-            limit = max(limits.photo_bytes, limits.trajectory_bytes, limits.captions_bytes)
+            limit = max(limits.photo_bytes, limits.trajectory_bytes, limits.captions_bytes, limits.scene_bytes)
         for name, value in headers:
             if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
                 await _refuse(send, 413, f"the request has {value[:20].decode()} bytes; at most {limit} are taken")
@@ -104,6 +108,19 @@ def _limited(receive: Receive, limit: int, seconds: float) -> Receive:
         return message
 
     return limited
+
+
+async def _spill(receive: Receive) -> None:
+    """Let a small body pass by."""
+    size, give_up = 0, time.monotonic() + SPILL_S
+    while size < SPILL_BYTES:
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, give_up - time.monotonic()))
+        except TimeoutError:
+            return
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 async def _refuse(send: Send, status: int, text: str, more: tuple[tuple[bytes, bytes], ...] = ()) -> None:

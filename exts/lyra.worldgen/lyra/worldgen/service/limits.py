@@ -34,6 +34,8 @@ class Limits:
     """largest trajectory file [bytes]"""
     captions_bytes: int = 2**20
     """largest captions file [bytes]"""
+    scene_bytes: int = 512 * 2**20
+    """largest file of another program [bytes]"""
     json_bytes: int = 256 * 2**10
     """largest request that is no upload [bytes]"""
     request_s: float = 120.0

@@ -77,22 +77,36 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def _settings_model() -> type[Strict]:
+def _settings_model(name: str, allowed: dict[str, dict[str, Any]]) -> type[Strict]:
     sections: dict[str, Any] = {
         "seed": (_number(int, 0, 2**32 - 1) | None, Field(None, description="seed of every random stream"))
     }
     default = WorldConfig()
-    for name, keys in ALLOWED.items():
-        docs = field_docs(type(getattr(default, name)))
+    for section_name, keys in allowed.items():
+        docs = field_docs(type(getattr(default, section_name)))
         fields: dict[str, Any] = {
             key: (kind | None, Field(None, description=docs.get(key))) for key, kind in keys.items()
         }
-        section = create_model(f"{name.capitalize()}Settings", __base__=Strict, **fields)
-        sections[name] = (section | None, None)
-    return create_model("Settings", __base__=Strict, __doc__="What is left out is the service's choice.", **sections)
+        section = create_model(f"{section_name.capitalize()}Settings", __base__=Strict, **fields)
+        sections[section_name] = (section | None, None)
+    return create_model(name, __base__=Strict, __doc__="What is left out is the service's choice.", **sections)
 
 
-Settings = _settings_model()
+IMPORT_ALLOWED: dict[str, dict[str, Any]] = {
+    "source": {
+        "up": Literal["auto", "x-up", "x-down", "y-up", "y-down", "z-up", "z-down"],
+        "units": Literal["auto", "m", "cm", "mm", "in", "ft"],
+        "metres_per_unit": _number(float, 0.001, 1000.0),
+        "ceiling_height_m": _number(float, 0.5, 100.0),
+        "keep_floaters": bool,
+        "licence": Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~][ -~]*$")],
+    },
+    **{section: ALLOWED[section] for section in ("reconstruction", "simulation", "certificate")},
+}
+"""Settings that a user may choose for a file of another program, by section."""
+
+Settings = _settings_model("Settings", ALLOWED)
+ImportSettings = _settings_model("ImportSettings", IMPORT_ALLOWED)
 
 
 def chosen(settings: Strict | None) -> dict[str, Any]:
@@ -115,6 +129,15 @@ class NewWorld(Strict):
     trajectory: Id | None = Field(None, description="uploaded camera path, in place of a path in the settings")
     captions: Id | None = Field(None, description="uploaded texts by frame, for a walk along a trajectory")
     until: Until = ""
+
+
+class NewImport(Strict):
+    """A world to make of a file of another program that was uploaded."""
+
+    scene: Id
+    name: Annotated[str, Field(pattern=NAME)] = "world"
+    settings: ImportSettings | None = None  # pyright: ignore[reportInvalidTypeForm]
+    until: Literal["", "import", "reconstruct", "simulate", "certify", "preview"] = ""
 
 
 class ExtendJob(Strict):
@@ -192,7 +215,7 @@ class Problem(BaseModel):
 
 class UploadOut(BaseModel):
     id: Id
-    kind: Literal["photo", "trajectory", "captions"]
+    kind: Literal["photo", "trajectory", "captions", "scene"]
     name: str
     bytes: int
     sha256: str

@@ -28,6 +28,7 @@ from ..session.commands import (
     Extend,
     Finish,
     Generate,
+    Import,
     Preview,
     Rescale,
     Undo,
@@ -270,6 +271,7 @@ def command_of(job: Row, config: ServiceConfig) -> Command:
     def upload(name: str) -> Path | None:
         return None if said.get(name) is None else upload_path(config, said[name], SUFFIXES[name])
 
+    names = {key: said.get(key, "") for key in ("trajectory_name", "captions_name")}
     if kind == "generate":
         overrides = dict(said["settings"])
         if (trajectory := upload("trajectory")) is not None:
@@ -283,7 +285,13 @@ def command_of(job: Row, config: ServiceConfig) -> Command:
             config=load_config(config.config_file, overrides),
             until=until,
             photo_name=said["photo_name"],
+            **names,
         )
+    if kind == "import":
+        scene = upload("scene")
+        assert scene is not None, "the request names a scene"
+        config_here = load_config(config.config_file, said["settings"])
+        return Import(source=scene, config=config_here, until=until, source_name=said["source_name"])
     if kind == "extend":
         trajectory = upload("trajectory")
         return Extend(
@@ -294,6 +302,7 @@ def command_of(job: Row, config: ServiceConfig) -> Command:
             chunks=said.get("chunks"),
             seed=said.get("seed"),
             until=until,
+            **names,
         )
     if kind == "undo":
         return Undo(chunks=said["chunks"], until=until)

@@ -49,9 +49,12 @@ class Generate(Command):
     """Last stage to run; `understand` only seeds the world, so that a path can be chosen with its geometry known."""
     photo_name: str = ""
     """What the world calls the photo, when that is not the name of its file."""
+    trajectory_name: str = ""
+    captions_name: str = ""
 
     def perform(self, folder: Path, progress: Progress = SILENT) -> World:
         from ..build import build_world
+        from ..build.path_files import FileNames
 
         return build_world(
             self.photo,
@@ -61,6 +64,7 @@ class Generate(Command):
             overwrite=self.overwrite,
             until=self.until,
             photo_name=self.photo_name,
+            names=FileNames(trajectory=self.trajectory_name, captions=self.captions_name),
         )
 
 
@@ -75,12 +79,20 @@ class Import(Command):
     config: WorldConfig = field(default_factory=WorldConfig)
     overwrite: bool = False
     until: str = ""
+    source_name: str = ""
+    """What the world calls the file, when that is not its name."""
 
     def perform(self, folder: Path, progress: Progress = SILENT) -> World:
         from ..build import import_world
 
         return import_world(
-            self.source, folder, self.config, progress=progress, overwrite=self.overwrite, until=self.until
+            self.source,
+            folder,
+            self.config,
+            progress=progress,
+            overwrite=self.overwrite,
+            until=self.until,
+            source_name=self.source_name,
         )
 
 
@@ -105,9 +117,13 @@ class Extend(Command):
     """In place of the world's own, so that what was undone is painted differently."""
     until: str = ""
     """Last stage to run; `explore` shows new frames soonest."""
+    trajectory_name: str = ""
+    """What the world calls the trajectory file, when that is not its name."""
+    captions_name: str = ""
 
     def perform(self, folder: Path, progress: Progress = SILENT) -> World:
         from ..build import extend_world
+        from ..build.path_files import FileNames
 
         return extend_world(
             folder,
@@ -119,6 +135,7 @@ class Extend(Command):
             seed=self.seed,
             progress=progress,
             until=self.until,
+            names=FileNames(trajectory=self.trajectory_name, captions=self.captions_name),
         )
 
 

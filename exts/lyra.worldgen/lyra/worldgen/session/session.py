@@ -31,7 +31,7 @@ from .events import (
     ResultEvent,
     WorkerEvent,
 )
-from .worker import WorkerJob, own_launcher, work_command
+from .worker import Job, WorkerJob, own_launcher, work_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +95,7 @@ class Session:
         frames: bool = True,
         background: bool = False,
         grace_s: float = 5.0,
+        launch: Callable[[Command], Job] | None = None,
     ) -> None:
         """Nothing is read or started yet.
 
@@ -106,13 +107,15 @@ class Session:
             background: deliver events from a thread of the session's own. Otherwise `poll` and `wait` deliver them in
                 the thread that calls.
             grace_s: how long a cancelled worker may take before it is killed [s].
+            launch: puts a command to work in place of a worker process, see `remote.RemoteJob`; may raise `OSError`.
         """
         self.folder = Path(folder)
         self._launcher = list(launcher) if launcher is not None else own_launcher()
         self._env, self._frames, self._background, self._grace_s = env, frames, background, grace_s
+        self._launch = launch or self._start_worker
         self._listeners: list[Callable[[Event], None]] = []
         self._state = SessionState()
-        self._job: WorkerJob | None = None
+        self._job: Job | None = None
         self._result: ResultEvent | None = None
         self._error: str | None = None
         self._last_text = ""
@@ -187,12 +190,13 @@ class Session:
             OSError: the worker cannot be started.
         """
         before = world_token(self.folder)
+        rest = self._state
         self._begin(command)
         try:
-            arguments = work_command(self._launcher, self.folder, frames=self._frames)
-            self._job = WorkerJob(arguments, command, env=self._env, grace_s=self._grace_s)
+            self._job = self._launch(command)
         except BaseException:
-            self._state = SessionState()
+            # What was stopped before can still be resumed.
+            self._state = rest
             self._rest.set()
             raise
         self._stopped = (command, before)
@@ -273,6 +277,10 @@ class Session:
     def listened_to(self) -> bool:
         """Whether anybody has subscribed."""
         return bool(self._listeners)
+
+    def _start_worker(self, command: Command) -> WorkerJob:
+        arguments = work_command(self._launcher, self.folder, frames=self._frames)
+        return WorkerJob(arguments, command, env=self._env, grace_s=self._grace_s)
 
     def _begin(self, command: Command) -> None:
         with self._lock:

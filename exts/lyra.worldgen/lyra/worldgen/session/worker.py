@@ -21,13 +21,27 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from .commands import Command, command_to_json
 from .events import MAX_LINE_BYTES, ExitEvent, WorkerEvent, log_line, parse_line
 
 MAX_EVENTS_PER_POLL = 500
 """The rest waits for the next call."""
+
+
+class Job(Protocol):
+    """A command at work somewhere; what a session needs of it."""
+
+    def poll(self) -> list[WorkerEvent]:
+        """New events in order, an `ExitEvent` the last of all; never blocks."""
+        ...
+
+    def cancel(self) -> None:
+        """Ask it to end; returns at once. Repeated calls do nothing."""
+
+    def close(self) -> None:
+        """Let go of it now: no process and no thread stays."""
 
 
 def find_launcher(setting: str, near: Path | None, path: str | None = None) -> list[str]:
