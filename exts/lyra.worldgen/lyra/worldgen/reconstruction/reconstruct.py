@@ -20,6 +20,7 @@ from ..core.splats import GaussianCloud
 from ..core.store import save_mesh
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView, WorldViews
 from .glb import write_mesh_glb
+from .exposure import balanced, measure_exposure
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
 from .splat_budget import compress_splats, seen_importance
@@ -60,7 +61,7 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     Args:
         views: the photo first; with the proxy world that gave them their depth, or without, then depth is fused.
         cfg: sizes and budgets.
-        progress: steps are called "surface", "looking", "baking", "lifting", "fitting", "merging" and
+        progress: steps are called "surface", "looking", "exposure", "baking", "lifting", "fitting", "merging" and
             "measuring".
 
     Raises:
@@ -74,6 +75,8 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     progress.step("surface", 1, 1)
     useful = [v for i, v in enumerate(views.views) if i == 0 or adds_something(v)]
     hits = cast_views(surface, useful, progress=progress)
+    exposure = measure_exposure(useful, hits, progress=progress)
+    useful = balanced(useful, exposure)
     baked = bake_texture(surface, useful, texture_px=cfg.texture_px, hits=hits, progress=progress)
     eye = views.photo_view.T_world_cam[:3, 3]
     reserve = int(UNSEEN_BUDGET_SHARE * cfg.splat_budget)
@@ -95,6 +98,7 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
         "charts": float(baked.charts),
         "texels_per_pixel": baked.texels_per_pixel,
         "texture_seen_share": baked.known_share,
+        "largest_gain": float(np.exp(np.abs(np.log(exposure.gains)).max())),
         "splats": float(len(splats)),
         "splat_duplicates": float(lifted.duplicates),
         "unseen_splats": float(len(unseen)),
