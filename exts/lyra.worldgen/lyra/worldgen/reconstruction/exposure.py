@@ -25,8 +25,8 @@ DEPTH_TOLERANCE = 0.02
 LEAST_SHARED = 30
 """Views that share fewer spots with others keep their exposure."""
 LEAST_GAIN = 0.05
-"""Views whose gains are all nearer to 1 than this keep their bytes. It is three grey levels of a medium grey, and painted
-views, which have no exposure, come out up to 3 % apart because they are not equally sharp."""
+"""Views whose gains are all nearer to 1 than this keep their bytes. It is three grey levels of a medium grey, and
+painted views, which have no exposure, come out up to 3 % apart because they are not equally sharp."""
 LARGEST_GAIN = 4.0
 _DARK_U8, _BRIGHT_U8 = 8, 247
 """Values outside say little about light: noise below, clipping above."""

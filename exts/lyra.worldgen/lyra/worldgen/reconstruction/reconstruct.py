@@ -19,8 +19,8 @@ from ..core.scaling import scaled_mesh, scaled_splats
 from ..core.splats import GaussianCloud
 from ..core.store import save_mesh
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView, WorldViews
-from .glb import write_mesh_glb
 from .exposure import balanced, measure_exposure
+from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
 from .splat_budget import compress_splats, seen_importance
