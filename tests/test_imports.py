@@ -14,7 +14,7 @@ HEAVY = {
     "torch", "diffusers", "transformers", "gsplat", "trimesh", "open3d", "pxr", "omni", "carb", "isaaclab", "cv2",
     "numba", "scipy", "skimage", "embreex", "xatlas", "ovphysx", "ovstage", "physx_usd_schemas",
     "newton", "warp", "mujoco", "coacd", "matplotlib", "fastapi",
-    "starlette", "pydantic", "uvicorn", "h11", "prometheus_client",
+    "starlette", "pydantic", "uvicorn", "h11", "prometheus_client", "viser",
 }  # fmt: skip
 KIT_ONLY = {"extension.py", "window.py", "stage.py", "settings.py"}
 

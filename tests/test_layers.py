@@ -19,7 +19,8 @@ ALLOWED = {
     "training": {"core", "generation", "training"},
     "session": {"core", "top", "session"},
     "service": {"core", "session", "service"},
-    "cli": {"core", "top", "session", "service", "cli", "training", *STAGES},
+    "explore": {"core", "top", "session", "explore", *STAGES},
+    "cli": {"core", "top", "session", "service", "explore", "cli", "training", *STAGES},
     "kit": {"core", "top", "session", "kit"},
     "face": {"core", "top", "session", "service", "cli", *STAGES},
 }

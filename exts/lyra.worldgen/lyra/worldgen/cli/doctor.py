@@ -65,6 +65,7 @@ PACKAGES = (
     Package(module="fastapi", distribution="fastapi", extra="serve", without="serve"),
     Package(module="uvicorn", distribution="uvicorn", extra="serve", without="serve"),
     Package(module="prometheus_client", distribution="prometheus-client", extra="serve", without="serve"),
+    Package(module="viser", distribution="viser", extra="explore", without="explore"),
     Package(module="tensorboard", distribution="tensorboard", extra="train", without="curves of training but as JSON"),
 )
 PROBE = """

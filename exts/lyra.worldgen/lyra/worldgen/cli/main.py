@@ -39,6 +39,7 @@ examples:
   lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
   lyra-worldgen export-web worlds/photo --out sites/photo   walk through it in a browser
+  lyra-worldgen explore worlds                             look, drive, extend and undo in the browser
   lyra-worldgen doctor                                     what this machine can run, and what is missing
 
 exit codes: 0 good, 1 the world is not certified, 2 input or configuration, 3 something is not installed,
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     from . import (
         doctor,
         evaluate,
+        explore,
         generate,
         imports,
         journey,
@@ -93,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         worlds.add_parsers,
         splats.add_parser,
         web.add_parser,
+        explore.add_parser,
         evaluate.add_parser,
         train_painter.add_parser,
         doctor.add_parser,

@@ -1,0 +1,135 @@
+"""The tab of the robot and the ruler: drive through the free space, measure, and set the world's true size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .measure import floor_at, surface_at
+from .stage import robot_eye
+
+if TYPE_CHECKING:
+    from .panels import Panels
+
+STEP_M, TURN_RAD = 0.25, np.radians(15)
+FARTHEST_M = 60.0
+MOVES = ("left", "ahead", "back", "right")
+KEYS = {"ahead": "I", "left": "J", "back": "K", "right": "L"}
+"""Those that move the camera are W, A, S, D, Q, E and the arrows."""
+
+
+class DrivePanel:
+    """Widgets and what they do."""
+
+    def __init__(self, panels: Panels) -> None:
+        self._panels, self._desk, self._stage = panels, panels.desk, panels.stage
+        gui = panels.server.gui
+        self._text = gui.add_markdown("")
+        self._place = gui.add_button("Place the robot where it fits")
+        self._click = gui.add_checkbox("click on the floor places it", False)
+        self._moves = gui.add_button_group("drive", MOVES)
+        self._follow = gui.add_checkbox("look through its eyes", False)
+        panels.on_click(self._place, lambda event: self._placed(None, event))
+        panels.on_change(self._click, lambda event: self._point_robot())
+        panels.on_click(self._moves, lambda event: self._drive(str(event.target.value), event))
+        for move, key in KEYS.items():
+            command = gui.add_command(f"Drive the robot: {move}", hotkey=key)
+            command.on_trigger(lambda event, move=move: panels.attempt(lambda: self._drive(move, event), event))
+        with gui.add_folder("Measure"):
+            self._measured = gui.add_markdown("")
+            self._ruler = gui.add_checkbox("click on two places", False)
+            self._length = gui.add_text(
+                "is in reality", "", hint="2.05m, 80in, 2.05+-0.02m; metres if there is no unit"
+            )
+            self._rescale = gui.add_button("Give the world this size")
+        panels.on_change(self._ruler, lambda event: self._point_ruler())
+        panels.on_click(self._rescale, lambda event: self._scale())
+
+    def refresh(self) -> None:
+        """Show robot and ruler as they are."""
+        contents, robot = self._desk.contents, self._desk.robot
+        floor_z_m = contents.floor_z_m if contents is not None else 0.0
+        self._stage.draw_robot(robot, floor_z_m)
+        state = robot.state if robot is not None else None
+        if state is None:
+            self._text.content = f"Keys {', '.join(KEYS.values())} drive: {', '.join(KEYS)}."
+        else:
+            stop = " **Something is in the way.**" if state.blocked else ""
+            heading = np.degrees(state.heading_rad)
+            self._text.content = (
+                f"at ({state.xy_m[0]:.2f}, {state.xy_m[1]:.2f}) m, {heading:.0f}°, "
+                f"{state.clearance_m:.2f} m clear.{stop}"
+            )
+        self._stage.draw_ruler(self._desk.ruler)
+        length_m = self._desk.ruler.length_m
+        self._measured.content = (
+            "Point at two places whose distance you know."
+            if length_m is None
+            else f"**{length_m:.3f} m** in this world"
+        )
+
+    def release_pointer(self) -> None:
+        """Wait for no click any more."""
+        for box in (self._click, self._ruler):
+            if box.value:
+                box.value = False
+
+    def _placed(self, xy_m: tuple[float, float] | None, event: Any = None) -> None:
+        self._desk.place_robot(xy_m)
+        self._moved(event)
+
+    def _drive(self, move: str, event: Any) -> None:
+        robot = self._desk.robot or self._desk.place_robot()
+        if move in ("left", "right"):
+            robot.turn(TURN_RAD if move == "left" else -TURN_RAD)
+        else:
+            robot.go(STEP_M if move == "ahead" else -STEP_M)
+        self._moved(event)
+
+    def _moved(self, event: Any) -> None:
+        self.refresh()
+        contents, robot = self._desk.contents, self._desk.robot
+        if self._follow.value and contents is not None and robot is not None:
+            T_world_cam = robot_eye(robot, contents.floor_z_m)
+            client = getattr(event, "client", None)
+            if T_world_cam is not None:
+                self._stage.look(T_world_cam, [client] if client is not None else None)
+
+    def _point_robot(self) -> None:
+        if not self._click.value:
+            self._panels.point_with(None)
+            return
+        self._panels.release_pointers(self)
+        self._ruler.value = False
+
+        def place(origin_world: np.ndarray, direction_world: np.ndarray) -> None:
+            contents = self._desk.contents
+            if contents is None:
+                raise InputError("there is no world yet; upload a photo first")
+            x, y = floor_at(origin_world, direction_world, contents.floor_z_m, FARTHEST_M)
+            self._placed((float(x), float(y)))
+
+        self._panels.point_with(place)
+
+    def _point_ruler(self) -> None:
+        if not self._ruler.value:
+            self._panels.point_with(None)
+            return
+        self._panels.release_pointers(self)
+        self._click.value = False
+
+        def measure(origin_world: np.ndarray, direction_world: np.ndarray) -> None:
+            contents = self._desk.contents
+            if contents is None:
+                raise InputError("there is no world yet; upload a photo first")
+            point = surface_at(contents.raycaster, origin_world, direction_world)
+            self._desk.ruler = self._desk.ruler.with_end(point)
+            self.refresh()
+
+        self._panels.point_with(measure)
+
+    def _scale(self) -> None:
+        self._desk.rescale(self._length.value, until=self._panels.world.until or "")
+        self.refresh()
