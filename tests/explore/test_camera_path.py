@@ -34,7 +34,9 @@ def test_frames_pass_through_the_key_poses_at_an_even_pace(keys):
     assert (len(Ts) - 1) % CHUNK_FRAMES == 0 and len(Ts) == 1 + CHUNK_FRAMES * draft.chunks
     np.testing.assert_allclose(Ts[0], BEGIN, atol=1e-5)
     np.testing.assert_allclose(Ts[-1], draft.keys[-1], atol=1e-5)
-    np.testing.assert_allclose(Ts[:, :3, :3] @ Ts[:, :3, :3].swapaxes(1, 2), np.tile(np.eye(3), (len(Ts), 1, 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        Ts[:, :3, :3] @ Ts[:, :3, :3].swapaxes(1, 2), np.tile(np.eye(3), (len(Ts), 1, 1)), atol=1e-5
+    )
     steps_m = np.linalg.norm(np.diff(Ts[:, :3, 3], axis=0), axis=1)
     # Two keys that fall into one frame are walked as one, so a step may be a little longer than the pace.
     assert steps_m.max() <= 2 * 4.0 / CHUNK_FRAMES + 1e-5

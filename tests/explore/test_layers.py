@@ -75,7 +75,10 @@ def test_a_certificate_that_makes_no_sense_shows_nothing():
     look = {"position_m": [1, 2, 0.5], "heading_deg": 90, "disagree_percent": 3}
     wrong = [None, 7, {}, {"trace_xy_m": "far"}, {"trace_xy_m": [[1]]}, {"trace_xy_m": [[float("nan"), 0]]}]
     layer = certificate_layer(
-        {"drives": [*wrong, good, missed], "facts": {"sensors": {"views": [*wrong, look, {**look, "heading_deg": None}]}}}
+        {
+            "drives": [*wrong, good, missed],
+            "facts": {"sensors": {"views": [*wrong, look, {**look, "heading_deg": None}]}},
+        }
     )
     assert len(layer.reached) == len(layer.missed) == len(layer.looks) == 1
     np.testing.assert_allclose(layer.looks[0][0], [1, 2, 0.5])
@@ -87,7 +90,15 @@ def test_words_are_words():
     """Text of a file is no mark-up; failed lines come first."""
     assert "<" not in plain("<img src=x onerror=alert(1)>") and plain("a*b|c") == r"a\*b\|c"
     lines = [
-        {"id": "a", "title": "good", "status": "passed", "measured": 1.0, "limit": 2.0, "comparison": "<=", "unit": "m"},
+        {
+            "id": "a",
+            "title": "good",
+            "status": "passed",
+            "measured": 1.0,
+            "limit": 2.0,
+            "comparison": "<=",
+            "unit": "m",
+        },
         {"id": "b", "title": "<b>bad</b>", "status": "failed", "measured": 3.0, "limit": 2.0, "comparison": "<="},
         {"id": "c", "title": "unmeasured", "status": "not measured", "measured": None},
     ]
