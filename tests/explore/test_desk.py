@@ -66,7 +66,7 @@ def chunks(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_a_photo_becomes_a_world_step_by_step(hand, tmp_path):
-    """Seed, extend, undo, finish: each is told, frames arrive, and the world is the one that the photo makes at once."""
+    """Seed, extend, undo, finish: each is told, frames arrive, and the world is the one made at once."""
     slow, fast = hand("slow"), hand("fast")
     desk = slow.desk
     assert desk.generate(picture(), "kitchen.png", painter="patch", seed=7) == tmp_path / "slow"
