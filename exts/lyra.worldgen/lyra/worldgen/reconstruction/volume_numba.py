@@ -13,6 +13,35 @@ SIDE = 8
 """Voxels along one edge of a block."""
 MOST_PARTS = 64
 """Into how many steps of less than a block the way from one pixel to the next is divided at most."""
+NOISE_JUMPS = 4.0
+"""Times the smallest edge: what noise of a per cent or two of the depth does not reach."""
+
+
+@compiled()
+def _torn(before, a, b, after, jump):
+    """Whether a surface ends between two neighbours of four pixels in a row; arguments are inverse depths, 0 unknown.
+
+    Inverse depth is linear in the picture on a plane. Where two planes meet between two pixels, the step between these
+    lies between the steps beside it; where one plane hides another it lies outside.
+    """
+    if a == 0 or b == 0:
+        return True
+    step = b - a
+    if abs(step) <= jump * max(a, b):
+        return False
+    left = a - before if before > 0 else 0.0
+    right = after - b if after > 0 else 0.0
+    # A plane that ends here without a neighbour beyond is known by its own side alone.
+    if before <= 0:
+        left = right
+    if after <= 0:
+        right = left
+    if abs(step) > 2.0 * max(abs(left), abs(right)):
+        return True
+    # A step beside it may be an edge itself and continue nothing. Smaller ones may be noise, which has any sign.
+    slack = abs(step) / 3.0
+    outside = step > max(left, right) + slack or step < min(left, right) - slack
+    return outside and abs(step) > NOISE_JUMPS * jump * max(a, b)
 
 
 @compiled()
@@ -21,7 +50,7 @@ def broken_quads(w, jump):
 
     Args:
         w: [H, W] inverse depth, 0 where unknown.
-        jump: relative step between two pixels above which a step that no neighbour continues is an edge.
+        jump: relative step between two pixels above which a step that its neighbours do not continue is an edge.
 
     Returns:
         [H - 1, W - 1] bool.
@@ -31,26 +60,14 @@ def broken_quads(w, jump):
     cut_v = np.zeros((h, wd), np.bool_)
     for r in range(h):
         for c in range(wd - 1):
-            a, b = w[r, c], w[r, c + 1]
-            if a == 0 or b == 0:
-                cut_u[r, c] = True
-                continue
-            step = abs(b - a)
-            if step > jump * max(a, b):
-                left = abs(a - w[r, c - 1]) if c > 0 and w[r, c - 1] > 0 else 0.0
-                right = abs(w[r, c + 2] - b) if c + 2 < wd and w[r, c + 2] > 0 else 0.0
-                cut_u[r, c] = step > 2.0 * max(left, right)
+            before = w[r, c - 1] if c > 0 else 0.0
+            after = w[r, c + 2] if c + 2 < wd else 0.0
+            cut_u[r, c] = _torn(before, w[r, c], w[r, c + 1], after, jump)
     for r in range(h - 1):
         for c in range(wd):
-            a, b = w[r, c], w[r + 1, c]
-            if a == 0 or b == 0:
-                cut_v[r, c] = True
-                continue
-            step = abs(b - a)
-            if step > jump * max(a, b):
-                up = abs(a - w[r - 1, c]) if r > 0 and w[r - 1, c] > 0 else 0.0
-                down = abs(w[r + 2, c] - b) if r + 2 < h and w[r + 2, c] > 0 else 0.0
-                cut_v[r, c] = step > 2.0 * max(up, down)
+            before = w[r - 1, c] if r > 0 else 0.0
+            after = w[r + 2, c] if r + 2 < h else 0.0
+            cut_v[r, c] = _torn(before, w[r, c], w[r + 1, c], after, jump)
     broken = np.zeros((h - 1, wd - 1), np.bool_)
     for r in range(h - 1):
         for c in range(wd - 1):
