@@ -1,30 +1,37 @@
-"""What the window shows and does, without Kit: one job at a time as a small state machine.
+"""What the window shows and does, without Kit: one world at a time, worked on through a session.
 
-idle ─start→ running ─result→ done
-               │ └─error, early exit→ failed
-               └─cancel→ cancelling ─exit→ cancelled
+idle ─begin→ running ─finished→ done
+               │ └─error, death→ failed ─resume→ running
+               └─cancel→ cancelling ─stopped→ cancelled ─resume→ running
 
-`start` is refused while a job runs; from every resting state it begins anew.
+Everything that begins work is refused while work is going on; from every resting state it begins anew. Whether the
+work is done by a process here or by a server is the session's business.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 
-from ..core.errors import ConfigError
-from ..session.events import ErrorEvent, ExitEvent, LogEvent, ProgressEvent, ResultEvent, WorkerEvent
-from .jobs import GenerateRequest
+from ..core.errors import WorldgenError
+from ..session.commands import Command, Finish, Undo
+from ..session.events import DoneEvent, Event, FrameEvent, LogEvent, Outcome, ProgressEvent
+from ..session.session import Session
+from .jobs import ExtendRequest, GenerateRequest, extend_command, generate_command
 
 _log = logging.getLogger(__name__)
 
+LOG_LINES = 200
+"""So many of the worker's last lines are kept."""
+_LOADABLE = "world.usda"
+
 
 class Phase(Enum):
-    """Where the job stands."""
+    """Where the work stands."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -35,143 +42,224 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobState:
+class KitState:
     """Everything the window needs to draw itself."""
 
     phase: Phase = Phase.IDLE
     fraction: float = 0.0
-    """Of the whole job, 0..1; never falls while a job runs."""
+    """Of the whole command, 0..1; never falls while one runs."""
     message: str = "Choose a photo and press Generate."
     """One line for the user."""
     folder: str | None = None
-    """The finished world."""
+    """The world that is worked on."""
     passed: bool | None = None
-    """Verdict of the certificate; None before the end or when not all could be measured."""
+    """Verdict of the certificate that the last command led to; None when not all could be measured."""
+    can_resume: bool = False
+    """Whether the last command was stopped and can go on."""
 
     @property
     def busy(self) -> bool:
         return self.phase in {Phase.RUNNING, Phase.CANCELLING}
 
 
-class Job(Protocol):
-    """What the controller needs of a worker; `session.worker.WorkerJob` is the real one."""
-
-    def poll(self) -> list[WorkerEvent]: ...
-    def cancel(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class WorldgenController:
-    """Runs one generation job and hands the finished world over. Use from one thread."""
+    """Begins and cancels work and hands finished worlds over. Use from one thread."""
 
     def __init__(
         self,
-        launch: Callable[[GenerateRequest], Job],
+        open_session: Callable[[Path], Session],
         *,
-        on_change: Callable[[JobState], None] = lambda state: None,
+        on_change: Callable[[KitState], None] = lambda state: None,
         on_world: Callable[[str], None] = lambda folder: None,
+        on_frame: Callable[[bytes], None] = lambda jpeg: None,
     ) -> None:
         """
         Args:
-            launch: starts a worker; may raise `OSError`.
-            on_change: called with the new state after every change, from within `start`, `cancel` and `poll`.
-            on_world: called once with the folder of each finished world; what it raises is shown to the user.
+            open_session: the session of a world folder, see `jobs.open_session`.
+            on_change: called with the new state after every change, from within the calls below.
+            on_world: called with the folder of each world that a command has led to, if it can be loaded; what it
+                raises is shown to the user.
+            on_frame: called with each picture that was painted, as JPEG.
         """
-        self._launch = launch
-        self._on_change = on_change
-        self._on_world = on_world
-        self._job: Job | None = None
-        self._state = JobState()
-        self._result: ResultEvent | None = None
-        self._error: str | None = None
-        self._last_text = ""
+        self._open_session = open_session
+        self._on_change, self._on_world, self._on_frame = on_change, on_world, on_frame
+        self._session: Session | None = None
+        self._leave: Callable[[], None] = lambda: None
+        self._closed = False
+        self._state = KitState()
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        """The worker's last lines, oldest first."""
 
     @property
-    def state(self) -> JobState:
+    def state(self) -> KitState:
         return self._state
 
-    def start(self, request: GenerateRequest) -> bool:
-        """Start a job; False, with the reason in `state.message`, if it cannot start or one is running."""
-        if self._state.busy:
+    def generate(self, request: GenerateRequest) -> bool:
+        """Begin a world; False, with the reason in `state.message`, if that cannot be. So are all calls below."""
+        if self._refuses():
             return False
-        problem = _problem_with(request)
-        if problem is None:
-            try:
-                self._job = self._launch(request)
-            except (OSError, ConfigError) as error:
-                problem = f"The generator cannot be started: {error}"
-        if problem is not None:
-            self._set(JobState(phase=Phase.FAILED, message=problem))
+        if problem := _problem_with(request):
+            return self._fail(problem)
+        try:
+            command = generate_command(request)
+        except WorldgenError as error:
+            return self._fail(str(error))
+        return self._begin(command, Path(request.out))
+
+    def extend(self, request: ExtendRequest) -> bool:
+        """Explore the world further."""
+        try:
+            return self._begin(extend_command(request))
+        except WorldgenError as error:
+            return not self._refuses() and self._fail(str(error))
+
+    def undo(self, chunks: int = 1) -> bool:
+        """Take back what was painted last."""
+        return self._begin(Undo(chunks=chunks, until="explore"))
+
+    def finish(self) -> bool:
+        """Make whatever the world still lacks."""
+        return self._begin(Finish())
+
+    def resume(self) -> bool:
+        """Go on with what was cancelled, has failed, or whose worker died."""
+        if self._refuses() or self._session is None:
             return False
-        self._result, self._error, self._last_text = None, None, ""
-        self._set(JobState(phase=Phase.RUNNING, message="Starting ..."))
+        try:
+            if not self._session.resume():
+                return False
+        except (OSError, WorldgenError) as error:
+            return self._fail(str(error))
+        self._started()
         return True
 
+    def choose(self, folder: str) -> bool:
+        """Work on another world that exists."""
+        if self._refuses():
+            return False
+        if not (Path(folder) / "world.json").is_file():
+            return self._fail(f"This folder holds no world: {folder}")
+        self._enter(Path(folder))
+        self._set(KitState(message=f"World: {folder}", folder=folder))
+        return True
+
+    def load(self) -> bool:
+        """Put the world on the stage again; also while it is worked on, as it is by now."""
+        folder = self._state.folder
+        if self._closed or folder is None:
+            return False
+        if not (Path(folder) / _LOADABLE).is_file():
+            self._set(replace(self._state, message=f"The world has no {_LOADABLE} yet; press Finish: {folder}"))
+            return False
+        return self._deliver(folder)
+
     def cancel(self) -> None:
-        """Ask the running job to end; does nothing otherwise."""
-        if self._job is not None and self._state.phase is Phase.RUNNING:
-            self._job.cancel()
+        """Ask the running command to end; does nothing otherwise."""
+        if self._session is not None and self._state.phase is Phase.RUNNING:
+            self._session.cancel()
             self._set(replace(self._state, phase=Phase.CANCELLING, message="Cancelling ..."))
 
     def poll(self) -> None:
-        """Take in what the worker said since the last call; cheap, call once per frame."""
-        for event in self._job.poll() if self._job is not None else ():
-            self._take(event)
+        """Take in what happened since the last call; cheap, call once per frame."""
+        if self._session is not None:
+            self._session.poll()
 
     def close(self) -> None:
-        """End a running job by force and forget it: for shutdown."""
-        if self._job is not None:
-            self._job.close()
-            self._job = None
+        """End running work by force and forget everything, for shutdown and reload: the world stays as far as it is."""
+        self._closed = True
+        self._drop_session()
+        self._on_change = self._on_frame = self._on_world = lambda _: None
 
-    def _take(self, event: WorkerEvent) -> None:
+    def _refuses(self) -> bool:
+        return self._closed or self._state.busy
+
+    def _begin(self, command: Command, folder: Path | None = None) -> bool:
+        if self._refuses():
+            return False
+        if folder is not None:
+            self._enter(folder)
+        if self._session is None:
+            return self._fail("Choose a world first, or generate one.")
+        try:
+            self._session.start(command)
+        except (OSError, WorldgenError) as error:
+            return self._fail(str(error))
+        self._started()
+        return True
+
+    def _started(self) -> None:
+        assert self._session is not None, "a command was started"
+        self.log.clear()
+        self._set(KitState(phase=Phase.RUNNING, message="Starting ...", folder=str(self._session.folder)))
+
+    def _enter(self, folder: Path) -> None:
+        """Have the session of a folder, and no other one."""
+        if self._session is not None and self._session.folder == folder:
+            return
+        self._drop_session()
+        session = self._open_session(folder)
+        self._session, self._leave = session, session.subscribe(self._take)
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        # First of all: closing is an event, too, and nobody is there any more to hear it.
+        self._leave()
+        self._leave = lambda: None
+        if session is not None:
+            session.close()
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, ProgressEvent):
             if self._state.phase is Phase.RUNNING:
-                # Stages estimate their own length; a bar that runs backwards would only confuse.
-                fraction = max(self._state.fraction, event.fraction)
-                self._set(replace(self._state, fraction=fraction, message=_progress_line(event, fraction)))
+                self._set(replace(self._state, fraction=event.fraction, message=_progress_line(event)))
+        elif isinstance(event, FrameEvent):
+            self._on_frame(event.jpeg)
         elif isinstance(event, LogEvent):
-            self._last_text = event.text
+            self.log.append(event.text)
             _log.info("worker: %s", event.text)
-        elif isinstance(event, ResultEvent):
-            self._result = event
-        elif isinstance(event, ErrorEvent):
-            self._error = event.message
-        elif isinstance(event, ExitEvent):
-            self._finish(event.exit_code)
+        elif isinstance(event, DoneEvent):
+            self._finish(event)
 
-    def _finish(self, exit_code: int) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.close()
-        if self._state.phase is Phase.CANCELLING and self._result is None:
-            message = "Cancelled. Generate again with the same folder to go on where it stopped."
-            self._set(replace(self._state, phase=Phase.CANCELLED, message=message))
-        elif self._result is None:
-            reason = self._error or self._last_text or "no reason was given"
-            self._set(replace(self._state, phase=Phase.FAILED, message=f"Failed (exit code {exit_code}): {reason}"))
+    def _finish(self, done: DoneEvent) -> None:
+        if done.outcome is Outcome.CANCELLED:
+            self._rest(Phase.CANCELLED, "Cancelled; what is finished stays. Resume goes on where it stopped.")
+        elif done.outcome is Outcome.FAILED:
+            self._rest(Phase.FAILED, f"Failed (exit code {done.exit_code}): {done.message}")
         else:
-            self._deliver(self._result)
-
-    def _deliver(self, result: ResultEvent) -> None:
-        verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not fully measured"}
-        self._set(
-            JobState(
-                phase=Phase.DONE,
-                fraction=1.0,
-                message=f"Done, {verdict[result.passed]}: {result.folder}",
-                folder=result.folder,
-                passed=result.passed,
+            folder = done.folder or self._state.folder or ""
+            loadable = (Path(folder) / _LOADABLE).is_file()
+            verdict = {True: "certified", False: "NOT certified, see certificate.html", None: "not fully measured"}
+            told = verdict[done.passed] if loadable else "not finished yet"
+            self._set(
+                KitState(
+                    phase=Phase.DONE, fraction=1.0, message=f"Done, {told}: {folder}", folder=folder, passed=done.passed
+                )
             )
-        )
+            if loadable:
+                self._deliver(folder)
+
+    def _rest(self, phase: Phase, message: str) -> None:
+        self._set(replace(self._state, phase=phase, message=message, can_resume=True))
+
+    def _deliver(self, folder: str) -> bool:
         try:
-            self._on_world(result.folder)
+            self._on_world(folder)
         except Exception as error:
             # The world is finished either way; a stage that refuses it must not lose it or take Kit's frame loop down.
-            _log.exception("the finished world could not be put on the stage")
-            self._set(replace(self._state, message=f"Finished, but not loaded: {error}. World: {result.folder}"))
+            _log.exception("the world could not be put on the stage")
+            self._set(replace(self._state, message=f"Not loaded: {error}. World: {folder}"))
+            return False
+        return True
 
-    def _set(self, state: JobState) -> None:
+    def _fail(self, message: str) -> bool:
+        """A call that cannot be: what could be resumed still can."""
+        session = self._session
+        folder = None if session is None else str(session.folder)
+        can_resume = session is not None and session.resumable
+        self._set(KitState(phase=Phase.FAILED, message=message, folder=folder, can_resume=can_resume))
+        return False
+
+    def _set(self, state: KitState) -> None:
         if state != self._state:
             self._state = state
             self._on_change(state)
@@ -192,9 +280,11 @@ def _problem_with(request: GenerateRequest) -> str | None:
     return None
 
 
-def _progress_line(event: ProgressEvent, fraction: float) -> str:
-    line = f"{event.stage}: {100 * fraction:.0f} %"
-    return line if event.eta_s is None else f"{line}, {_duration(event.eta_s)} left"
+def _progress_line(event: ProgressEvent) -> str:
+    line = f"{event.stage}: {100 * event.fraction:.0f} %"
+    if event.eta_s is not None:
+        line += f", {_duration(event.eta_s)} left"
+    return f"{line} ({event.note})" if event.note else line
 
 
 def _duration(seconds: float) -> str:

@@ -1,8 +1,8 @@
-"""Start-up and shutdown inside Kit, nothing else."""
+"""Start-up and shutdown inside Kit, and what binds window, controller and stage."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import carb
@@ -10,11 +10,12 @@ import carb.eventdispatcher
 import omni.ext
 import omni.kit.app
 
-from ..session.worker import WorkerJob, find_launcher, work_command, worker_environment
-from .controller import JobState, WorldgenController
-from .jobs import GenerateRequest, generate_command
+from ..core.errors import WorldgenError
+from .camera_path import PathRecorder, next_file
+from .controller import KitState, WorldgenController
+from .jobs import open_session
 from .settings import read_settings
-from .stage import load_world
+from .stage import draw_path, load_world, toggle_overlay, viewport_pose
 
 MENU = "Tools"
 MENU_ITEM = "Lyra World Generator"
@@ -29,19 +30,34 @@ class Extension(omni.ext.IExt):
         self._window = None
         self._menu_items: list | None = None
         self._subscription = None
-        self._controller = WorldgenController(self._launch, on_change=self._on_change, on_world=self._on_world)
+        self._task = None
+        self._recording = self._asked_to_load = False
+        self._recorder = PathRecorder()
+        self._controller = WorldgenController(
+            lambda folder: open_session(folder, read_settings().place, near=self._folder),
+            on_change=self._on_change,
+            on_world=self._on_world,
+            on_frame=self._on_frame,
+        )
         manager = omni.kit.app.get_app().get_extension_manager()
         self._folder = Path(manager.get_extension_path(ext_id))
         self._subscription = carb.eventdispatcher.get_eventdispatcher().observe_event(
             event_name=omni.kit.app.GLOBAL_EVENT_UPDATE,
-            on_event=lambda event: self._controller.poll(),
+            on_event=lambda event: self._on_update(),
             observer_name="lyra.worldgen",
         )
         self._add_menu()
+        # After a reload the world that was worked on is there again.
+        last = read_settings().last_world
+        if last and (Path(last) / "world.json").is_file():
+            self._controller.choose(last)
 
     def on_shutdown(self) -> None:
         self._subscription = None
         self._remove_menu()
+        if self._task is not None:
+            self._task.stop()
+            self._task = None
         if self._window is not None:
             self._window.destroy()
             self._window = None
@@ -56,31 +72,120 @@ class Extension(omni.ext.IExt):
         """Open or close the window; it is built on first use. Does nothing in an app without a user interface."""
         if self._window is None and visible:
             try:
-                from .window import WorldgenWindow
+                from .window import Deeds, WorldgenWindow
             except ImportError:
                 carb.log_warn("lyra.worldgen: no user interface in this app; use the lyra-worldgen command")
                 return
-            self._window = WorldgenWindow(self._controller, read_settings())
+            deeds = Deeds(
+                load=self._load,
+                robot=lambda: self._try(self._put_robot),
+                task=lambda: self._try(self._toggle_task),
+                overlay=lambda: self._try(self._toggle_overlay),
+                add_key=lambda: self._try(self._add_key),
+                drop_key=lambda: self._try(self._drop_key),
+                record=self._record,
+                save_path=lambda: self._try(self._save_path),
+            )
+            self._window = WorldgenWindow(self._controller, read_settings(), deeds)
         if self._window is not None:
             self._window.show(visible)
 
-    def _launch(self, request: GenerateRequest) -> WorkerJob:
-        launcher = find_launcher(read_settings().launcher, self._folder)
-        if not launcher:
-            raise FileNotFoundError(
-                "no lyra-worldgen installation found; run tools/quickstart.sh once, or set "
-                "/exts/lyra.worldgen/launcher to its Python"
-            )
-        arguments = work_command(launcher, Path(request.out))
-        return WorkerJob(arguments, generate_command(request), env=worker_environment(os.environ))
+    def _on_update(self) -> None:
+        self._controller.poll()
+        if self._recording:
+            self._try(self._record_key)
+        task = self._task
+        if task is not None:
+            self._try(task.update)
+            self._say(task.message)
+            if task.over:
+                self._task = None
+                task.stop()
 
-    def _on_change(self, state: JobState) -> None:
+    def _on_change(self, state: KitState) -> None:
         if self._window is not None:
             self._window.draw(state)
 
+    def _on_frame(self, jpeg: bytes) -> None:
+        if self._window is not None:
+            self._window.show_frame(jpeg)
+
     def _on_world(self, folder: str) -> None:
-        path = load_world(folder, read_settings().prim_path)
-        carb.log_info(f"lyra.worldgen: {folder} loaded at {path}")
+        settings = read_settings()
+        if settings.load_when_done or self._asked_to_load:
+            path = load_world(folder, settings.prim_path, settings.showing)
+            carb.log_info(f"lyra.worldgen: {folder} loaded at {path}")
+
+    def _load(self) -> None:
+        self._asked_to_load = True
+        try:
+            self._controller.load()
+        finally:
+            self._asked_to_load = False
+
+    def _world(self) -> str:
+        folder = self._controller.state.folder
+        if folder is None:
+            raise WorldgenError("choose a world first, or generate one")
+        return folder
+
+    def _put_robot(self) -> None:
+        from .task_run import put_robot
+
+        self._say(f"The robot stands at {put_robot(self._world(), self._folder)}.")
+
+    def _toggle_task(self) -> None:
+        if self._task is not None:
+            self._task.stop()
+            self._task = None
+            return
+        from .task_run import TaskRun
+
+        self._task = TaskRun(self._world(), self._folder)
+
+    def _toggle_overlay(self) -> None:
+        shown = toggle_overlay(self._world())
+        self._say("Free space: the greener, the more room." if shown else "")
+
+    def _add_key(self) -> None:
+        self._recorder.add(self._world(), viewport_pose(self._world()))
+        self._draw_path()
+
+    def _record_key(self) -> None:
+        if self._recorder.record(self._world(), viewport_pose(self._world())):
+            self._draw_path()
+
+    def _drop_key(self) -> None:
+        self._recorder.drop_last()
+        self._draw_path()
+
+    def _record(self, recording: bool) -> None:
+        self._recording = recording
+
+    def _save_path(self) -> str:
+        folder = self._world()
+        file = self._recorder.save(next_file(folder))
+        self._recorder.clear()
+        self._draw_path()
+        return str(file)
+
+    def _draw_path(self) -> None:
+        draw_path(self._world(), self._recorder.poses())
+        self._say(f"{self._recorder.count} key poses")
+
+    def _try(self, deed: Callable[[], str | None]) -> str | None:
+        """Do something of the stage's; what cannot be is a line in the window, never an error in Kit's frame loop."""
+        try:
+            return deed()
+        except (WorldgenError, OSError) as error:
+            self._recording = False
+            self._say(str(error))
+            carb.log_warn(f"lyra.worldgen: {error}")
+            return None
+
+    def _say(self, text: str) -> None:
+        if self._window is not None and text:
+            self._window.say(text)
 
     def _add_menu(self) -> None:
         try:

@@ -1,53 +1,90 @@
-"""Puts a finished world on the stage that is open in Kit. Main thread only."""
+"""Worlds on the stage that is open in Kit. Main thread only; what is written is decided in `stage_content`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import omni.usd
-from pxr import Sdf, UsdGeom
+from pxr import Usd
 
 from ..core.errors import InputError
+from .stage_content import (
+    Showing,
+    add_world,
+    camera_pose_in,
+    hide,
+    reload_world,
+    show_floor_picture,
+    show_path,
+    world_prims,
+)
+
+OVERLAY_PATH, PATH_PATH = "/LyraFreeSpace", "/LyraCameraPath"
 
 
-def load_world(folder: str, prim_path: str) -> str:
-    """Add a world to the open stage as a payload, beside what is there already.
+def open_stage() -> Usd.Stage:
+    """The stage that is open; raises `InputError` if none is."""
+    stage = omni.usd.get_context().get_stage()
+    if stage is None:
+        raise InputError("no stage is open; open or create one, then load the world")
+    return stage
 
-    The interface layer `world.usda` is used, not `world_scene.usda`: the open stage keeps its own physics scene.
 
-    Args:
-        folder: a finished world folder.
-        prim_path: wanted absolute prim path; a number is appended when it is taken.
-
-    Returns:
-        The prim path that was used.
+def load_world(folder: str, prim_path: str, showing: Showing | None = None) -> str:
+    """Add a world to the open stage, or show it anew if it is there; the prim path that was used.
 
     Raises:
         InputError: no stage is open, the folder holds no world, or the stage's axes or units differ.
     """
-    world = Path(folder) / "world.usda"
-    if not world.is_file():
-        raise InputError(f"the folder holds no world.usda; generate the world again: {folder}")
-    stage = omni.usd.get_context().get_stage()
-    if stage is None:
-        raise InputError("no stage is open; open or create one, then load the world")
-    if UsdGeom.GetStageUpAxis(stage) != UsdGeom.Tokens.z or abs(UsdGeom.GetStageMetersPerUnit(stage) - 1.0) > 1e-6:
-        raise InputError(
-            f"the open stage has up axis {UsdGeom.GetStageUpAxis(stage)} and {UsdGeom.GetStageMetersPerUnit(stage)} "
-            f"metres per unit; worlds need Z up and 1: open a new stage, or open {world} itself"
-        )
-    path = _free_path(stage, prim_path)
-    prim = stage.DefinePrim(path, "Xform")
-    prim.GetPayloads().AddPayload(world.resolve().as_posix())
-    return str(path)
-
-
-def _free_path(stage, wanted: str) -> Sdf.Path:
-    """`wanted`, or `wanted_2`, `wanted_3`, ... when something is there."""
-    if not Sdf.Path.IsValidPathString(wanted) or not Sdf.Path(wanted).IsAbsoluteRootOrPrimPath():
-        raise InputError(f"'{wanted}' is no absolute prim path; expected something like /World/Lyra")
-    path, number = Sdf.Path(wanted), 1
-    while stage.GetPrimAtPath(path):
-        number += 1
-        path = Sdf.Path(f"{wanted}_{number}")
+    path = add_world(open_stage(), Path(folder), prim_path, showing or Showing())
+    reload_world(Path(folder))
     return path
+
+
+def world_path_of(folder: str) -> str:
+    """Where a world stands on the open stage; raises `InputError` if it does not."""
+    path = world_prims(open_stage()).get(str(Path(folder).resolve()))
+    if path is None:
+        raise InputError("the world is not on the stage; load it first")
+    return path
+
+
+def viewport_pose(folder: str) -> np.ndarray:
+    """`T_world_cam` [4, 4] of the active viewport's camera in a world's frame.
+
+    Raises:
+        InputError: there is no viewport, or the world is not on the stage.
+    """
+    try:
+        from omni.kit.viewport.utility import get_active_viewport
+    except ImportError as error:
+        raise InputError("this app has no viewport") from error
+    viewport = get_active_viewport()
+    if viewport is None:
+        raise InputError("no viewport is open")
+    return camera_pose_in(open_stage(), str(viewport.camera_path), world_path_of(folder))
+
+
+def draw_path(folder: str, Ts_world_cam: np.ndarray) -> None:
+    """Draw a camera path beside the world, without saving anything."""
+    show_path(open_stage(), PATH_PATH, world_path_of(folder), Ts_world_cam)
+
+
+def toggle_overlay(folder: str) -> bool:
+    """Lay the map of free space on the world's floor, or take it away; whether it lies there now.
+
+    Raises:
+        InputError: the world is not on the stage or has no map.
+        DependencyError: this Python lacks what measures clearances.
+    """
+    stage = open_stage()
+    if stage.GetPrimAtPath(OVERLAY_PATH):
+        hide(stage, OVERLAY_PATH)
+        return False
+    from .overlay import floor_picture
+
+    picture = floor_picture(Path(folder))
+    world_path = world_path_of(folder)
+    show_floor_picture(stage, OVERLAY_PATH, world_path, picture.file, picture.size_m, picture.centre_world)
+    return True

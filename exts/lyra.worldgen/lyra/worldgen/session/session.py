@@ -129,6 +129,12 @@ class Session:
     def state(self) -> SessionState:
         return self._state
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the last started command was stopped or failed and can go on."""
+        done = self._state.done
+        return self._stopped is not None and done is not None and done.outcome is not Outcome.FINISHED
+
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Have a function called with every event; returns what ends that. What it raises is logged."""
         self._listeners.append(listener)
@@ -209,8 +215,7 @@ class Session:
         Raises:
             InputError: a command runs already, or the world is damaged.
         """
-        done = self._state.done
-        if self._stopped is None or done is None or done.outcome is Outcome.FINISHED:
+        if self._stopped is None or not self.resumable:
             return False
         command, before = self._stopped
         self.start(resumed(command, self.folder, before))
