@@ -48,8 +48,12 @@ def check_simulator_command(arguments: list[str]) -> None:
     """Scripts for Isaac Sim's own Python take these arguments."""
     script, *rest = arguments
     assert (ROOT / script).is_file(), script
-    modules = {"tools/isaac_sim/drive.py": "run", "tools/isaac_sim/record.py": "record"}
-    module = importlib.import_module(f"lyra_tasks.isaac_sim.{modules[script]}")
+    modules = {
+        "tools/isaac_sim/drive.py": "lyra_tasks.isaac_sim.run",
+        "tools/isaac_sim/record.py": "lyra_tasks.isaac_sim.record",
+        "tools/isaac_sim/load_world.py": "lyra.worldgen.kit.headless",
+    }
+    module = importlib.import_module(modules[script])
     assert module.build_parser().parse_args(rest).world
 
 

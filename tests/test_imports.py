@@ -16,7 +16,9 @@ HEAVY = {
     "newton", "warp", "mujoco", "coacd", "matplotlib", "fastapi",
     "starlette", "pydantic", "uvicorn", "h11", "prometheus_client", "viser",
 }  # fmt: skip
-KIT_ONLY = {"extension.py", "window.py", "stage.py", "settings.py"}
+KIT_ONLY = {
+    *("extension.py", "window.py", "window_worlds.py", "stage.py", "stage_content.py", "settings.py", "task_run.py"),
+}
 
 
 def light_modules() -> list[str]:

@@ -21,7 +21,7 @@ ALLOWED = {
     "service": {"core", "session", "service"},
     "explore": {"core", "top", "session", "explore", *STAGES},
     "cli": {"core", "top", "session", "service", "explore", "cli", "training", *STAGES},
-    "kit": {"core", "top", "session", "kit"},
+    "kit": {"core", "top", "session", "explore", "kit"},
     "face": {"core", "top", "session", "service", "cli", *STAGES},
 }
 """Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` is for `cli`."""

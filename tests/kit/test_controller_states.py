@@ -19,7 +19,14 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fake_stages import content, fake_stages
 from lyra.worldgen.build import journey as build_journey
@@ -259,10 +266,11 @@ class Controllers(RuleBasedStateMachine):
             shutil.rmtree(self.root)
 
 
-Controllers.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestControllers = Controllers.TestCase
+@pytest.mark.parametrize("examples", [10, pytest.param(150, marks=pytest.mark.slow)])
+def test_fake_workers(examples) -> None:
+    """No sequence of actions, deaths and reloads leaves a worker, a listener or a world that nobody hears of."""
+    plain = settings(max_examples=examples, stateful_step_count=50, deadline=None)
+    run_state_machine_as_test(Controllers, settings=settings(plain, suppress_health_check=list(HealthCheck)))
 
 
 class RealControllers(RuleBasedStateMachine):
@@ -376,8 +384,6 @@ def undisturbed(root: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_real_workers() -> None:
     """No sequence of actions, deaths and reloads leaves a process behind or another world than an undisturbed one."""
-    from hypothesis.stateful import run_state_machine_as_test
-
     run_state_machine_as_test(
         RealControllers,
         settings=settings(

@@ -139,8 +139,8 @@ class WorldgenController:
             return False
         if not (Path(folder) / "world.json").is_file():
             return self._fail(f"This folder holds no world: {folder}")
-        self._enter(Path(folder))
-        self._set(KitState(message=f"World: {folder}", folder=folder))
+        session = self._enter(Path(folder))
+        self._set(KitState(message=f"World: {folder}", folder=folder, can_resume=session.resumable))
         return True
 
     def load(self) -> bool:
@@ -192,13 +192,14 @@ class WorldgenController:
         self.log.clear()
         self._set(KitState(phase=Phase.RUNNING, message="Starting ...", folder=str(self._session.folder)))
 
-    def _enter(self, folder: Path) -> None:
-        """Have the session of a folder, and no other one."""
+    def _enter(self, folder: Path) -> Session:
+        """The session of a folder, and no other one any more."""
         if self._session is not None and self._session.folder == folder:
-            return
+            return self._session
         self._drop_session()
-        session = self._open_session(folder)
-        self._session, self._leave = session, session.subscribe(self._take)
+        session = self._session = self._open_session(folder)
+        self._leave = session.subscribe(self._take)
+        return session
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

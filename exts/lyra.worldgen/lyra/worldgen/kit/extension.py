@@ -1,9 +1,13 @@
-"""Start-up and shutdown inside Kit, and what binds window, controller and stage."""
+"""Start-up and shutdown inside Kit, and what binds window, controller and stage.
+
+What needs NumPy or pxr is imported when it is asked for, so that starting Kit costs no more for this extension.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import carb
 import carb.eventdispatcher
@@ -11,11 +15,14 @@ import omni.ext
 import omni.kit.app
 
 from ..core.errors import WorldgenError
-from .camera_path import PathRecorder, next_file
 from .controller import KitState, WorldgenController
 from .jobs import open_session
 from .settings import read_settings
-from .stage import draw_path, load_world, toggle_overlay, viewport_pose
+
+if TYPE_CHECKING:
+    from .camera_path import PathRecorder
+    from .task_run import TaskRun
+    from .window import WorldgenWindow
 
 MENU = "Tools"
 MENU_ITEM = "Lyra World Generator"
@@ -27,12 +34,12 @@ class Extension(omni.ext.IExt):
     def on_startup(self, ext_id: str) -> None:
         # Every field first: shutdown may follow a start-up that stopped half way.
         self._folder: Path | None = None
-        self._window = None
+        self._window: WorldgenWindow | None = None
         self._menu_items: list | None = None
         self._subscription = None
-        self._task = None
+        self._task: TaskRun | None = None
         self._recording = self._asked_to_load = False
-        self._recorder = PathRecorder()
+        self._recorder: PathRecorder | None = None
         self._controller = WorldgenController(
             lambda folder: open_session(folder, read_settings().place, near=self._folder),
             on_change=self._on_change,
@@ -113,6 +120,8 @@ class Extension(omni.ext.IExt):
     def _on_world(self, folder: str) -> None:
         settings = read_settings()
         if settings.load_when_done or self._asked_to_load:
+            from .stage import load_world
+
             path = load_world(folder, settings.prim_path, settings.showing)
             carb.log_info(f"lyra.worldgen: {folder} loaded at {path}")
 
@@ -144,34 +153,51 @@ class Extension(omni.ext.IExt):
         self._task = TaskRun(self._world(), self._folder)
 
     def _toggle_overlay(self) -> None:
+        from .stage import toggle_overlay
+
         shown = toggle_overlay(self._world())
         self._say("Free space: the greener, the more room." if shown else "")
 
+    def _path(self) -> PathRecorder:
+        if self._recorder is None:
+            from .camera_path import PathRecorder
+
+            self._recorder = PathRecorder()
+        return self._recorder
+
     def _add_key(self) -> None:
-        self._recorder.add(self._world(), viewport_pose(self._world()))
+        from .stage import viewport_pose
+
+        self._path().add(self._world(), viewport_pose(self._world()))
         self._draw_path()
 
     def _record_key(self) -> None:
-        if self._recorder.record(self._world(), viewport_pose(self._world())):
+        from .stage import viewport_pose
+
+        if self._path().record(self._world(), viewport_pose(self._world())):
             self._draw_path()
 
     def _drop_key(self) -> None:
-        self._recorder.drop_last()
+        self._path().drop_last()
         self._draw_path()
 
     def _record(self, recording: bool) -> None:
         self._recording = recording
 
     def _save_path(self) -> str:
+        from .camera_path import next_file
+
         folder = self._world()
-        file = self._recorder.save(next_file(folder))
-        self._recorder.clear()
+        file = self._path().save(next_file(folder))
+        self._path().clear()
         self._draw_path()
         return str(file)
 
     def _draw_path(self) -> None:
-        draw_path(self._world(), self._recorder.poses())
-        self._say(f"{self._recorder.count} key poses")
+        from .stage import draw_path
+
+        draw_path(self._world(), self._path().poses())
+        self._say(f"{self._path().count} key poses")
 
     def _try(self, deed: Callable[[], str | None]) -> str | None:
         """Do something of the stage's; what cannot be is a line in the window, never an error in Kit's frame loop."""

@@ -37,6 +37,20 @@ PATHS = ("auto", "turn", "forward", "loop", "explore", "out-and-back", "spin")
 """Paths that the form proposes; any other may be typed, a trajectory file (.npz) included."""
 
 
+REPRESENTATIONS = ("mesh", "splats", "both")
+"""What may be shown of a world; each is a variant of its interface layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Showing:
+    """How a world is put on a stage."""
+
+    representation: str = "mesh"
+    """One of `REPRESENTATIONS`."""
+    physics: bool = True
+    """Whether its colliders take part, with a physics scene if the stage has none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
     """A world to begin."""
@@ -128,7 +142,7 @@ def open_session(folder: Path, place: WorkPlace, *, near: Path | None, env: Mapp
     env = dict(os.environ) if env is None else env
 
     def launch(command: Command) -> Job:
-        if place.server:
+        if place.server.strip():
             # Not at start-up: it brings the standard library's HTTP and e-mail packages.
             from ..session.remote import RemoteJob
             from ..session.service_client import ServiceClient

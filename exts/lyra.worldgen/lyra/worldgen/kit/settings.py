@@ -8,8 +8,7 @@ from pathlib import Path
 
 import carb.settings
 
-from .jobs import WorkPlace
-from .stage_content import Showing
+from .jobs import Showing, WorkPlace
 
 ROOT = "/exts/lyra.worldgen"
 """Where Kit keeps what the manifest calls `exts."lyra.worldgen"`."""

@@ -9,8 +9,8 @@ import omni.usd
 from pxr import Usd
 
 from ..core.errors import InputError
+from .jobs import Showing
 from .stage_content import (
-    Showing,
     add_world,
     camera_pose_in,
     hide,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,25 +13,14 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdPhysics, UsdShade
 
 from ..core.errors import InputError
 from ..core.frames import cv_from_usd_camera
+from .jobs import REPRESENTATIONS, Showing
 
 if TYPE_CHECKING:
     from .spawn import Spawn
 
-REPRESENTATIONS = ("mesh", "splats", "both")
-"""What may be shown of a world; each is a variant of its interface layer."""
 GRAVITY_M_S2 = 9.81
 OVERLAY_ABOVE_M = 0.01
 """How far above the floor the map lies, so that it neither hides in the floor nor hides a robot."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Showing:
-    """How a world is put on a stage."""
-
-    representation: str = "mesh"
-    """One of `REPRESENTATIONS`."""
-    physics: bool = True
-    """Whether its colliders take part, with a physics scene if the stage has none."""
 
 
 def add_world(stage: Usd.Stage, folder: Path, wanted: str, showing: Showing) -> str:
@@ -96,10 +84,9 @@ def world_prims(stage: Usd.Stage) -> dict[str, str]:
 
 def add_robot(stage: Usd.Stage, usd: Path, wanted: str, world_path: str, spawn: Spawn) -> str:
     """Put a robot on a world's floor; its prim path. An older robot of that name goes first."""
-    if not Sdf.Path.IsValidPathString(wanted):
-        raise InputError(f"'{wanted}' is no absolute prim path; expected something like /World/Robot")
-    stage.RemovePrim(wanted)
-    prim = stage.DefinePrim(wanted, "Xform")
+    path = _prim_path(wanted)
+    stage.RemovePrim(path)
+    prim = stage.DefinePrim(path, "Xform")
     prim.GetReferences().AddReference(usd.resolve().as_posix())
     place = Gf.Matrix4d().SetRotate(Gf.Rotation(Gf.Vec3d(0, 0, 1), float(np.degrees(spawn.yaw_rad))))
     place.SetTranslateOnly(Gf.Vec3d(*spawn.xy_m, spawn.floor_z_m))
@@ -261,10 +248,15 @@ def _from_parent(stage: Usd.Stage, path: str) -> Gf.Matrix4d:
 
 def _free_path(stage: Usd.Stage, wanted: str) -> Sdf.Path:
     """`wanted`, or `wanted_2`, `wanted_3`, ... when something is there."""
-    if not Sdf.Path.IsValidPathString(wanted) or not Sdf.Path(wanted).IsAbsoluteRootOrPrimPath():
-        raise InputError(f"'{wanted}' is no absolute prim path; expected something like /World/Lyra")
-    path, number = Sdf.Path(wanted), 1
+    path, number = _prim_path(wanted), 1
     while stage.GetPrimAtPath(path):
         number += 1
         path = Sdf.Path(f"{wanted}_{number}")
+    return path
+
+
+def _prim_path(text: str) -> Sdf.Path:
+    path = Sdf.Path(text) if Sdf.Path.IsValidPathString(text) else Sdf.Path.emptyPath
+    if not path.IsAbsolutePath() or not path.IsPrimPath():
+        raise InputError(f"'{text}' is no absolute prim path; expected something like /World/Lyra")
     return path

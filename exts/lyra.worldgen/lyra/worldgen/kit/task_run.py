@@ -91,6 +91,7 @@ def _wrapped(path: str, task: Any) -> Any:
     floor_z_m = task.ground.world.floor_z_m
     try:
         from isaacsim.core.experimental.prims import Articulation
+
         from lyra_tasks.isaac_sim.driver import ArticulatedRobot
     except ImportError:
         pass
@@ -98,6 +99,7 @@ def _wrapped(path: str, task: Any) -> Any:
         return ArticulatedRobot(Articulation(path), task.spec, floor_z_m)
     try:
         from isaacsim.core.prims import SingleArticulation
+
         from lyra_tasks.isaac_sim.base_task import WrappedRobot
     except ImportError as error:
         raise DependencyError(f"this application cannot drive robots ({error}); it needs Isaac Sim 5 or 6") from error

@@ -9,10 +9,9 @@ from pathlib import Path
 import omni.ui as ui
 
 from .controller import KitState, WorldgenController
-from .jobs import PAINTERS, QUALITIES, ExtendRequest, GenerateRequest
+from .jobs import PAINTERS, QUALITIES, REPRESENTATIONS, ExtendRequest, GenerateRequest
 from .pictures import Pixels, preview_pixels
 from .settings import KitSettings, remember
-from .stage_content import REPRESENTATIONS
 from .window_worlds import WorldList
 
 TITLE = "Lyra World Generator"
@@ -213,9 +212,7 @@ class WorldgenWindow:
         if file is not None:
             self._path.set_value(file)
             self._remember_server()
-            self._controller.extend(
-                ExtendRequest(path=file, prompt=self._prompt.get_value_as_string(), pose_scale=1.0)
-            )
+            self._controller.extend(ExtendRequest(path=file, prompt=self._prompt.get_value_as_string(), pose_scale=1.0))
 
     def _on_record(self) -> None:
         self._recording = not self._recording
@@ -237,7 +234,7 @@ class WorldgenWindow:
                 self._show_pixels(pixels)
 
     def _remember_server(self) -> None:
-        remember(server=self._server.get_value_as_string().strip())
+        remember(server=self._server.get_value_as_string())
 
     def _accept_drops(self) -> None:
         """Take pictures that are dropped from outside the application."""
