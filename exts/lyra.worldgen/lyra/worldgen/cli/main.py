@@ -38,6 +38,7 @@ examples:
   lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
   lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
+  lyra-worldgen batch kitchens.yaml                        a list of worlds, resumable
   lyra-worldgen export-web worlds/photo --out sites/photo   walk through it in a browser
   lyra-worldgen explore worlds                             look, drive, extend and undo in the browser
   lyra-worldgen doctor                                     what this machine can run, and what is missing
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from .. import __version__
     from . import (
+        batch,
         doctor,
         evaluate,
         explore,
@@ -92,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         imports.add_parser,
         journey.add_parsers,
         rescale.add_parser,
+        batch.add_parser,
         worlds.add_parsers,
         splats.add_parser,
         web.add_parser,

@@ -62,7 +62,7 @@ def load_schema(schema: type[S], path: Path | None = None, overrides: Mapping[st
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed; the message names the key path.
     """
-    data = _read_yaml(Path(path)) if path is not None else {}
+    data = read_yaml(Path(path)) if path is not None else {}
     for key_path, value in (overrides or {}).items():
         *sections, name = key_path.split(".")
         place = data
@@ -185,7 +185,8 @@ def _elsewhere(key: str, known: list[str], prefix: str, schema: type) -> str:
     return f"; {where} has: {', '.join(known)}"
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, keys unchecked but never twice; raises `ConfigError`."""
     import yaml
 
     class StrictLoader(yaml.SafeLoader):

@@ -1,0 +1,261 @@
+"""Makes the worlds of a plan: what is there stays, what failed is tried again, what keeps failing is set aside.
+
+The manifest decides what is left to do, and the store whether it is telling the truth. A batch that was stopped at any
+moment goes on with the same call; a world is finished once, however often it was begun.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import BackendError, InputError, WorldgenError
+from ..core.files import naming, write_json
+from ..core.world_writer import held
+from .ledger import NAME, ItemState, Ledger
+from .plan import BatchItem, BatchPlan
+from .pool import Ended, Pool, Progressed
+from .store import Store
+
+POLL_S = 0.1
+FREE_BYTES = 500 * 2**20
+"""With less room on the disk no world is begun: it would fail for no fault of its own."""
+PLAN_NAME, LOCK_NAME, WORLDS = "batch.json", ".batch.lock", "worlds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """How far a batch is; what a face shows."""
+
+    total: int
+    finished: int
+    certified: int
+    quarantined: int
+    retries: int
+    running: Mapping[str, Progressed]
+    """Where each world that is being made stands."""
+    just_ended: tuple[str, ...] = ()
+    """Lines about worlds that ended since the last look."""
+
+    @property
+    def fraction(self) -> float:
+        """Of the whole batch, 0..1."""
+        done = self.finished + self.quarantined + sum(p.fraction for p in self.running.values())
+        return done / self.total if self.total else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchReport:
+    """How a batch ended."""
+
+    folder: Path
+    finished: Mapping[str, Mapping[str, Any]]
+    """World values by name, see `session.summary.world_values`, with axes, photo licence and place."""
+    quarantined: Mapping[str, str]
+    """The last cause by name."""
+    left: tuple[str, ...]
+    """Worlds that were not tried to the end."""
+
+    @property
+    def certified(self) -> int:
+        return sum(values.get("passed") is True for values in self.finished.values())
+
+
+@dataclass
+class _Work:
+    """What `run_batch` keeps track of."""
+
+    plan: BatchPlan
+    states: dict[str, ItemState]
+    waiting: deque[BatchItem] = field(default_factory=deque)
+    running: dict[str, Progressed] = field(default_factory=dict)
+    storing: dict[str, tuple[Future[None], Ended]] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+def run_batch(
+    plan: BatchPlan,
+    folder: Path,
+    *,
+    pool: Pool,
+    store: Store,
+    watch: Callable[[Snapshot], None] = lambda snapshot: None,
+    retry_quarantined: bool = False,
+    stop: threading.Event | None = None,
+) -> BatchReport:
+    """Make every world that is not there yet.
+
+    Args:
+        plan: the worlds.
+        folder: takes the manifest, and the worlds while they are made.
+        pool: makes them; closed at the end, whatever the end.
+        store: keeps them.
+        watch: told several times a second how far it is.
+        retry_quarantined: give worlds that were set aside their attempts again.
+        stop: ends the batch early when set; the same call goes on later.
+
+    Raises:
+        InputError: another batch writes to the folder, its manifest is of another plan's file, or the disk is full.
+        BackendError: no worker can be started.
+    """
+    folder = Path(folder)
+    with naming("use the batch folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another process{{owner}} works on this batch; wait for it or stop it: {folder}"
+    try:
+        with held(folder / LOCK_NAME, busy):
+            return _run(plan, folder, pool, store, watch, retry_quarantined, stop or threading.Event())
+    finally:
+        pool.close()
+
+
+def _run(
+    plan: BatchPlan,
+    folder: Path,
+    pool: Pool,
+    store: Store,
+    watch: Callable[[Snapshot], None],
+    retry_quarantined: bool,
+    stop: threading.Event,
+) -> BatchReport:
+    ledger = Ledger(folder / NAME)
+    write_json(folder / PLAN_NAME, {"title": plan.title, "asked": plan.asked, "worlds": [i.name for i in plan.items]})
+    states = dict(ledger.replay().items)
+    work = _Work(plan=plan, states={i.name: states.get(i.name, ItemState()) for i in plan.items})
+    ledger.append("batch", plan=plan.digest, worlds=len(plan.items))
+    for item in plan.items:
+        state = work.states[item.name]
+        if state.quarantined and retry_quarantined:
+            ledger.append("released", item.name)
+            state = work.states[item.name] = ItemState(started=state.started)
+        if state.finished is not None and not store.holds(item.name):
+            ledger.append("lost", item.name)
+            state = work.states[item.name] = ItemState(started=state.started)
+        work.failures[item.name] = len(state.causes)
+        if state.finished is None and not state.quarantined:
+            work.waiting.append(item)
+    items = {item.name: item for item in plan.items}
+    with ThreadPoolExecutor(2, thread_name_prefix="store") as uploads:
+        while work.waiting or work.running or work.storing:
+            if stop.is_set():
+                break
+            while work.waiting and len(work.running) < pool.slots:
+                _check_disk(folder)
+                item = work.waiting.popleft()
+                pool.start(item)
+                ledger.append("started", item.name)
+                work.running[item.name] = Progressed(name=item.name, stage="starting", fraction=0.0)
+            for event in pool.poll():
+                if isinstance(event, Progressed):
+                    work.running[event.name] = event
+                    continue
+                work.running.pop(event.name, None)
+                if event.values is None:
+                    _failed(work, ledger, items[event.name], event)
+                else:
+                    keep = uploads.submit(_keep, store, folder / WORLDS / event.name, event)
+                    work.storing[event.name] = (keep, event)
+            for name, (kept, event) in list(work.storing.items()):
+                if kept.done():
+                    del work.storing[name]
+                    _stored(work, ledger, store, items[name], event, kept.exception())
+            watch(_snapshot(work))
+            work.lines.clear()
+            time.sleep(POLL_S)
+    return report_of(plan, folder, work.states)
+
+
+def verdict_of(values: Mapping[str, Any]) -> str:
+    """A world's verdict in words."""
+    passed = values.get("passed")
+    return "not measured" if passed is None else "certified" if passed else "not certified"
+
+
+def report_of(plan: BatchPlan, folder: Path, states: Mapping[str, ItemState]) -> BatchReport:
+    """What a manifest says about the worlds of a plan."""
+    finished = {i.name: states[i.name].finished or {} for i in plan.items if _done(states, i.name)}
+    aside = {i.name: states[i.name].causes[-1] for i in plan.items if i.name in states and states[i.name].quarantined}
+    left = tuple(i.name for i in plan.items if i.name not in finished and i.name not in aside)
+    return BatchReport(folder=folder, finished=finished, quarantined=aside, left=left)
+
+
+def _done(states: Mapping[str, ItemState], name: str) -> bool:
+    return name in states and states[name].finished is not None
+
+
+def _keep(store: Store, made: Path, event: Ended) -> None:
+    if not event.stored:
+        store.put(made, event.name)
+
+
+def _stored(
+    work: _Work, ledger: Ledger, store: Store, item: BatchItem, event: Ended, error: BaseException | None
+) -> None:
+    assert event.values is not None, "only worlds that were made are stored"
+    if error is not None and not isinstance(error, WorldgenError):
+        raise error
+    if error is not None:
+        _failed(work, ledger, item, Ended(name=item.name, cause=str(error)))
+        return
+    values = {
+        **event.values,
+        "place": store.where(item.name),
+        "axes": dict(item.axes),
+        "photo_sha256": item.photo_sha256,
+        "photo_licence": item.photo_licence,
+    }
+    json.dumps(values, allow_nan=False)
+    ledger.append("finished", item.name, values=values)
+    state = work.states[item.name]
+    work.states[item.name] = ItemState(started=state.started + 1, causes=state.causes, finished=values)
+    work.lines.append(f"{item.name}: {verdict_of(values)}")
+
+
+def _failed(work: _Work, ledger: Ledger, item: BatchItem, event: Ended) -> None:
+    cause = " ".join(event.cause.split())[:2000]
+    ledger.append("failed", item.name, cause=cause)
+    work.failures[item.name] += 1
+    state = work.states[item.name]
+    state = work.states[item.name] = ItemState(started=state.started + 1, causes=(*state.causes, cause))
+    if event.final or work.failures[item.name] >= work.plan.attempts:
+        ledger.append("quarantined", item.name)
+        work.states[item.name] = ItemState(started=state.started, causes=state.causes, quarantined=True)
+        work.lines.append(f"{item.name}: set aside: {cause}")
+    else:
+        work.waiting.append(item)
+        work.lines.append(f"{item.name}: failed, will be tried again: {cause}")
+
+
+def _snapshot(work: _Work) -> Snapshot:
+    states = work.states.values()
+    finished = [s.finished for s in states if s.finished is not None]
+    return Snapshot(
+        total=len(work.states),
+        finished=len(finished),
+        certified=sum(values.get("passed") is True for values in finished),
+        quarantined=sum(s.quarantined for s in states),
+        retries=sum(len(s.causes) for s in states),
+        running=dict(work.running),
+        just_ended=tuple(work.lines),
+    )
+
+
+def _check_disk(folder: Path) -> None:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise BackendError(f"the disk of the batch folder does not answer ({error}): {folder}") from error
+    if free < FREE_BYTES:
+        raise InputError(
+            f"only {free >> 20} MiB are free on the disk, and a world needs {FREE_BYTES >> 20}; free some space and "
+            f"run the same command again: {folder}"
+        )
