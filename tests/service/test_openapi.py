@@ -33,6 +33,8 @@ def passed_cases(server: Server, folder: Path, seed: int) -> int:
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
     said = re.search(r"^ *([\d,]+) generated", run.stdout, re.MULTILINE)
     assert said is not None, run.stdout[-2000:]
+    # With `pytest -s`: what it printed.
+    sys.stdout.write(run.stdout[run.stdout.find("API Operations:") :])
     return int(said[1].replace(",", ""))
 
 

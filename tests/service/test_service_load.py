@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -16,11 +18,12 @@ import requests
 from fake_stages import content
 from lyra.worldgen.core.config import load_config
 from lyra.worldgen.session import Extend, Generate, Session
-from service_client import ENDED, PATIENCE_S, Client, Server, picture
+from service_client import ENDED, PATIENCE_S, Client, Server, picture, trajectory
 
 pytestmark = pytest.mark.slow
 QUEUE_S = 3600.0
 """How long a job of many may wait for its turn on a loaded machine."""
+CLIENTS = 100
 TINY = {"geometry": {"working_long_side_px": 192}, "generation": {"view_long_side_px": 64}}
 
 
@@ -41,59 +44,110 @@ def expect_ended_once(client: Client, jobs: list[str]) -> dict[str, int]:
     return counts
 
 
-def visit(server: Server, photo: bytes, seed: int, jobs: list[str], lock: threading.Lock) -> None:
-    """One client's mixed work: bring, make, follow, list, download, extend, cancel, remove."""
+class Books:
+    """What a service has promised to many clients."""
+
+    def __init__(self, shared: str) -> None:
+        self.shared = shared
+        self.jobs: list[str] = []
+        self.forgotten = 0
+        self._lock = threading.Lock()
+
+    def add(self, jobs: list[str]) -> None:
+        with self._lock:
+            self.jobs += jobs
+
+    def forget(self, jobs: list[str]) -> None:
+        """A world was removed, and its jobs with it."""
+        with self._lock:
+            self.forgotten += 1
+            for job in jobs:
+                self.jobs.remove(job)
+
+    def any_job(self, draw: random.Random) -> str:
+        with self._lock:
+            return draw.choice(self.jobs)
+
+
+def visit(server: Server, photo: bytes, seed: int, books: Books, *, makes: float) -> None:
+    """One client's mixed work: bring, make, follow, list, download, extend, cancel, forget.
+
+    Args:
+        server: the service.
+        photo: what is brought.
+        seed: decides what the client does.
+        books: what was promised, of all clients.
+        makes: share of clients that wait for a world of their own; the others take theirs back while it is queued.
+    """
     draw = random.Random(seed)
     with server.client() as client:
         upload = client.photo(photo)
         world, job = client.new_world(upload, settings={"seed": seed, **TINY}, until="understand")
         mine = [job]
-        if draw.random() < 0.3:
+        patient = draw.random() < makes
+        if not patient:
+            assert client.ask("POST", f"/v1/jobs/{job}/cancel").status_code == 202
+        elif draw.random() < 0.3:
             mine.append(client.new_job(world, "finish", until="understand"))
-        if draw.random() < 0.2:
-            client.ask("POST", f"/v1/jobs/{mine[-1]}/cancel")
-        with lock:
-            jobs += mine
-        if draw.random() < 0.5:
-            milestones(client, job)
+            if draw.random() < 0.5:
+                client.ask("POST", f"/v1/jobs/{mine[-1]}/cancel")
+        books.add(mine)
+        followed = books.any_job(draw)
+        kinds = milestones(client, followed) if draw.random() < 0.5 else []
+        assert not kinds or kinds[0] == "queued"
         for path in ("/v1/worlds", f"/v1/jobs?world={world}", "/v1/health", "/v1/me", f"/v1/worlds/{world}"):
             assert client.ask("GET", path).status_code == 200
         assert client.upload(b"no photo").status_code == 415
+        assert client.upload(trajectory(3), "trajectory", "walk").status_code == 201
         for number in mine:
             ended = client.wait(number, QUEUE_S)
             assert ended["state"] in ("finished", "cancelled"), ended
-        for name, file in client.files(world).items():
-            part = client.ask("GET", f"/v1/worlds/{world}/files/{file['id']}", headers={"Range": "bytes=0-99"})
+        # One's own files, or those of the world that everybody shares.
+        files = client.files(world)
+        source = world if files else books.shared
+        for name, file in (files or client.files(source)).items():
+            part = client.ask("GET", f"/v1/worlds/{source}/files/{file['id']}", headers={"Range": "bytes=0-99"})
             assert part.status_code == 206 and len(part.content) == min(100, file["bytes"]), name
-        assert client.ask("GET", f"/v1/worlds/{world}/archive").status_code in (200, 409)
+        answer = client.ask("GET", f"/v1/worlds/{source}/archive")
+        assert answer.status_code == 200 and zipfile.ZipFile(io.BytesIO(answer.content)).testzip() is None
+        assert client.ask("DELETE", f"/v1/uploads/{upload}").status_code == 204
+        if draw.random() < 0.3:
+            assert client.ask("DELETE", f"/v1/worlds/{world}").status_code == 204
+            assert client.ask("GET", f"/v1/jobs/{job}").status_code == 404
+            books.forget(mine)
 
 
-@pytest.mark.parametrize(("real", "clients"), [(False, 100), (True, 12)], ids=["tiny-stages", "real-pipeline"])
-def test_many_clients(tmp_path, photos, real, clients):
+@pytest.mark.parametrize(("real", "makes"), [(False, 0.7), (True, 0.15)], ids=["tiny-stages", "real-pipeline"])
+def test_many_clients(tmp_path, photos, real, makes):
     """100 clients at once with mixed work: no job is lost, none fails, nobody is refused."""
     quota = {"worlds": 1000, "queued_jobs": 1000, "streams": 1000}
     server = Server(tmp_path / "data", real=real, workers=1 if real else 4, quota=quota).start()
     photo = (photos / "hall.png").read_bytes() if real else picture()
-    jobs: list[str] = []
+    with server.client() as client:
+        shared, first = client.new_world(client.photo(photo), settings=TINY, until="understand")
+        assert client.wait(first, QUEUE_S)["state"] == "finished"
+    books = Books(shared)
     problems: list[str] = []
-    lock = threading.Lock()
 
     def guarded(seed: int) -> None:
         try:
-            visit(server, photo, seed, jobs, lock)
+            visit(server, photo, seed, books, makes=makes)
         except BaseException as error:
             problems.append(f"{seed}: {error!r}")
 
-    threads = [threading.Thread(target=guarded, args=(1000 + k,)) for k in range(clients)]
+    threads = [threading.Thread(target=guarded, args=(1000 + k,)) for k in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert problems == []
     with server.client() as client:
-        counts = expect_ended_once(client, jobs)
-        assert sum(counts.values()) == len(set(jobs)) >= clients and "failed" not in counts
-        assert len(client.ask("GET", "/v1/worlds").json()) == clients
+        counts = expect_ended_once(client, books.jobs)
+        assert sum(counts.values()) == len(set(books.jobs)) == len(books.jobs) and "failed" not in counts
+        assert counts["finished"] >= 0.5 * makes * CLIENTS and counts["cancelled"] >= 10
+        everything = {job["id"] for job in client.ask("GET", "/v1/jobs?limit=500").json()}
+        assert everything == {*books.jobs, first}
+        assert len(client.ask("GET", "/v1/worlds").json()) == CLIENTS + 1 - books.forgotten
         assert client.ask("GET", "/v1/health").json()["queued_jobs"] == 0
     server.stop()
 

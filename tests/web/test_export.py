@@ -83,6 +83,9 @@ def test_panel_says_what_is_known(world, tmp_path):
     try:
         export_site(world, tmp_path / "site", photo_licence="CC0-1.0, by <b>M</b>")
         export_site(world, tmp_path / "bare")
+        stated = {"config": manifest["config"] | {"source": {"licence": "CC-BY-4.0"}}}
+        (world / "world.json").write_text(json.dumps(manifest | origin | stated))
+        export_site(world, tmp_path / "said")
     finally:
         (world / "world.json").write_text(json.dumps(manifest))
     about = json.loads((tmp_path / "site" / "site.json").read_text())
@@ -92,6 +95,8 @@ def test_panel_says_what_is_known(world, tmp_path):
     assert facts["its licence"]["text"] == "CC0-1.0, by <b>M</b>"
     assert facts["painter"]["tone"] == "failed" and "research only" in facts["painter"]["text"]
     assert facts["scale"]["text"] == "± 5 %, from camera height"
+    said = {row["label"]: row["text"] for row in json.loads((tmp_path / "said" / "site.json").read_text())["facts"]}
+    assert said["its licence"] == "CC-BY-4.0"
     bare = {row["label"]: row["text"] for row in json.loads((tmp_path / "bare" / "site.json").read_text())["facts"]}
     assert bare["its licence"].startswith("not stated")
 

@@ -49,6 +49,7 @@ FLAGS = (
     ("--depth-model", "models.depth", str, "FOLDER|ID"),
     ("--seed", "seed", int, "N"),
     ("--camera-height", "geometry.camera_height_m", float, "METRES"),
+    ("--licence", "source.licence", str, "TEXT"),
     *SCALE_FLAGS,
 )
 """Flag, the configuration field that it sets (whose docstring is its help), type, placeholder; bool takes no value."""

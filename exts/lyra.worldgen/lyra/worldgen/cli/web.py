@@ -46,7 +46,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--name", metavar="TEXT", default="", help="title of the page (default: the photo's name)")
     parser.add_argument(
-        "--photo-licence", metavar="TEXT", default="", help="licence and author of the photo, shown on the page"
+        "--photo-licence",
+        metavar="TEXT",
+        default="",
+        help="licence and author of the photo, shown on the page (default: as stated when the world was made)",
     )
     add_output_flags(parser)
     parser.set_defaults(run=run)

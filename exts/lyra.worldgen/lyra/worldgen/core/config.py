@@ -402,7 +402,7 @@ class SourceConfig(Section):
     max_faces: int = 120_000
     """most faces of the mesh that people see"""
     licence: str = "unknown, as given by its owner"
-    """licence of the file, as its owner states it: an SPDX id or a short text"""
+    """licence of the photo or file, as its owner states it: an SPDX id or a short text"""
 
     def _check(self) -> None:
         self._choice("kind", ("auto", *SOURCE_KINDS))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from .config import SOURCE_KINDS, without_unsaid
+from .config import SOURCE_KINDS, SourceConfig, without_unsaid
 from .errors import InputError
 from .files import explain_os_error, sha256_file, sha256_json
 from .journey import Leg, journey_from_json, leg_to_json
@@ -223,6 +223,18 @@ class Manifest:
         root = name.partition("/")[0]
         order = self.plan.index(root) if root in self.plan else len(self.plan)
         return order, "/" not in name, name  # the parts of a stage come before the stage
+
+
+def stated_licence(manifest: Mapping[str, Any]) -> str:
+    """Licence of the photo or file that a world comes from, as its owner stated it; empty if nobody did.
+
+    Args:
+        manifest: content of `world.json`, which need not be of this version.
+    """
+    config = manifest.get("config")
+    sources = (manifest.get("source"), config.get("source") if isinstance(config, Mapping) else None)
+    stated = (source.get("licence") for source in sources if isinstance(source, Mapping))
+    return next((text for text in stated if isinstance(text, str) and text not in ("", SourceConfig.licence)), "")
 
 
 def world_id(photo_sha256: str, config: Mapping[str, Any], journey: Iterable[Leg] = ()) -> str:

@@ -29,15 +29,14 @@ class TimedDrive:
     def __init__(self, driver: Driver, step_s: float) -> None:
         self._driver, self._step_s = driver, step_s
         self._next_s: float | None = None
+        self._failed = False
         self.message = ""
         """How it stands, for the user."""
 
     @property
     def over(self) -> bool:
         """Whether all is driven, or nothing more can be."""
-        return self._driver.done or bool(self._failed)
-
-    _failed = ""
+        return self._failed or self._driver.done
 
     def update(self, time_s: float) -> None:
         """Look and steer if it is time; call it as often as you like.
@@ -52,9 +51,9 @@ class TimedDrive:
         self._next_s = time_s + self._step_s
         try:
             self._driver.tick()
+            self.message = _standing(self._driver)
         except WorldgenError as error:
-            self._failed = str(error)
-        self.message = self._failed or _standing(self._driver)
+            self._failed, self.message = True, str(error)
 
 
 def _standing(driver: Driver) -> str:

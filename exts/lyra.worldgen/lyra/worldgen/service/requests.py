@@ -35,6 +35,8 @@ def _number(kind: type, low: float, high: float) -> Any:
     return Annotated[kind, bounds, BeforeValidator(_whole)] if kind is int else Annotated[kind, bounds]
 
 
+LICENCE = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~][ -~]*$")]
+
 ALLOWED: dict[str, dict[str, Any]] = {
     "geometry": {
         "camera_height_m": _number(float, 0.1, 20.0),
@@ -60,6 +62,7 @@ ALLOWED: dict[str, dict[str, Any]] = {
         "movable_objects": bool,
     },
     "certificate": {"drops": _number(int, 1, 100), "drive_episodes": _number(int, 0, 20)},
+    "source": {"licence": LICENCE},
     "scale": {
         "camera_height_sigma": _number(float, 0.0, 1.0),
         "measure": Marks,
@@ -87,7 +90,8 @@ def _settings_model(name: str, allowed: dict[str, dict[str, Any]]) -> type[Stric
         fields: dict[str, Any] = {
             key: (kind | None, Field(None, description=docs.get(key))) for key, kind in keys.items()
         }
-        section = create_model(f"{section_name.capitalize()}Settings", __base__=Strict, **fields)
+        # Of one name for each set of settings: a description of the service holds both.
+        section = create_model(f"{section_name.capitalize()}{name}", __base__=Strict, **fields)
         sections[section_name] = (section | None, None)
     return create_model(name, __base__=Strict, __doc__="What is left out is the service's choice.", **sections)
 
@@ -99,7 +103,7 @@ IMPORT_ALLOWED: dict[str, dict[str, Any]] = {
         "metres_per_unit": _number(float, 0.001, 1000.0),
         "ceiling_height_m": _number(float, 0.5, 100.0),
         "keep_floaters": bool,
-        "licence": Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~][ -~]*$")],
+        "licence": LICENCE,
     },
     **{section: ALLOWED[section] for section in ("reconstruction", "simulation", "certificate")},
 }

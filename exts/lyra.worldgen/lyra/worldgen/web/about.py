@@ -11,7 +11,7 @@ from ..certify.space import analyse
 from ..certify.world_data import WorldData, origin_of
 from ..core.frames import heading_of
 from ..core.raycast import Raycaster
-from ..core.world import is_research_only
+from ..core.world import is_research_only, stated_licence
 from ..preview.run import read_certificate, traces_of
 
 DATA_FORMAT = 1
@@ -30,7 +30,7 @@ def describe(
 
     Args:
         world: the world.
-        photo_licence: as the caller states it; empty if unknown.
+        photo_licence: as the caller states it, in place of what the world says; empty if unknown.
         certificate_page: file name of the certificate beside the page; empty if there is none.
         shown: splats of the finest level.
         in_world: splats that the world has.
@@ -46,7 +46,7 @@ def describe(
     origin = origin_of(manifest)
     if origin.get("name"):
         kind = "photo" if not world.imported else str(origin.get("kind", "import"))
-        licence = photo_licence or (str(origin.get("licence", "")) if world.imported else "")
+        licence = photo_licence or stated_licence(manifest)
         rows.append({"label": kind, "text": str(origin["name"])})
         rows.append({"label": "its licence", "text": licence or "not stated; its owner's to give"})
     if not world.imported and isinstance(weights := manifest.get("licence"), str):
