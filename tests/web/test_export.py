@@ -83,7 +83,7 @@ def test_panel_says_what_is_known(world, tmp_path):
     try:
         export_site(world, tmp_path / "site", photo_licence="CC0-1.0, by <b>M</b>")
         export_site(world, tmp_path / "bare")
-        stated = {"config": manifest["config"] | {"source": {"licence": "CC-BY-4.0"}}}
+        stated = {"config": {"source": {"licence": "CC-BY-4.0"}}}
         (world / "world.json").write_text(json.dumps(manifest | origin | stated))
         export_site(world, tmp_path / "said")
     finally:
