@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from .splat_budget import compress_splats, seen_importance
 from .splat_fill import cover_gaps
 from .splat_io import write_points_ply, write_splats
 from .splat_lift import fit_colours, lift_splats
+from .splat_prune import consistent_splats, trimmed_splats
 from .splat_render import render_splats
 from .surface_hits import cast_views
 from .texture import bake_texture
@@ -83,6 +84,10 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     lifted = lift_splats(surface, useful, hits, budget=cfg.splat_budget - reserve, progress=progress)
     unseen = cover_gaps(baked, lifted.splats, eye, budget=reserve)
     lifted = lifted.with_more(unseen)
+    floating = ~consistent_splats(lifted.splats, lifted.view, useful)
+    lifted = lifted.without(floating)
+    trimmed, trimmed_count = trimmed_splats(lifted.splats, lifted.view, useful)
+    lifted = replace(lifted, splats=trimmed)
     splats = fit_colours(lifted, views.photo_view, 0, progress=progress).splats
     if 0 < cfg.splat_max_count < len(splats):
         progress.step("merging", 0, 1)
@@ -102,6 +107,8 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
         "splats": float(len(splats)),
         "splat_duplicates": float(lifted.duplicates),
         "unseen_splats": float(len(unseen)),
+        "floating_splats": float(floating.sum()),
+        "trimmed_splats": float(trimmed_count),
         "lifted_pixels": float(lifted.pixels),
     }
     report = Report()

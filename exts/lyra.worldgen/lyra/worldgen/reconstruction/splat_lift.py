@@ -72,6 +72,10 @@ class LiftedSplats:
         owner = np.concatenate([self.view, np.full(len(more), -1, np.int32)])
         return replace(self, splats=_join([self.splats, more]), view=owner)
 
+    def without(self, drop: np.ndarray) -> LiftedSplats:
+        """Without the splats that a mask [N] names."""
+        return replace(self, splats=self.splats.take(~drop), view=self.view[~drop])
+
 
 def lift_splats(
     mesh: TriMesh,

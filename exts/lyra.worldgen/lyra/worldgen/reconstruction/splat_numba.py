@@ -184,3 +184,40 @@ def _slot(key, mask):
     """Where to look first for a key."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(20)) & mask
+
+
+@compiled()
+def vote(means, radius_m, own, T_cam_world, camera, nearest, farthest, trust, limits, support, against):
+    """What one view says about splats: it sees them, sees through them, or cannot tell.
+
+    Args:
+        means: [N, 3]; radius_m: [N] standard deviation; own: [N] bool, lifted from this view.
+        T_cam_world: [4, 4]; camera: fx, fy, cx, cy, and fx relative to the finest view's.
+        nearest, farthest, trust: [H, W] least and largest depth around each pixel, and what it counts.
+        limits: share and length that depth may be off, how much more the own view counts, nearest depth, and up to
+            which depth and uncertainty pixels count fully.
+        support, against: [N], added to.
+    """
+    rows, cols = trust.shape
+    for i in range(len(means)):
+        mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
+        z = T_cam_world[2, 0] * mx + T_cam_world[2, 1] * my + T_cam_world[2, 2] * mz + T_cam_world[2, 3]
+        if z <= limits[3]:
+            continue
+        x = T_cam_world[0, 0] * mx + T_cam_world[0, 1] * my + T_cam_world[0, 2] * mz + T_cam_world[0, 3]
+        y = T_cam_world[1, 0] * mx + T_cam_world[1, 1] * my + T_cam_world[1, 2] * mz + T_cam_world[1, 3]
+        u, v = camera[0] * x / z + camera[2], camera[1] * y / z + camera[3]
+        if u < 1 or v < 1 or u >= cols - 1 or v >= rows - 1:
+            continue
+        row, col = int(v), int(u)
+        weight = trust[row, col]
+        if weight <= 0:
+            continue
+        if own[i]:
+            weight *= limits[2]
+        slack = max(limits[0] * z, limits[1])
+        if nearest[row, col] > z + slack + radius_m[i]:
+            # A pixel of a far view says little about where within it something lies.
+            against[i] += weight * min(1.0, camera[4] * limits[4] / z)
+        elif farthest[row, col] >= z - slack and nearest[row, col] <= z + slack:
+            support[i] += weight * min(1.0, limits[5] / slack)
