@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.frames import camera_pose, invert_rigid, rotation_from_quat_wxyz
+from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.sh import evaluate_sh
 from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb
 from lyra.worldgen.reconstruction.splat_render import (
@@ -241,3 +242,20 @@ def test_colour_depends_on_direction_only_above_degree_zero():
     eyes = np.array([[1.0, 0, 0], [-1.0, 0, 0]])
     assert np.ptp([evaluate_sh(cloud.sh, e[None]) for e in eyes], 0).max() == 0
     assert np.ptp([evaluate_sh(linear.sh, e[None]) for e in eyes], 0).max() > 0.1
+
+
+def test_sky_has_colour_and_no_depth():
+    """Pixels whose light sky splats take show them and have no depth; others are as without labels."""
+    cloud = cloud_in_view(60, 9)
+    cloud = replace(cloud, opacities=np.full(60, 0.99, np.float32))
+    plain = render_splats(cloud, CAMERA, POSE)
+    sky = render_splats(replace(cloud, labels=np.full(60, Label.SKY, np.uint8)), CAMERA, POSE)
+    walls = render_splats(replace(cloud, labels=np.full(60, Label.WALL, np.uint8)), CAMERA, POSE)
+    np.testing.assert_array_equal(sky.rgb, plain.rgb)
+    assert plain.median_depth_z_m.max() > 0 and sky.median_depth_z_m.max() == 0
+    np.testing.assert_array_equal(walls.median_depth_z_m, plain.median_depth_z_m)
+    labels = np.where(cloud.means[:, 2] > 1.6, Label.SKY, Label.WALL).astype(np.uint8)
+    mixed = render_splats(replace(cloud, labels=labels), CAMERA, POSE).median_depth_z_m
+    kept = mixed > 0
+    assert 0 < kept.sum() < (plain.median_depth_z_m > 0).sum()
+    np.testing.assert_array_equal(mixed[kept], plain.median_depth_z_m[kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 
 pytest.importorskip("pxr.UsdVol")
 
+from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.reconstruction.splat_io import read_splats, write_splats
+from lyra.worldgen.sim.usd_read import read_splats_usd
+from lyra.worldgen.sim.usd_splats import GAUSSIANS, SKY
 from lyra.worldgen.sim.usd_splats import write_splats as write_splats_usd
 from sample_splats import random_splats
 
@@ -55,3 +59,23 @@ def test_attributes_follow_from_the_file(tmp_path: Path, degree: int):
     np.testing.assert_allclose(
         [low, high], [(get("positions") - reach).min(0), (get("positions") + reach).max(0)], rtol=1e-5
     )
+
+
+def test_the_sky_is_a_prim_of_its_own(tmp_path: Path):
+    """Its splats are in no other prim, carry the class sky, and come back with their label."""
+    from pxr import Usd
+
+    cloud = random_splats(200, 1, 4)
+    labels = np.where(np.arange(200) % 3 == 0, Label.SKY, Label.WALL).astype(np.uint8)
+    assert write_splats_usd(tmp_path / "s.usdc", replace(cloud, labels=labels)) == [GAUSSIANS, SKY]
+    stage = Usd.Stage.Open(str(tmp_path / "s.usdc"))
+    sky = labels == Label.SKY
+    for path, rows, semantic in ((GAUSSIANS, ~sky, "room"), (SKY, sky, "sky")):
+        prim = stage.GetPrimAtPath(path)
+        np.testing.assert_array_equal(prim.GetAttribute("positions").Get(), cloud.means[rows])
+        assert list(prim.GetAttribute("semantics:labels:class").Get()) == [semantic]
+    back = read_splats_usd(tmp_path / "s.usdc")
+    np.testing.assert_array_equal(back.means, np.concatenate([cloud.means[~sky], cloud.means[sky]]))
+    assert back.labels is not None and (back.labels == Label.SKY).sum() == sky.sum()
+    assert write_splats_usd(tmp_path / "indoors.usdc", cloud) == [GAUSSIANS]
+    assert read_splats_usd(tmp_path / "indoors.usdc").labels is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,4 +106,19 @@ def transform_splats(T_a_b: np.ndarray, splats_b: GaussianCloud) -> GaussianClou
         scales_m=(splats_b.scales_m * scale).astype(np.float32),
         quats_wxyz=quats_wxyz.astype(np.float32),
         sh=rotate_sh(R, splats_b.sh),
+    )
+
+
+def join_splats(parts: Sequence[GaussianCloud]) -> GaussianCloud:
+    """One cloud of several, in order: harmonics of the highest degree, and labels where any part has some."""
+    count = max((part.sh.shape[1] for part in parts), default=1)
+    sh = [np.pad(part.sh, ((0, 0), (0, count - part.sh.shape[1]), (0, 0))) for part in parts]
+    labels = [np.zeros(len(part), np.uint8) if part.labels is None else part.labels for part in parts]
+    return GaussianCloud(
+        means=np.concatenate([part.means for part in parts]),
+        scales_m=np.concatenate([part.scales_m for part in parts]),
+        quats_wxyz=np.concatenate([part.quats_wxyz for part in parts]),
+        opacities=np.concatenate([part.opacities for part in parts]),
+        sh=np.concatenate(sh),
+        labels=None if all(part.labels is None for part in parts) else np.concatenate(labels),
     )

@@ -12,7 +12,7 @@ from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.progress import SILENT, SupportsProgress
 from ..core.sh import SH_C0
-from ..core.splats import GaussianCloud, sh_from_rgb
+from ..core.splats import GaussianCloud, join_splats, sh_from_rgb
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, RgbdView
 from .splat_render import BLUR_PX2, blend_splats, gather_splats, project_splats
 from .surface_hits import SurfaceHits
@@ -70,7 +70,7 @@ class LiftedSplats:
     def with_more(self, more: GaussianCloud) -> LiftedSplats:
         """With splats added that come from no view (their view is -1)."""
         owner = np.concatenate([self.view, np.full(len(more), -1, np.int32)])
-        return replace(self, splats=_join([self.splats, more]), view=owner)
+        return replace(self, splats=join_splats([self.splats, more]), view=owner)
 
     def without(self, drop: np.ndarray) -> LiftedSplats:
         """Without the splats that a mask [N] names."""
@@ -115,7 +115,7 @@ def lift_splats(
         for i, part in enumerate(progress.track("lifting", lifted, len(views))):
             parts.append(part)
             owners.append(np.full(len(part), i, np.int32))
-        return _join(parts), np.concatenate(owners)
+        return join_splats(parts), np.concatenate(owners)
 
     cloud, owner = lift(threshold)
     longest_m = _longest_m(cloud, owner, views)
@@ -441,17 +441,6 @@ def _sharpened(view: RgbdView, mask: np.ndarray) -> np.ndarray:
     soft = cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
     soft /= np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]
     return np.clip(rgb + SHARPEN * (rgb - soft), 0, 255)
-
-
-def _join(parts: list[GaussianCloud]) -> GaussianCloud:
-    return GaussianCloud(
-        means=np.concatenate([p.means for p in parts]),
-        scales_m=np.concatenate([p.scales_m for p in parts]),
-        quats_wxyz=np.concatenate([p.quats_wxyz for p in parts]),
-        opacities=np.concatenate([p.opacities for p in parts]),
-        sh=np.concatenate([p.sh for p in parts]),
-        labels=np.concatenate([p.labels for p in parts if p.labels is not None]),
-    )
 
 
 def _longest_m(cloud: GaussianCloud, owner: np.ndarray, views: list[RgbdView]) -> np.ndarray:

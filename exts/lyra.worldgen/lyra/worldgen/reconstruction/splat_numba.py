@@ -43,14 +43,14 @@ def candidates(means, scales_m, T_cam_world, camera, near_m, reach, blur_px, kee
 
 @compiled()
 def composite(
-    order, centre, covariance, bend, box, opacity, z, reach_z, blur, colour, first_row, rgb, light, depth, middle
+    order, centre, covariance, bend, box, opacity, z, reach_z, solid, blur, colour, first_row, rgb, light, depth, middle
 ):
     """Blend splats front to back into rows `first_row` and on of the picture.
 
     Args:
         order: [M] splats, nearest first.
-        centre, covariance, bend, box, opacity, z, reach_z: as in `ProjectedSplats`; blur: variance of the low-pass.
-        colour: [N, 3].
+        centre, covariance, bend, box, opacity, z, reach_z, solid: as in `ProjectedSplats`.
+        blur: variance of the low-pass; colour: [N, 3].
         first_row: picture row of row 0 of the output.
         rgb: [h, W, 3], light: [h, W] remaining transmittance, depth: [h, W] sum of weighted depths, middle: [h, W]
             depth at which half of the light is gone; zero, one, zero and zero before.
@@ -95,7 +95,7 @@ def composite(
                 rgb[row, col, 2] += w * bl
                 here = min(max(z[i] * along / square, nearest), farthest)
                 depth[row, col] += w * here
-                if t > 0.5 and t - w <= 0.5:
+                if t > 0.5 and t - w <= 0.5 and solid[i]:
                     middle[row, col] = here
                 light[row, col] = t - w
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.frames import expect_rigid, invert_rigid, rotation_from_quat_wxyz
 from ..core.machine import core_count, map_threads
+from ..core.mesh import Label
 from ..core.sh import evaluate_sh
 from ..core.splats import GaussianCloud
 
@@ -42,7 +43,7 @@ class SplatImage:
     and not where its centre lies: on a floor seen at a low angle the two differ by the splat's whole length.
     """
     median_depth_z_m: np.ndarray
-    """[H, W] float32 depth at which half of the light is gone; 0 where alpha stays below a half.
+    """[H, W] float32 depth at which half of the light is gone; 0 where alpha stays below a half, or where sky takes it.
 
     Across an outline it jumps from one surface to the other, where the expected depth lies in the air between them.
     """
@@ -74,6 +75,8 @@ class ProjectedSplats:
     """[M] float64 how far in depth the splat is visible before and behind its centre."""
     opacity: np.ndarray
     """[M] float64."""
+    solid: np.ndarray
+    """[M] bool: not sky, which has a colour and no depth."""
 
 
 def render_splats(
@@ -113,6 +116,7 @@ def blend_splats(
             projected.opacity,
             projected.depth_z_m,
             projected.reach_z_m,
+            projected.solid,
             BLUR_PX2,
             np.ascontiguousarray(colour, np.float64),
             int(bands[k]),
@@ -174,6 +178,7 @@ def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np
         depth_z_m=z[order],
         reach_z_m=reach_z[order],
         opacity=opacity[order],
+        solid=np.ones(len(order), bool) if splats.labels is None else splats.labels[index[order]] != Label.SKY,
     )
 
 

@@ -42,7 +42,7 @@ class SensorFrame:
     splat_depth_z_m: np.ndarray
     """[H, W] float32 depth at which the splats have taken half of the light; 0 where `splat_valid` is false."""
     splat_valid: np.ndarray
-    """[H, W] bool."""
+    """[H, W] bool: splats of something solid are seen; false in the sky."""
     mesh_rgb_u8: np.ndarray
     """[H, W, 3] picture of the visible mesh."""
 

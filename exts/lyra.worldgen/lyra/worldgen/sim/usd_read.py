@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.mesh import Label, TriMesh
 from ..core.optional import require
-from ..core.splats import GaussianCloud, transform_splats
+from ..core.splats import GaussianCloud, join_splats, transform_splats
 from .usd_stage import PART_NAMES
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_visual(path: Path, *, texture: bool = True) -> TriMesh:
 
 
 def read_splats_usd(path: Path) -> GaussianCloud:
-    """The splats of the first ParticleField3DGaussianSplat of a stage or payload.
+    """All splats of a stage or payload; those of a prim named `sky` have that label, where there is one.
 
     Attributes are read by name, so any OpenUSD will do, with the schema or without.
 
@@ -124,29 +124,36 @@ def read_splats_usd(path: Path) -> GaussianCloud:
         InputError: the stage cannot be opened, holds no splats, or its arrays do not fit together.
     """
     stage = _open(path)
-    for prim, T in _placed(stage):
-        if prim.GetTypeName() != "ParticleField3DGaussianSplat":
-            continue
+    fields = [(prim, T) for prim, T in _placed(stage) if prim.GetTypeName() == "ParticleField3DGaussianSplat"]
+    clouds = [_read_field(prim, T, path) for prim, T in fields]
+    clouds = [cloud for cloud in clouds if len(cloud)]
+    if not clouds:
+        raise InputError(f"stage holds no Gaussian splats: {path}")
+    return clouds[0] if len(clouds) == 1 else join_splats(clouds)
 
-        def array(name: str, width: int, prim: Any = prim) -> np.ndarray:
-            value = prim.GetAttribute(name).Get()
-            return np.array([] if value is None else value, np.float32).reshape(-1, width)
 
-        means = array("positions", 3)
-        quats = array("orientations", 4)[:, [3, 0, 1, 2]]  # Vt keeps the imaginary part first
-        sh = array("radiance:sphericalHarmonicsCoefficients", 3)
-        if not len(means) or len(sh) % len(means):
-            raise InputError(f"splats have {len(means)} positions and {len(sh)} coefficients: {path}")
-        tiny = np.finfo(np.float32).eps
-        cloud = GaussianCloud(
-            means=means,
-            scales_m=array("scales", 3),
-            quats_wxyz=quats,
-            opacities=np.clip(array("opacities", 1)[:, 0], tiny, 1 - tiny),
-            sh=sh.reshape(len(means), -1, 3),
-        ).validate()
-        return cloud if np.allclose(T, np.eye(4), atol=1e-12) else transform_splats(T, cloud)
-    raise InputError(f"stage holds no Gaussian splats: {path}")
+def _read_field(prim: Any, T: np.ndarray, path: Path) -> GaussianCloud:
+    """The splats of one prim, placed by T [4, 4]."""
+
+    def array(name: str, width: int) -> np.ndarray:
+        value = prim.GetAttribute(name).Get()
+        return np.array([] if value is None else value, np.float32).reshape(-1, width)
+
+    means = array("positions", 3)
+    quats = array("orientations", 4)[:, [3, 0, 1, 2]]  # Vt keeps the imaginary part first
+    sh = array("radiance:sphericalHarmonicsCoefficients", 3)
+    if len(sh) % max(len(means), 1) or (len(sh) > 0) != (len(means) > 0):
+        raise InputError(f"splats have {len(means)} positions and {len(sh)} coefficients: {path}")
+    tiny = np.finfo(np.float32).eps
+    cloud = GaussianCloud(
+        means=means,
+        scales_m=array("scales", 3),
+        quats_wxyz=quats,
+        opacities=np.clip(array("opacities", 1)[:, 0], tiny, 1 - tiny),
+        sh=sh.reshape(len(means), -1 if len(means) else 1, 3),
+        labels=np.full(len(means), Label.SKY, np.uint8) if prim.GetName() == PART_NAMES[Label.SKY] else None,
+    ).validate()
+    return cloud if np.allclose(T, np.eye(4), atol=1e-12) else transform_splats(T, cloud)
 
 
 class _Parts:

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import DependencyError
+from ..core.mesh import Label
 from ..core.splats import GaussianCloud
 from .usd_stage import new_stage, save_stage
 
+if TYPE_CHECKING:
+    from pxr import Usd
 
-def write_splats(path: Path, splats: GaussianCloud) -> str:
-    """`payloads/splats.usdc`; returns the prim path. Raises `InputError` for a malformed cloud and
-    `DependencyError` for an OpenUSD without splats.
 
-    The extent reaches three standard deviations past the centres, so culling never cuts a splat.
+GAUSSIANS, SKY = "/World/Splats/gaussians", "/World/Splats/sky"
+
+
+def write_splats(path: Path, splats: GaussianCloud) -> list[str]:
+    """`payloads/splats.usdc`; returns the prim paths: the sky, where there is one, is a prim of its own.
+
+    Whoever renders depth or segmentation of a camera hides `/World/Splats/sky`, or replaces it by a dome light.
+
+    Raises:
+        InputError: the cloud is malformed.
+        DependencyError: this OpenUSD has no splats.
     """
-    from pxr import Gf, Sdf, UsdGeom, UsdSemantics, UsdVol, Vt
+    from pxr import UsdGeom
 
     splats.validate()
     stage = new_stage()
     UsdGeom.Xform.Define(stage, "/World/Splats")
+    sky = np.zeros(len(splats), bool) if splats.labels is None else splats.labels == Label.SKY
+    _define_field(stage, GAUSSIANS, splats.take(~sky) if sky.any() else splats, "room")
+    paths = [GAUSSIANS]
+    if sky.any():
+        _define_field(stage, SKY, splats.take(sky), "sky")
+        paths.append(SKY)
+    save_stage(stage, path)
+    return paths
+
+
+def _define_field(stage: Usd.Stage, prim_path: str, splats: GaussianCloud, semantic: str) -> None:
+    """One prim of splats. Its extent reaches three standard deviations past the centres: culling never cuts a splat."""
+    from pxr import Gf, Sdf, UsdGeom, UsdSemantics, UsdVol, Vt
+
     # Kit's own USD may be older than the schema, which came with OpenUSD 26.3.
     schema: Any = getattr(UsdVol, "ParticleField3DGaussianSplat", None)
     if schema is None:
         raise DependencyError("this OpenUSD has no Gaussian splats; install: pip install 'usd-core>=26.3'")
-    field = schema.Define(stage, "/World/Splats/gaussians")
+    field = schema.Define(stage, prim_path)
 
     def flat(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array, np.float32)
@@ -53,9 +77,7 @@ def write_splats(path: Path, splats: GaussianCloud) -> str:
     UsdGeom.PrimvarsAPI(field).CreatePrimvar(
         "displayColor", Sdf.ValueTypeNames.Color3fArray, UsdGeom.Tokens.vertex
     ).Set(Vt.Vec3fArray.FromNumpy(flat(splats.rgb())))
-    UsdSemantics.LabelsAPI.Apply(field.GetPrim(), "class").CreateLabelsAttr(["room"])
-    save_stage(stage, path)
-    return "/World/Splats/gaussians"
+    UsdSemantics.LabelsAPI.Apply(field.GetPrim(), "class").CreateLabelsAttr([semantic])
 
 
 def splats_bounds(splats: GaussianCloud, reach_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
