@@ -7,7 +7,7 @@ floor lies at z = 0. Environment i lives in world i % K.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,11 @@ class Atlas:
     def prim_path(self, k: int) -> str:
         """Where the simulation holds world k."""
         return f"/World/worlds/world_{k}"
+
+    def with_first_episodes(self, most: int) -> Atlas:
+        """The same worlds with at most so many of their episodes each, the first ones: all difficulties take turns."""
+        grounds = [replace(g, world=replace(g.world, episodes=g.world.episodes[:most])) for g in self.grounds]
+        return replace(self, grounds=tuple(grounds))
 
 
 def place_side_by_side(worlds: Sequence[NavigationWorld], *, gap_m: float = GAP_M) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch  # noqa: TID253 this module is about tensors
 
 from .courses import CourseBook
 from .coverage import RAYS
-from .rules import at_stop, yaw_of
+from .rules import TRAIL_STEPS, at_stop, yaw_of
 
 if TYPE_CHECKING:
     from .navigation.env import NavigationEnv
@@ -50,6 +50,8 @@ class DriveState:
         self.touches = torch.zeros(env_count, dtype=torch.long, device=device)
         """[N] how often it came to touch since the drive began."""
         self._fresh = torch.ones(env_count, dtype=torch.bool, device=device)
+        self._places = torch.zeros(max(TRAIL_STEPS) + 1, env_count, 2, device=device)
+        """Where robots were in the last steps, a ring: step s is in row s modulo its length."""
 
     def began(self, env_ids: torch.Tensor) -> None:
         """Robots [n] were put to new starts; what is remembered of them ends here."""
@@ -81,6 +83,8 @@ class DriveState:
         self.touches = torch.where(fresh, 0, self.touches + (touching & ~self.touching))
         self.touching = touching & ~fresh
         self.start_geodesic_m = torch.where(fresh, self.geodesic_m, self.start_geodesic_m)
+        self._places[now % len(self._places)] = self.xy_w
+        self._places[:, fresh] = self.xy_w[fresh]
         self._fresh = torch.zeros_like(fresh)
         if self._env.coverage is not None:
             sight_m = self._env.coverage.options.sight_m
@@ -98,6 +102,12 @@ class DriveState:
             self.goal_distance_m = (self._book.goal_xy_w - self.xy_w).norm(dim=-1)
             self.geodesic_m = self._book.geodesic_m(self.xy_w)
         self.last_geodesic_m = self.geodesic_m
+
+    @property
+    def trail_w(self) -> torch.Tensor:
+        """[N, T, 2] where robots were `TRAIL_STEPS` ago; where their drives began, if that was later."""
+        rows = [(self._measured_at - steps) % len(self._places) for steps in TRAIL_STEPS]
+        return self._places[rows].transpose(0, 1)
 
     @property
     def at_stop(self) -> torch.Tensor:

@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", default="Lyra-PointGoal-DiffDrive-Lidar")
     parser.add_argument("--physics", default="newton_mjwarp", choices=("newton_mjwarp", "ovphysx"))
     parser.add_argument("--num-envs", type=int, default=0, help="0: eight a world, at most 256")
+    parser.add_argument("--episodes", type=int, default=0, help="of every world, the first ones; 0: all")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there as ONNX, too")
     parser.add_argument("--set", action="append", default=[], help="a setting of the task: env.robot_size=small")
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             task=args.task,
             physics=args.physics,
             env_count=args.num_envs,
+            episodes=args.episodes,
             device=args.device,
             overrides=args.set,
             export=args.export,
@@ -71,11 +73,12 @@ def evaluate(
     task: str,
     physics: str,
     env_count: int = 0,
+    episodes: int = 0,
     device: str = "cpu",
     overrides: list[str] | None = None,
     export: Path | None = None,
 ) -> dict[str, Any]:
-    """Drive all certified episodes once; writes `evaluation.json`, `evaluation.md` and `trajectories/WORLD.png`.
+    """Drive certified episodes once; writes `evaluation.json`, `evaluation.md` and `trajectories/WORLD.png`.
 
     Args:
         policy: `baseline`, `random` or a checkpoint.
@@ -84,6 +87,7 @@ def evaluate(
         task: name of the task.
         physics: preset.
         env_count: robots; 0 for eight a world, at most 256.
+        episodes: of every world, the first so many; 0 for all.
         device: of simulation and policy.
         overrides: Hydra settings of the task.
         export: folder for the policy as ONNX and TorchScript; the summary then says how far its actions are from the
@@ -118,6 +122,8 @@ def evaluate(
     rollout.configure_evaluation(cfg)
     radius = cfg.robot_spec().footprint_radius_m + cfg.planning_margin_m
     atlas = load_atlas(worlds, robot_radius_m=radius, certified_only=cfg.certified_only)
+    if episodes:
+        atlas = atlas.with_first_episodes(episodes)
     cfg.scene.num_envs = env_count or min(8 * len(atlas), 256)
     compared: rollout.ComparedDriver | None = None
     with launch_simulation(cfg, {"device": device, "headless": True}):

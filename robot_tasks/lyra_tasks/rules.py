@@ -13,6 +13,10 @@ PHYSICS_STEP_S = 1 / 100
 DECIMATION = 4
 """Steps of physics in one step of the task."""
 LIDAR_RAYS, LIDAR_RANGE_M = 36, 6.0
+TRAIL_STEPS = (50, 200)
+"""A robot is told where it was so many steps of the task ago: what it needs to leave a dead end for good."""
+TRAIL_REACH_M = (2.0, 8.0)
+"""These distances are told as 1, and so are larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,22 @@ def goal_told(way_xy_m: Any, distance_m: Any, yaw_rad: Any, far_m: float) -> Any
 def velocity_told(speed_m_s: Any, turn_rad_s: Any, robot: Wheels) -> Any:
     """[N, 2] forward speed [N] and turn rate [N] as shares of their largest."""
     return _library(speed_m_s).stack([speed_m_s / robot.max_speed_m_s, turn_rad_s / robot.max_turn_rad_s], -1)
+
+
+def trail_told(way_xy_m: Any, yaw_rad: Any) -> Any:
+    """[N, 2 T] where the robot was `TRAIL_STEPS` ago, ahead and to the left, as shares of `TRAIL_REACH_M`.
+
+    Args:
+        way_xy_m: [N, T, 2] from the robot to where it was then, or to where it began if that was later.
+        yaw_rad: [N] heading, in the frame of the ways.
+    """
+    xp = _library(way_xy_m)
+    cos, sin = xp.cos(yaw_rad), xp.sin(yaw_rad)
+    parts = []
+    for k, reach_m in enumerate(TRAIL_REACH_M):
+        x, y = way_xy_m[:, k, 0], way_xy_m[:, k, 1]
+        parts += [(cos * x + sin * y) / reach_m, (cos * y - sin * x) / reach_m]
+    return xp.clip(xp.stack(parts, -1), -1.0, 1.0)
 
 
 def at_stop(distance_m: Any, speed_m_s: Any, *, goal_radius_m: float, stop_speed_m_s: float) -> Any:

@@ -120,3 +120,15 @@ def test_patrols_come_back(atlas, source):
     assert (book.goal_id[:, 1:] != book.goal_id[:, :-1]).all()
     if source == EPISODES:
         assert torch.equal(book.goal_id[:, 1], book.goal_id[:, 0] + 1)
+
+
+def test_first_episodes_stand_for_all(atlas):
+    """Fewer episodes of every world, in their order; floor, places and the original stay as they are."""
+    few = atlas.with_first_episodes(4)
+    for whole, part in zip(atlas.grounds, few.grounds, strict=True):
+        assert part.world.episodes == whole.world.episodes[:4] and len(whole.world.episodes) > 4
+        assert (part.navigable == whole.navigable).all() and part.colliders is whole.colliders
+    assert (few.offsets_m == atlas.offsets_m).all()
+    book = book_of(few, source=EPISODES, count=9)
+    book.begin(torch.arange(9))
+    assert int(book.goal_id.max()) < 4

@@ -17,6 +17,7 @@ from lyra_tasks.atlas import load_atlas
 from lyra_tasks.courses import RANDOM, CourseBook, CourseOptions
 from lyra_tasks.drive_state import DriveState
 from lyra_tasks.robots.diff_drive import SIZES
+from lyra_tasks.rules import TRAIL_STEPS
 from task_worlds import write_world
 
 COUNT, DT = 3, 0.04
@@ -91,3 +92,22 @@ def test_new_drives_begin_at_nothing(task):
     task.drive.began(torch.tensor([1]))
     task.drive.measure()
     assert task.drive.touches.tolist() == [1, 0, 1] and task.drive.path_m[1] == 0.0 and not task.drive.touching[1]
+
+
+def test_trail_leads_back_to_the_beginning(task):
+    """Where the robot was a while ago; its start until then, and again after it was put somewhere else."""
+    start = task.book.start_xy_w.clone()
+    places = [start.clone()]
+    for _ in range(2 * max(TRAIL_STEPS) + 30):
+        places.append(places[-1] + torch.tensor([0.01, -0.005]))
+        task.put(places[-1])
+        task.drive.measure()
+        then = [places[max(len(places) - 1 - steps, 0)] for steps in TRAIL_STEPS]
+        assert torch.equal(task.drive.trail_w, torch.stack(then, 1))
+    kept = task.drive.trail_w.clone()
+    task.put(places[-1])
+    task.pose[1, :2] = start[1]
+    task.drive.began(torch.tensor([1]))
+    task.drive.measure()
+    assert torch.equal(task.drive.trail_w[1], start[1].expand(2, 2))
+    assert (task.drive.trail_w[[0, 2]] - kept[[0, 2]]).norm(dim=-1).max() < 0.02, "others go on"

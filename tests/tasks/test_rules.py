@@ -34,6 +34,10 @@ def test_tensors_and_arrays_agree(table):
             rules.goal_told(tensor[:, :2], torch.from_numpy(distance), tensor[:, 2], 8.0),
         ),
         (rules.velocity_told(table[:, 0], table[:, 1], SPEC), rules.velocity_told(tensor[:, 0], tensor[:, 1], SPEC)),
+        (
+            rules.trail_told(table.reshape(-1, 2, 2), distance),
+            rules.trail_told(tensor.reshape(-1, 2, 2), torch.from_numpy(distance)),
+        ),
         (rules.yaw_of(*table.T), rules.yaw_of(*tensor.T)),
         (
             rules.at_stop(table[:, 0], table[:, 1], goal_radius_m=0.3, stop_speed_m_s=0.5),

@@ -195,7 +195,7 @@ class NavTask:
     def observe(self) -> np.ndarray:
         """[O] float32 what a policy of the lidar tasks is told, in the order in which Isaac Lab joins it.
 
-        Goal 3, velocity 2, last action 2, lidar, and with several stops the share that is done.
+        Goal 3, velocity 2, last action 2, lidar, where it was 4, and with several stops the share that is done.
         """
         state = self.state
         way = (self.goal_xy_m - state.xy_m)[None]
@@ -204,7 +204,10 @@ class NavTask:
         ranges = self._lidar.ranges_m(
             np.array(state.xy_m), state.yaw_rad, rays=rules.LIDAR_RAYS, max_range_m=rules.LIDAR_RANGE_M
         )
-        parts = [goal[0], velocity[0], self.action.clip(-1, 1), ranges / rules.LIDAR_RANGE_M]
+        steps = len(self._path) - 1
+        past = np.array([self._path[max(steps - back, 0)] for back in rules.TRAIL_STEPS]) - state.xy_m
+        trail = rules.trail_told(past[None], np.array([state.yaw_rad]))
+        parts = [goal[0], velocity[0], self.action.clip(-1, 1), ranges / rules.LIDAR_RANGE_M, trail[0]]
         if self.rules.stops > 1:
             parts.append(np.array([self.leg / self.rules.stops]))
         return np.concatenate(parts).astype(np.float32)

@@ -8,7 +8,7 @@ from .commands import GoalCommand, GoalCommandCfg
 from .curricula import widen_geodesic_limit
 from .events import CarryPayload, reset_to_course
 from .exploring import covered_share, explored, left_anywhere, left_in_sight, newly_covered
-from .observations import goal_geodesic, planar_velocity, stops_done
+from .observations import goal_geodesic, planar_velocity, stops_done, trail
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
 from .terminations import arrived, touched
 from .warp_lidar import WarpCaster, WarpLidar
@@ -43,5 +43,6 @@ __all__ = [
     "time_used",
     "touched",
     "towards_goal",
+    "trail",
     "widen_geodesic_limit",
 ]

@@ -18,10 +18,11 @@ def widen_geodesic_limit(
     first_m: float,
     last_m: float,
     good_rate: float,
+    poor_rate: float,
     growth: float,
     memory: float,
 ) -> float:
-    """Let drives grow longer as they succeed.
+    """Let drives grow longer as they succeed, and shorter again where that was too much.
 
     Args:
         env: the task.
@@ -29,7 +30,8 @@ def widen_geodesic_limit(
         first_m: longest drive to the first stop at the beginning [m].
         last_m: longest drive that is ever drawn [m].
         good_rate: the limit grows while the share of drives that arrive is above this.
-        growth: factor of the limit for `memory` good drives.
+        poor_rate: and shrinks while it is below this.
+        growth: factor of the limit for `memory` drives.
         memory: number of drives that the running share is about.
 
     Returns:
@@ -47,4 +49,6 @@ def widen_geodesic_limit(
     env.arrival_rate += share * (arrivals - env.arrival_rate)
     if env.arrival_rate > good_rate:
         book.limit_m = min(book.limit_m * growth**share, last_m)
+    elif env.arrival_rate < poor_rate:
+        book.limit_m = max(book.limit_m / growth**share, first_m)
     return book.limit_m

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..rules import velocity_told
+from ..rules import trail_told, velocity_told
 
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
@@ -19,6 +19,13 @@ def planar_velocity(env: NavigationEnv) -> torch.Tensor:
     """[N, 2] forward speed and turn rate as shares of their largest."""
     data, spec = env.scene["robot"].data, env.robot_spec
     return velocity_told(data.root_lin_vel_b.torch[:, 0], data.root_ang_vel_b.torch[:, 2], spec)
+
+
+def trail(env: NavigationEnv) -> torch.Tensor:
+    """[N, 4] where the robot was a while ago, see `rules.trail_told`."""
+    drive = env.drive
+    drive.measure()
+    return trail_told(drive.trail_w - drive.xy_w.unsqueeze(1), drive.yaw)
 
 
 def goal_geodesic(env: NavigationEnv, far_m: float) -> torch.Tensor:

@@ -61,6 +61,7 @@ class PolicyObservationsCfg(ObservationGroupCfg):
         noise=UniformNoiseCfg(n_min=-0.005, n_max=0.005),
         clip=(0.0, 1.0),
     )
+    trail = ObservationTermCfg(func=mdp.trail)
 
     def __post_init__(self) -> None:
         self.enable_corruption = True
@@ -110,7 +111,7 @@ class TerminationsCfg:
 class CurriculumCfg:
     geodesic = CurriculumTermCfg(
         func=mdp.widen_geodesic_limit,
-        params={"first_m": 3.0, "last_m": 40.0, "good_rate": 0.7, "growth": 1.3, "memory": 400.0},
+        params={"first_m": 3.0, "last_m": 40.0, "good_rate": 0.8, "poor_rate": 0.65, "growth": 2.0, "memory": 400.0},
     )
 
 
@@ -119,7 +120,7 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     """A robot drives from stop to stop in worlds that are given by name."""
 
     # Zero spacing: all robots of a world share its one copy. Engines keep robots of different environments apart.
-    scene: NavigationSceneCfg = NavigationSceneCfg(num_envs=64, env_spacing=0.0, replicate_physics=True)
+    scene: NavigationSceneCfg = NavigationSceneCfg(num_envs=128, env_spacing=0.0, replicate_physics=True)
     actions: ActionsCfg = ActionsCfg()
     commands: CommandsCfg | None = CommandsCfg()
     observations: ObservationsCfg = ObservationsCfg()

@@ -73,7 +73,7 @@ def test_exported_policies_steer(ground, tmp_path):
     np.testing.assert_allclose(pilot(task), [0.5 * max(told[1], 0), 2 * told[2]], atol=1e-6)
     wrong = torch.nn.Sequential(torch.nn.Linear(7, 2))
     torch.jit.script(wrong).save(str(tmp_path / "wrong.pt"))
-    with pytest.raises(InputError, match="does not take the 43 numbers"):
+    with pytest.raises(InputError, match="does not take the 47 numbers"):
         load_pilot(str(tmp_path / "wrong.pt"))(task)
 
 

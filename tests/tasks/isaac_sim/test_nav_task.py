@@ -125,7 +125,7 @@ def machine(ground):
         @invariant()
         def what_is_told_is_bounded_and_true(self):
             task, told = self.task, self.task.observe()
-            assert told.shape == (43 + (task.rules.stops > 1),) and told.dtype == np.float32
+            assert told.shape == (47 + (task.rules.stops > 1),) and told.dtype == np.float32
             assert np.isfinite(told).all() and (told[7:43] >= 0).all() and (np.abs(told[:3]) <= 1 + 1e-6).all()
             assert told[0] == pytest.approx(min(task.goal_distance_m / task.rules.far_m, 1), abs=1e-5)
             x, y = task.state.xy_m

@@ -33,10 +33,11 @@ def test_random_agent_drives_every_world(worlds, tmp_path, task, physics):
     )
 
 
-def test_training_leaves_a_checkpoint(worlds, tmp_path):
-    """Two iterations of PPO under OvPhysX."""
+@pytest.mark.parametrize("task", [TASK, "Lyra-Explore-DiffDrive-Lidar", "Lyra-Deliver-DiffDrive-Lidar"])
+def test_training_leaves_a_checkpoint(worlds, tmp_path, task):
+    """Two iterations of PPO under OvPhysX; every observation of the task has a mirror image."""
     world = worlds.parent / "plain"
-    common = ("--rl_library", "rsl_rl", "--task", TASK, "--device", "cpu")
+    common = ("--rl_library", "rsl_rl", "--task", task, "--device", "cpu")
     output = run_lab(
         *("-m", "isaaclab", "train", *common, "--num_envs", 16, "--max_iterations", 2),
         *("physics=ovphysx", f"env.worlds={world}"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from isaaclab.utils import configclass
-from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlPpoAlgorithmCfg
+from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlPpoAlgorithmCfg, RslRlSymmetryCfg
+
+from ...mirroring import with_mirror_images
 
 
 @configclass
@@ -14,17 +16,17 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
     # Isaac Lab's --device moves the simulation only, and the runner's own default is CUDA.
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     num_steps_per_env = 32
-    max_iterations = 400
+    max_iterations = 120
     save_interval = 50
     experiment_name = "lyra_navigation"
     obs_groups = {"actor": ["policy"], "critic": ["policy", "teacher"]}  # noqa: RUF012 a configclass copies it
     actor = RslRlMLPModelCfg(
-        hidden_dims=[128, 64],
+        hidden_dims=[128, 128],
         activation="elu",
-        obs_normalization=False,
+        obs_normalization=True,
         distribution_cfg=RslRlMLPModelCfg.GaussianDistributionCfg(init_std=0.6),
     )
-    critic = RslRlMLPModelCfg(hidden_dims=[128, 64], activation="elu", obs_normalization=False)
+    critic = RslRlMLPModelCfg(hidden_dims=[128, 128], activation="elu", obs_normalization=True)
     algorithm = RslRlPpoAlgorithmCfg(
         value_loss_coef=1.0,
         use_clipped_value_loss=True,
@@ -32,10 +34,11 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
         entropy_coef=0.002,
         num_learning_epochs=5,
         num_mini_batches=4,
-        learning_rate=5.0e-4,
+        learning_rate=1.0e-3,
         schedule="adaptive",
         gamma=0.99,
         lam=0.95,
         desired_kl=0.01,
         max_grad_norm=1.0,
+        symmetry_cfg=RslRlSymmetryCfg(use_data_augmentation=True, data_augmentation_func=with_mirror_images),
     )

@@ -1,0 +1,69 @@
+"""Left and right are alike: what a robot meets, mirrored in its own heading, teaches as much as the original.
+
+For learning libraries that augment their batches (`rsl_rl`'s symmetry extension). It knows the terms by their names;
+a term that it does not know is refused, for a wrong mirror image would teach nonsense without an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch  # noqa: TID253 this module is about tensors
+
+from lyra.worldgen.core.errors import ConfigError
+
+SIGNS = {
+    "goal": (1.0, 1.0, -1.0),
+    "velocity": (1.0, -1.0),
+    "last_action": (1.0, -1.0),
+    "way": (1.0, 1.0, 1.0, -1.0),
+    "trail": (1.0, -1.0, 1.0, -1.0),
+    "stops": (1.0,),
+    "covered": (1.0,),
+}
+"""Terms whose columns keep or change their signs."""
+RAYS = ("lidar",)
+"""Terms of rays all around, the first pointing backwards."""
+SECTORS = ("left",)
+"""Terms of sectors all around, the first beginning at the robot's back."""
+ACTION_SIGNS = (1.0, -1.0)
+
+
+def mirror(term: str, values: torch.Tensor) -> torch.Tensor:
+    """[n, C] values of an observation term as a robot would meet them in a mirror.
+
+    Raises:
+        ConfigError: the term is unknown, or has another number of columns.
+    """
+    columns = values.shape[-1]
+    if term in RAYS:
+        return values[:, (-torch.arange(columns, device=values.device)) % columns]
+    if term in SECTORS:
+        return values.flip(-1)
+    if term not in SIGNS or len(SIGNS[term]) != columns:
+        raise ConfigError(f"observation '{term}' with {columns} columns has no mirror image; add it to `mirroring`")
+    return values * values.new_tensor(SIGNS[term])
+
+
+def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None = None) -> tuple[Any, Any]:
+    """Observations and actions followed by their mirror images, as rsl_rl asks for them.
+
+    Args:
+        env: rsl_rl's wrapper of the task.
+        obs: TensorDict of observation groups, [n, C] each, or None.
+        actions: [n, 2] or None.
+
+    Returns:
+        The same with 2 n rows; None where None was given.
+    """
+    if obs is not None:
+        manager = env.unwrapped.observation_manager
+        images = obs.clone()
+        for group in obs.keys():
+            names, widths = manager.active_terms[group], manager.group_obs_term_dim[group]
+            parts = obs[group].split([width[-1] for width in widths], dim=-1)
+            images[group] = torch.cat([mirror(*named) for named in zip(names, parts, strict=True)], -1)
+        obs = torch.cat([obs, images])
+    if actions is not None:
+        actions = torch.cat([actions, actions * actions.new_tensor(ACTION_SIGNS)])
+    return obs, actions

@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""What robots learn in generated worlds: success and SPL after training, in places known and unknown.
+
+    .venv/bin/python tools/bench/learning_worlds.py --out PLACES
+    .venv-lab/bin/python tools/bench/bench_learning.py --places PLACES --out DIR [--world WORLD] [--parts seeds,...]
+
+Every training is `isaaclab train` with the settings of the repository, every figure comes from `lyra_tasks.evaluate`:
+the worlds' own episodes, which training never draws, the mean action, no noise. Parts:
+
+    seeds   PointGoal with lidar in one world, three training seeds; >= 90 % success and SPL >= 0.80 each
+    places  the same number of steps in 1, 2, 4, 8 and 24 worlds, then eight others; >= 80 % success after 24
+    tasks   Patrol, Explore and Deliver: trained policy, random agent and scripted baseline on the same episodes; the
+            baseline solves >= 95 %
+    atlas   32 worlds in one run: random agent and a few iterations of training, then `play`, on both engines
+
+DIR keeps logs and checkpoints; a second call goes on where the first one was stopped. The result is learning.json,
+learning.md and learning.png in DIR; the exit code is 0 if every limit of the parts that were run holds, else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PARTS = ("seeds", "places", "tasks", "atlas")
+POINT_GOAL = "Lyra-PointGoal-DiffDrive-Lidar"
+OTHERS = {
+    "patrol": "Lyra-Patrol-DiffDrive-Lidar",
+    "explore": "Lyra-Explore-DiffDrive-Lidar",
+    "deliver": "Lyra-Deliver-DiffDrive-Lidar",
+}
+ENGINES = ("ovphysx", "newton_mjwarp")
+SEEDS = (0, 1, 2)
+SIZES = (1, 2, 4, 8, 24)
+UNCERTIFIED = "env.certified_only=false"
+LIMITS = {"success": 0.90, "spl": 0.80, "unseen": 0.80, "baseline": 0.95}
+FIGURES = {
+    "steps": r"Total steps:\s+(\d+)",
+    "reward": r"Mean reward:\s+(-?[\d.]+)",
+    "arrived": r"Episode_Termination/arrived:\s+([\d.]+)",
+    "touched": r"Episode_Termination/touched:\s+([\d.]+)",
+}
+"""What a line of rsl_rl's log says, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where results go and how large the runs are."""
+
+    places: Path
+    out: Path
+    world: str
+    """The one world of the parts `seeds` and `tasks`."""
+    first_place: str
+    """The first world that is trained in."""
+    envs: int
+    iterations: int
+    task_iterations: int
+    episodes: int
+    """Of each unseen world."""
+
+    def train(self, name: str, worlds: str, *, task: str, seed: int, iterations: int, envs: int) -> dict[str, Any]:
+        """One training: its checkpoint, its curve, its cost."""
+        folder = self.out / "runs" / name
+        found = folder / "training.json"
+        if not found.is_file():
+            command = ["-m", "isaaclab", "train", "--rl_library", "rsl_rl", "--task", task, "--device", "cpu"]
+            command += ["--num_envs", str(envs), "--max_iterations", str(iterations), "--seed", str(seed)]
+            cost = _run([*command, "physics=ovphysx", f"env.worlds={worlds}", UNCERTIFIED], folder)
+            log = (folder / "log.txt").read_text(errors="replace")
+            checkpoint = max(folder.glob("logs/rsl_rl/*/*/model_*.pt"), key=lambda p: (p.stat().st_mtime, p.name))
+            record = {"checkpoint": str(checkpoint.relative_to(folder)), "curve": curve_of(log), **cost}
+            found.write_text(json.dumps(record, indent=1) + "\n")
+        record = json.loads(found.read_text())
+        return record | {"checkpoint": str(folder / record["checkpoint"])}
+
+    def evaluate(self, name: str, policy: str, worlds: str, *, task: str, envs: int, episodes: int = 0) -> dict:
+        """Figures of a policy on certified episodes."""
+        folder = self.out / "evaluations" / name
+        if not (folder / "evaluation.json").is_file():
+            command = ["-m", "lyra_tasks.evaluate", policy, "--worlds", worlds, "--out", str(folder), "--task", task]
+            command += ["--physics", "ovphysx", "--num-envs", str(envs), "--episodes", str(episodes)]
+            command += ["--set", UNCERTIFIED]
+            _run(command, folder)
+        summary = json.loads((folder / "evaluation.json").read_text())
+        by_world = {world: row["success"] for world, row in summary["by_world"].items()}
+        kept = ("coverage", "count", "success", "spl", "collisions_per_m", "time_s", "endings")
+        return {key: summary[key] for key in kept if key in summary} | {"success_by_world": by_world}
+
+    def seeds(self) -> dict[str, Any]:
+        rows = {}
+        for seed in SEEDS:
+            name = f"seed-{seed}"
+            run = self.train(name, self.world, task=POINT_GOAL, seed=seed, iterations=self.iterations, envs=self.envs)
+            found = self.evaluate(name, run.pop("checkpoint"), self.world, task=POINT_GOAL, envs=50)
+            rows[str(seed)] = run | found
+        return {"world": Path(self.world).name, "by_seed": rows}
+
+    def train_in_places(self, count: int) -> dict[str, Any]:
+        # Training in the first place alone is what the part `seeds` does already.
+        same = count == 1 and self.world == self.first_place
+        name, worlds = f"places-{count}", str(self.places / f"train-{count}.json")
+        return self.train(
+            "seed-0" if same else name, worlds, task=POINT_GOAL, seed=0, iterations=self.iterations, envs=self.envs
+        )
+
+    def unseen(self, count: int) -> dict[str, Any]:
+        name, unseen = f"places-{count}", str(self.places / "unseen.json")
+        run = self.train_in_places(count)
+        policy = run.pop("checkpoint")
+        return run | self.evaluate(name, policy, unseen, task=POINT_GOAL, envs=80, episodes=self.episodes)
+
+    def tasks(self) -> dict[str, Any]:
+        rows = {}
+        for name, task in OTHERS.items():
+            run = self.train(name, self.world, task=task, seed=0, iterations=self.task_iterations, envs=self.envs)
+            drivers = {"trained": run.pop("checkpoint"), "random": "random", "baseline": "baseline"}
+            rows[name] = run | {
+                driver: self.evaluate(f"{name}-{driver}", policy, self.world, task=task, envs=25, episodes=50)
+                for driver, policy in drivers.items()
+            }
+        return rows
+
+    def atlas(self) -> dict[str, Any]:
+        rows = {}
+        worlds = f"env.worlds={self.places / 'worlds'}"
+        for engine in ENGINES:
+            task = ["--task", POINT_GOAL, "--device", "cpu", "--num_envs", "64"]
+            rest = [f"physics={engine}", worlds, UNCERTIFIED]
+            folder = self.out / "atlas" / engine
+            command = ["-m", "isaaclab", "random_agent", *task, "--max_steps", "50", *rest]
+            rows[engine] = {"random_agent": _run(command, folder / "random_agent")}
+            command = ["-m", "isaaclab", "train", "--rl_library", "rsl_rl", *task, "--max_iterations", "3", *rest]
+            rows[engine]["train"] = _run(command, folder / "train")
+            rows[engine]["worlds"] = len(set(re.findall(r"world_(\d+)", (folder / "train" / "log.txt").read_text())))
+            checkpoint = max((folder / "train").resolve().glob("logs/rsl_rl/*/*/model_*.pt"), key=lambda p: p.name)
+            command = ["-m", "isaaclab", "play", "--rl_library", "rsl_rl", *task, "--checkpoint", str(checkpoint)]
+            rows[engine]["play"] = _run([*command, "--max_steps", "50", *rest], folder / "play")
+        return rows
+
+
+def curve_of(log: str) -> list[dict[str, float]]:
+    """One row an iteration of what a training has printed: steps, mean reward, shares of endings."""
+    rows = []
+    for block in log.split("Learning iteration ")[1:]:
+        values = {name: re.search(pattern, block) for name, pattern in FIGURES.items()}
+        if values["steps"] is not None:
+            rows.append({name: float(value[1]) for name, value in values.items() if value is not None})
+    return rows
+
+
+def _run(arguments: list[str], folder: Path) -> dict[str, float]:
+    """Run Python with arguments in a folder, output to its log; what it cost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with (folder / "log.txt").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"exit code {done.returncode}: {' '.join(arguments)}\nsee {folder / 'log.txt'}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}
+
+
+def verdicts(result: dict[str, Any]) -> dict[str, bool]:
+    """The limits of the parts that were run."""
+    held = {}
+    for seed, row in result.get("seeds", {}).get("by_seed", {}).items():
+        held[f"seed {seed}"] = row["success"] >= LIMITS["success"] and row["spl"] >= LIMITS["spl"]
+    if "places" in result:
+        held["unseen worlds"] = result["places"][str(SIZES[-1])]["success"] >= LIMITS["unseen"]
+    for name, row in result.get("tasks", {}).items():
+        held[f"{name}: baseline"] = row["baseline"]["success"] >= LIMITS["baseline"]
+        held[f"{name}: learns"] = _worth(row["trained"]) > _worth(row["random"])
+    return held
+
+
+def _worth(row: dict[str, Any]) -> float:
+    """What a task is about: floor covered where it is, else success."""
+    return row.get("coverage", row["success"])
+
+
+def tables(result: dict[str, Any]) -> str:
+    """All parts that were run as Markdown."""
+    lines: list[str] = []
+    if "seeds" in result:
+        lines += ["| seed | success | SPL | steps | CPU min |", "| --- | --: | --: | --: | --: |"]
+        for seed, row in result["seeds"]["by_seed"].items():
+            lines.append(f"| {seed} | {row['success']:.1%} | {row['spl']:.3f} | {_cost(row)} |")
+        lines.append("")
+    if "places" in result:
+        lines += ["| worlds | success, unseen | SPL | steps | CPU min |", "| --: | --: | --: | --: | --: |"]
+        for count, row in result["places"].items():
+            lines.append(f"| {count} | {row['success']:.1%} | {row['spl']:.3f} | {_cost(row)} |")
+        lines.append("")
+    if "tasks" in result:
+        head = "| task | random | trained | baseline | steps | CPU min |"
+        lines += [head, "| --- | --: | --: | --: | --: | --: |"]
+        for name, row in result["tasks"].items():
+            cells = [f"{_worth(row[driver]):.1%}" for driver in ("random", "trained")]
+            lines.append(f"| {name} | {' | '.join(cells)} | {row['baseline']['success']:.1%} | {_cost(row)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cost(row: dict[str, Any]) -> str:
+    return f"{row['curve'][-1]['steps']:,.0f} | {row['cpu_s'] / 60:.1f}"
+
+
+def plot(path: Path, result: dict[str, Any]) -> None:
+    """Training curves, and success in unseen worlds by how many were trained in."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
+    for seed, row in result.get("seeds", {}).get("by_seed", {}).items():
+        _curve(axes[0], row["curve"], "arrived", f"seed {seed}")
+    axes[0].set_title("one world: drives that arrive, while training", fontsize=10)
+    if "places" in result:
+        counts = [int(count) for count in result["places"]]
+        success = [100 * row["success"] for row in result["places"].values()]
+        axes[1].plot(counts, success, marker="o")
+        for count, row in zip(counts, result["places"].values(), strict=True):
+            shares = [100 * share for share in row["success_by_world"].values()]
+            axes[1].scatter([count] * len(shares), shares, s=8, color="gray", alpha=0.6)
+        axes[1].set_xscale("log", base=2)
+        axes[1].set_xticks(counts, [str(count) for count in counts])
+        axes[1].set_ylim(0, 102)
+    axes[1].set_title("eight unseen worlds: success [%]", fontsize=10)
+    axes[1].set_xlabel("worlds trained in, equal steps")
+    for name, row in result.get("tasks", {}).items():
+        _curve(axes[2], row["curve"], "reward", name)
+    axes[2].set_title("other tasks: mean reward, while training", fontsize=10)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=8)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _curve(axis: Any, rows: list[dict[str, float]], figure: str, label: str) -> None:
+    rows = [row for row in rows if figure in row]
+    axis.plot([row["steps"] / 1000 for row in rows], [row[figure] for row in rows], label=label)
+    axis.set_xlabel("thousand steps")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--places", type=Path, required=True, help="what learning_worlds.py has made")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--world", help="of the parts seeds and tasks; default: the first to train in")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--envs", type=int, default=128)
+    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--task-iterations", type=int, default=60)
+    parser.add_argument("--episodes", type=int, default=40, help="of every unseen world")
+    args = parser.parse_args()
+    places = args.places.resolve()
+    train = json.loads((places / "learning_worlds.json").read_text())["train"]
+    first = str(places / "worlds" / str(train[0]))
+    bench = Bench(
+        places=places,
+        out=args.out.resolve(),
+        world=str(Path(args.world).resolve()) if args.world else first,
+        first_place=first,
+        envs=args.envs,
+        iterations=args.iterations,
+        task_iterations=args.task_iterations,
+        episodes=args.episodes,
+    )
+    bench.out.mkdir(parents=True, exist_ok=True)
+    machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+    settings = {"envs": args.envs, "iterations": args.iterations, "task_iterations": args.task_iterations}
+    result: dict[str, Any] = {"machine": machine, "settings": settings}
+    for part in args.parts.split(","):
+        if part == "places":
+            result[part] = {str(count): bench.unseen(count) for count in SIZES}
+        else:
+            result[part] = getattr(bench, part)()
+    result["limits"] = verdicts(result)
+    (bench.out / "learning.json").write_text(json.dumps(result, indent=1) + "\n")
+    (bench.out / "learning.md").write_text(tables(result))
+    plot(bench.out / "learning.png", result)
+    sys.stdout.write((bench.out / "learning.md").read_text() + json.dumps(result["limits"], indent=1) + "\n")
+    return 0 if all(result["limits"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
