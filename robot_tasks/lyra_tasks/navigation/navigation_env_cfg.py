@@ -95,7 +95,7 @@ class RewardsCfg:
     progress = RewardTermCfg(func=mdp.towards_goal, weight=1.0)
     stop = RewardTermCfg(func=mdp.reached_stop, weight=5.0)
     collision = RewardTermCfg(func=mdp.ended_by, weight=-5.0, params={"term": "touched"})
-    near = RewardTermCfg(func=mdp.proximity, weight=-0.2, params={"margin_m": 0.2})
+    near = RewardTermCfg(func=mdp.proximity, weight=-1.5, params={"margin_m": 0.2})
     smoothness = RewardTermCfg(func=mdp.action_change, weight=-0.02)
     time = RewardTermCfg(func=mdp.time_used, weight=-0.1)
 

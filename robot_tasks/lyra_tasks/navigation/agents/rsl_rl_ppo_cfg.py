@@ -16,7 +16,7 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
     # Isaac Lab's --device moves the simulation only, and the runner's own default is CUDA.
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     num_steps_per_env = 32
-    max_iterations = 120
+    max_iterations = 160
     save_interval = 50
     experiment_name = "lyra_navigation"
     obs_groups = {"actor": ["policy"], "critic": ["policy", "teacher"]}  # noqa: RUF012 a configclass copies it
@@ -31,7 +31,7 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
         value_loss_coef=1.0,
         use_clipped_value_loss=True,
         clip_param=0.2,
-        entropy_coef=0.002,
+        entropy_coef=0.001,
         num_learning_epochs=5,
         num_mini_batches=4,
         learning_rate=1.0e-3,
