@@ -14,10 +14,12 @@ from lyra.worldgen.core.frames import transform_points
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.raycast import Raycaster
 from lyra.worldgen.core.views import SOURCE_PAINTED, SOURCE_PHOTO
+from lyra.worldgen.reconstruction.charts import GUTTER_PX, make_charts, pack_charts
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface, refine_near
 from lyra.worldgen.reconstruction.metrics import psnr_db
 from lyra.worldgen.reconstruction.surface_hits import cast_views
 from lyra.worldgen.reconstruction.texture import bake_texture, capped_density, push_pull, wanted_density
+from lyra.worldgen.reconstruction.texture_numba import rasterise
 from reconstruction.analytic_world import make_world, paint
 
 for _package in ("xatlas", "numba", "embreex", "cv2", "scipy"):
@@ -130,6 +132,37 @@ def test_no_lookup_meets_the_void(baked):
     for dr in (0, 1):
         for dc in (0, 1):
             assert mesh.texture_u8[row + dr, col + dc].max(1).min() > 0
+
+
+def test_gutters_are_as_wide_as_two_levels_of_a_mipmap(world, surface):
+    """No square of four texels that touches a face touches another chart, gutters included."""
+    hits = cast_views(surface, world.views)
+    density = wanted_density(surface, world.views, hits)
+    charts = make_charts(surface, density, eye=world.views[0].T_world_cam[:3, 3], max_side_px=350)
+    for texture_px in (256, 1024):
+        atlas = pack_charts(charts, texture_px=texture_px)
+        face_map = np.full((atlas.height_px, atlas.width_px), -1, np.int32)
+        inset_px = np.full(face_map.shape, -np.inf, np.float32)
+        rasterise(atlas.xy_px, atlas.chart, face_map, inset_px, GUTTER_PX + 0.5)
+        n = GUTTER_PX
+        h, w = np.array(face_map.shape) // n * n
+        chart = np.where(face_map >= 0, atlas.chart[np.maximum(face_map, 0)], -1)[:h, :w].reshape(h // n, n, w // n, n)
+        touched = (inset_px[:h, :w] >= 0).reshape(chart.shape).any((1, 3))
+        lowest = np.where(chart < 0, np.iinfo(np.int32).max, chart).min((1, 3))
+        assert touched.sum() > 100
+        np.testing.assert_array_equal(chart.max((1, 3))[touched], lowest[touched])
+
+
+def test_no_mipmap_meets_the_void(baked):
+    """On no level of a box-filtered mipmap is a place darker than everything that was painted."""
+    texture = baked.mesh.texture_u8.astype(float)
+    row, col = np.nonzero(baked.face_map >= 0)
+    darkest = texture[row, col].min(0)
+    for level in range(1, 9):
+        h, w = np.array(texture.shape[:2]) // 2 * 2
+        texture = texture[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3))
+        r, c = np.minimum(row >> level, h // 2 - 1), np.minimum(col >> level, w // 2 - 1)
+        assert (texture[r, c] >= darkest - 1).all()
 
 
 def test_same_views_same_texture(world, surface, baked):

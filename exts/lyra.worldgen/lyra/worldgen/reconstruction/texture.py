@@ -29,6 +29,8 @@ SKY_WORTH = 0.7
 FULL_SHARE = 0.5
 """Texels wanted above this share of the texture are taken from the sharpest places first. Shrinking all of it alike
 would leave far places without any texels, and charts so small that their gutters fill the texture."""
+BACKGROUND_STEP_PX = 4
+"""What lies between charts is filled in squares of this size, no larger than a gutter: none touches two charts."""
 _TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
 """Steps so large that a lower class only speaks where the higher one fades out or is absent."""
 
@@ -94,6 +96,7 @@ def bake_texture(
     progress.step("baking", 2, 4, "unseen places")
     known_share = float((known & covered).sum() / max(covered.sum(), 1))
     fill_unseen(mesh, atlas, face_map, covered, texture, known)
+    fill_background(texture, face_map >= 0)
     progress.step("baking", 4, 4)
     return BakedTexture(
         mesh=replace(mesh, uv=atlas.uv(), texture_u8=texture, vertex_rgb_u8=None),
@@ -291,6 +294,29 @@ def fill_unseen(
     source = np.zeros(int(nearest.max()) + 1, np.int64)
     source[nearest[covered]] = np.flatnonzero(covered)
     texture[gutter] = texture.reshape(-1, 3)[source[nearest[gutter]]]
+
+
+def fill_background(texture: np.ndarray, used: np.ndarray) -> None:
+    """Give the texels between charts the colours around them, for mipmaps whose texels are wider than a gutter.
+
+    Args:
+        texture: [A, B, 3] uint8, changed where `used` is false.
+        used: [A, B] bool: charts and their gutters.
+    """
+    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
+    h, w = used.shape
+    step = BACKGROUND_STEP_PX
+    pad = ((0, -h % step), (0, -w % step))
+    weight = np.pad(used, pad).astype(np.float32)
+    blocks = (weight.shape[0] // step, step, weight.shape[1] // step, step)
+    share = weight.reshape(blocks).mean((1, 3))
+    coarse = np.empty((*share.shape, 3), np.float32)
+    for channel in range(3):
+        total = (np.pad(texture[..., channel], pad) * weight).reshape(blocks).mean((1, 3))
+        coarse[..., channel] = total / np.maximum(share, 1e-6)
+    coarse = push_pull(coarse, (share > 0).astype(np.float32))
+    full = cv2.resize(coarse, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_NEAREST)[:h, :w]
+    texture[~used] = np.clip(full[~used] + 0.5, 0, 255).astype(np.uint8)
 
 
 def push_pull(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
