@@ -156,7 +156,7 @@ class Extension(omni.ext.IExt):
         from .stage import toggle_overlay
 
         shown = toggle_overlay(self._world())
-        self._say("Free space: the greener, the more room." if shown else "")
+        self._say("Free space: blue has most room, red is close to something." if shown else "")
 
     def _path(self) -> PathRecorder:
         if self._recorder is None:
