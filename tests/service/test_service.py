@@ -211,7 +211,7 @@ def test_cancelling(tmp_path):
 
 
 def test_no_route_without_a_token(server, client):
-    """Every route and what is no route: 401, whatever the method; a body is not even read."""
+    """Every route and what is no route: 401, whatever the method; a body is not looked at."""
     paths = client.ask("GET", "/v1/openapi.json").json()["paths"]
     assert len(paths) > 12
     anybody = server.client("")
@@ -244,6 +244,8 @@ def test_a_refusal_reaches_clients_that_still_send(server):
 def test_a_user_sees_nothing_of_another(server, client):
     """Ids of somebody else's things are as good as ids of nothing, on every route that takes one."""
     photo = client.photo()
+    scene = client.upload(picture(), "scene", "panorama").json()["id"]
+    walk = client.upload(trajectory(), "trajectory", "walk").json()["id"]
     world, job = client.new_world(photo)
     client.wait(job)
     file = next(iter(client.files(world).values()))["id"]
@@ -270,6 +272,11 @@ def test_a_user_sees_nothing_of_another(server, client):
             assert real.json() == nothing.json()
         assert stranger.ask("POST", f"/v1/worlds/{world}/jobs", json={"command": "finish"}).status_code == 404
         assert stranger.ask("POST", "/v1/worlds", json={"photo": photo}).status_code == 404
+        assert stranger.ask("POST", "/v1/imports", json={"scene": scene}).status_code == 404
+        mine = stranger.photo()
+        for kind, upload in (("trajectory", walk), ("captions", scene)):
+            assert stranger.ask("POST", "/v1/worlds", json={"photo": mine, kind: upload}).status_code == 404
+        assert stranger.ask("DELETE", f"/v1/uploads/{mine}").status_code == 204
         assert stranger.ask("GET", f"/v1/jobs?world={world}").json() == []
         for listing in ("uploads", "worlds", "jobs"):
             assert stranger.ask("GET", f"/v1/{listing}").json() == []

@@ -12,8 +12,12 @@ import trimesh
 from known_scenes import known_scene
 from lyra.worldgen.build import import_world
 from lyra.worldgen.core.config import load_config
+from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.world import load_world
-from service_client import Server
+from lyra.worldgen.session import Import, Outcome, Session
+from lyra.worldgen.session.remote import RemoteJob
+from lyra.worldgen.session.service_client import ServiceClient
+from service_client import PATIENCE_S, Server
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +56,21 @@ def test_a_mesh_over_the_wire(tmp_path):
             assert client.ask("POST", path, json={key: other}).status_code == 404
         both = {"scene": brought["id"], "settings": {"source": {"units": "m", "metres_per_unit": 0.5}}}
         assert client.ask("POST", "/v1/imports", json=both).status_code == 409
-    server.stop()
     (tmp_path / "my room.glb").write_bytes(data)
     config = load_config(None, {"seed": 3, "source.up": "z-up", "source.units": "m", "source.licence": "CC-BY-4.0"})
+    fetched = Session(
+        tmp_path / "fetched",
+        launch=lambda c: RemoteJob(ServiceClient(server.address, server.token), tmp_path / "fetched", c),
+    )
+    fetched.start(Import(source=tmp_path / "my room.glb", config=config, until="import"))
+    done = fetched.wait(PATIENCE_S)
+    assert done is not None and done.outcome is Outcome.FINISHED, done
+    with pytest.raises(InputError, match="one file"):
+        fetched.start(Import(source=tmp_path))
+    fetched.close()
+    server.stop()
     near = import_world(tmp_path / "my room.glb", tmp_path / "near", config, until="import")
     far = load_world(tmp_path / "far")
     assert far.manifest.files() == near.manifest.files() and far.manifest.photo == near.manifest.photo
+    assert load_world(tmp_path / "fetched").manifest.files() == near.manifest.files()
     assert far.manifest.licence == "CC-BY-4.0" and not far.check_files().as_list()

@@ -119,6 +119,8 @@ class RemoteJob:
         """
         if isinstance(command, Branch):
             raise InputError("a world of a server is branched there; fetch it and branch it here")
+        if isinstance(command, Import) and Path(command.source).is_dir():
+            raise InputError(f"a server imports one file; a folder has to be imported here: {command.source}")
         self._client, self._folder, self._command, self._patience_s = client, Path(folder), command, patience_s
         self._events: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
         self._cancel, self._closing = threading.Event(), threading.Event()
@@ -260,7 +262,7 @@ class RemoteJob:
             if named.lower().endswith((".npz", ".json")):
                 asked[upload] = self._uploaded(Path(generation.pop(setting)), upload)
         asked["settings"] = {name: value for name, value in settings.items() if value != {}}
-        answer = self._client.post("/v1/worlds", asked)
+        answer = self._client.post("/v1/worlds" if isinstance(command, Generate) else "/v1/imports", asked)
         return self._noted(
             RemoteNote(
                 server=self._client.address,
