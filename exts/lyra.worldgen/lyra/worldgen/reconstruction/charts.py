@@ -15,6 +15,11 @@ GUTTER_PX = 4
 """Texels around each chart that belong to it, so that mipmaps and bilinear lookups never see its neighbours."""
 PACKING_GRID_PX = 2
 """Charts are placed on a grid of so many texels, which quarters the packer's work."""
+SMALL_FACES = 16
+"""Charts of no more faces than this are joined to a neighbour if that works."""
+_MOST_TRIES = 6
+_LEAST_DENSITY = 0.8
+"""A chart joins none that would take a fifth of its texels per metre, or twice as many as it needs."""
 _MAX_FOLD_COS = float(np.cos(np.radians(50)))
 
 
@@ -76,11 +81,101 @@ def make_charts(mesh: TriMesh, density_px_m: np.ndarray, *, eye: np.ndarray, max
         xy_m[dome] = mean_m * polar[..., None] * np.stack([np.cos(azimuth), -np.sin(azimuth)], -1)
         chart[dome] = len(densities)
         densities.append(float(density_px_m[dome].max()))
+    dome_count = len(densities)
     densities = _unfold(mesh, density_px_m, neighbour, cosine, chart, xy_m, densities, max_side_px)
     flat_faces = int(np.bincount(chart, minlength=1).max()) if mesh.face_count else 0
     if mesh.face_count > 4000 and len(densities) > 0.25 * mesh.face_count and flat_faces < 0.5 * mesh.face_count:
         return _xatlas_charts(mesh, density_px_m)
-    return Charts(chart=chart, xy_m=xy_m, density_px_m=np.array(densities))
+    charts = Charts(chart=chart, xy_m=xy_m, density_px_m=np.array(densities))
+    return merge_small_charts(mesh, charts, neighbour, keep=dome_count, max_side_px=max_side_px)
+
+
+def merge_small_charts(mesh: TriMesh, charts: Charts, neighbour: np.ndarray, *, keep: int, max_side_px: int) -> Charts:
+    """Charts of few faces unrolled onto a neighbour of their label, over any fold, where they overlap nothing.
+
+    A sharp corner stays exact when it is laid flat, like every fold. What small charts cost are gutters, which are as
+    large as they are, and coarser copies of the mesh, whose vertices may not cross an outline.
+
+    Args:
+        mesh: as charted.
+        charts: every face has one.
+        neighbour: [F, 3] face across each edge, -1 for none.
+        keep: so many first charts are left alone.
+        max_side_px: no chart grows longer than this.
+    """
+    chart, xy_m, density = charts.chart.copy(), charts.xy_m.copy(), charts.density_px_m
+    labels = np.zeros(len(chart), np.uint8) if mesh.face_labels is None else mesh.face_labels
+    members = {c: list(np.flatnonzero(chart == c)) for c in np.flatnonzero(np.bincount(chart) <= SMALL_FACES).tolist()}
+    members = {c: faces for c, faces in members.items() if c >= keep}
+    corner = mesh.triangles()
+    length = np.linalg.norm(np.roll(corner, -1, 1) - corner, axis=2)
+    for c in sorted(members, key=lambda c: (len(members[c]), c)):
+        mine = np.flatnonzero(chart == c)
+        if not 0 < len(mine) <= SMALL_FACES:
+            continue
+        f, k = np.nonzero(neighbour[mine] >= 0)
+        f = mine[f]
+        g = neighbour[f, k]
+        other = chart[g]
+        ok = (other != c) & (other >= keep) & (labels[f] == labels[g])
+        ok &= (density[other] >= _LEAST_DENSITY * density[c]) & (density[other] <= density[c] / _LEAST_DENSITY**3)
+        edges = sorted(zip(-length[f, k][ok], f[ok].tolist(), k[ok].tolist(), g[ok].tolist(), strict=True))
+        for _, face, side, across in edges[:_MOST_TRIES]:
+            placed = _laid_beside(mesh.faces, xy_m, mine, face, side, across)
+            target = int(chart[across])
+            theirs = np.flatnonzero(chart == target)
+            both = np.concatenate([placed.reshape(-1, 2), xy_m[theirs].reshape(-1, 2)])
+            if placed.size == 0 or np.ptp(both, 0).max() * max(density[target], 1e-6) > max_side_px:
+                continue
+            # A box that grows by more than the chart and its gutters would take alone is space lost to the packer.
+            grown_px2 = (np.ptp(both, 0).prod() - np.ptp(xy_m[theirs].reshape(-1, 2), 0).prod()) * density[target] ** 2
+            alone_px = np.ptp(xy_m[mine].reshape(-1, 2), 0) * density[c] + 2 * GUTTER_PX
+            if grown_px2 > alone_px.prod():
+                continue
+            if not overlap(placed, xy_m[theirs]):
+                xy_m[mine], chart[mine] = placed, target
+                break
+    used, chart = np.unique(chart, return_inverse=True)
+    return Charts(chart=chart.reshape(-1).astype(np.int32), xy_m=xy_m, density_px_m=density[used])
+
+
+def _laid_beside(
+    faces: np.ndarray, xy_m: np.ndarray, mine: np.ndarray, face: int, side: int, across: int
+) -> np.ndarray:
+    """Corners [n, 3, 2] of the faces `mine`, moved so that an edge lies on the same edge of another chart's face.
+
+    Empty where the two faces do not go round the edge in opposite directions.
+    """
+    a, b = faces[face, side], faces[face, (side + 1) % 3]
+    at = [int(np.flatnonzero(faces[across] == v)[0]) for v in (a, b)]
+    if (at[1] + 1) % 3 != at[0]:
+        return np.zeros((0, 3, 2))
+    own, wanted = xy_m[face, [side, (side + 1) % 3]], xy_m[across, at]
+    old, new = own[1] - own[0], wanted[1] - wanted[0]
+    scale = np.hypot(*old) * np.hypot(*new)
+    if scale <= 0:
+        return np.zeros((0, 3, 2))
+    cos, sin = (old @ new) / scale, (old[0] * new[1] - old[1] * new[0]) / scale
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return (xy_m[mine] - own[0]) @ turn.T + wanted[0]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether any triangle of a [N, 3, 2] shares area with one of b [M, 3, 2]: no edge separates them."""
+    b = b[((b.max(1) > a.min((0, 1))) & (b.min(1) < a.max((0, 1)))).all(1)]
+    if not len(b):
+        return False
+    separate = np.zeros((len(a), len(b)), bool)
+    for first, second, flip in ((a, b, False), (b, a, True)):
+        along = np.roll(first, -1, 1) - first
+        size = np.maximum(np.linalg.norm(along, axis=2), 1e-12)
+        normal = np.stack([along[..., 1], -along[..., 0]], -1) / size[..., None]
+        own = np.einsum("nkc,nic->nki", normal, first)
+        theirs = np.einsum("nkc,mic->nmki", normal, second)
+        slack = 1e-3 * size[:, None]
+        apart = (theirs.min(3) >= own.max(2)[:, None] - slack) | (theirs.max(3) <= own.min(2)[:, None] + slack)
+        separate |= apart.any(2).T if flip else apart.any(2)
+    return bool((~separate).any())
 
 
 def pack_charts(charts: Charts, *, texture_px: int, oversample: float = 1.25) -> Atlas:
