@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..core.optional import require
 from .desk import Desk
 from .guard import admit_own_pages, limit_uploads, never_share
+from .page import served_from, write_page
 from .panels import Panels
 from .shelf import Shelf
 from .stage import Stage
@@ -57,7 +58,9 @@ class Explorer:
         port = _free_port(host, port)
         self._scratch = Path(tempfile.mkdtemp(prefix="lyra-explore-"))
         # viser tells where it listens; the command line says it in its own way.
-        with contextlib.redirect_stdout(io.StringIO()):
+        (self._scratch / "page").mkdir()
+        page = write_page(self._scratch / "page")
+        with contextlib.redirect_stdout(io.StringIO()), served_from(page):
             self._server: Any = viser.ViserServer(host=host, port=port, label=TITLE, verbose=False)
         never_share(self._server)
         limit_uploads(self._server)

@@ -188,6 +188,8 @@ class Desk:
         """
         with self._lock:
             metres_per_unit = self._expect_world().world.manifest.metres_per_unit
+            # Frames have no size; what has one begins with splats and mesh.
+            until = "reconstruct" if until == "explore" else until
             self._start(Rescale(rescale=rescale_by(self.ruler, true_length, metres_per_unit), until=until))
             self.ruler = Ruler()
 

@@ -131,5 +131,5 @@ class DrivePanel:
         self._panels.point_with(measure)
 
     def _scale(self) -> None:
-        self._desk.rescale(self._length.value, until=self._panels.world.until or "")
+        self._desk.rescale(self._length.value, until=self._panels.world.until)
         self.refresh()

@@ -238,7 +238,7 @@ class Stage:
         start.up = (0.0, 0.0, 1.0)
 
     def _segments(self, name: str, ends: np.ndarray, rgb: tuple[int, int, int], width: float) -> Any:
-        return self._server.scene.add_line_segments(name, ends, rgb, line_width=width)
+        return self._server.scene.add_line_segments(name, ends, rgb, thickness=width, thickness_units="screen")
 
     def _frustum(
         self, name: str, T_world_cam: np.ndarray, rgb: tuple[int, ...], size: float, fov_rad: float, aspect: float
