@@ -5,6 +5,7 @@ Pictures of every step go to the folder that LYRA_EXPLORER_PICTURES names, to be
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
@@ -46,6 +47,26 @@ TINY = {
     "reconstruction.texture_px": 256,
     "reconstruction.splat_budget": 20000,
 }
+
+
+DROP = """([data, name]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), drag = new DataTransfer();
+  drag.items.add(new File([bytes], name, { type: "image/png" }));
+  for (const kind of ["dragover", "drop"])
+    document.querySelector("canvas").dispatchEvent(
+      new DragEvent(kind, { dataTransfer: drag, bubbles: true, cancelable: true }));
+}"""
+"""Drops a file onto the 3D view, as the browser tells it to the page."""
+
+WATCH = """() => {
+  window.seen = new Set();
+  new MutationObserver(() => {
+    const label = [...document.querySelectorAll("p, div")].find((e) => e.textContent === "being painted");
+    const image = label?.parentElement.querySelector("img");
+    if (image?.src) seen.add(image.src);
+  }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["src"] });
+}"""
+"""Remembers every painted frame that the page shows, however shortly."""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +121,18 @@ class Visitor:
 
     def tick(self, name: str) -> None:
         self.page.get_by_label(name, exact=True).click()
+
+    def write(self, label: str, text: str) -> None:
+        """Type into the field of that name in the tab that is open."""
+        field = self.page.locator(f"xpath=//label[normalize-space(.)='{label}']/following::input[1]")
+        field.locator("visible=true").last.fill(text)
+        self.page.keyboard.press("Tab")
+
+    def show(self, name: str) -> None:
+        """One layer only; splats take long to draw for what does not depend on them."""
+        for layer in LAYERS:
+            self.explorer.panels.stage.switch(layer, layer == name)
+        self.settle()
 
     def point(self, x_px: float, y_px: float) -> None:
         """Click into the 3D view."""
@@ -176,6 +209,7 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
     before = content(world)
     with visiting(browser, world, pictures) as visitor:
         desk, page = visitor.explorer.desk, visitor.page
+        visitor.show("mesh")
         begin = desk.draft.T_world_begin.copy()
         visitor.tab("Path")
         visitor.says("No key pose yet")
@@ -199,26 +233,22 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
         visitor.look(camera_pose(np.array([-1.0, 0.0, 2.2]), pitch_rad=-0.5))
         visitor.shoot("path")
         visitor.press("Look along the path")
-        visitor.press("Stop")
-        visitor.says("Look along the path")
+        until(lambda: visitor.explorer.panels.path.previewed_frame == 80, "the camera has run along the path")
+        visitor.settle()
+        seen_from = next(iter(visitor.explorer.server.get_clients().values())).camera.position
+        np.testing.assert_allclose(seen_from, desk.draft.keys[-1][:3, 3], atol=1e-3)
         with page.expect_download() as download:
             visitor.press("Save as path.npz")
         assert Path(download.value.path()).read_bytes() == desk.draft.trajectory(desk.contents.viewpoint[0])
 
-        page.get_by_label("prompt").last.fill("a quiet room")
+        visitor.write("prompt", "a quiet room")
+        page.evaluate(WATCH)
         visitor.press("Generate along the path")
-        live = page.get_by_role("img").first
-        seen: set[str] = set()
-
-        def frames() -> bool:
-            if live.is_visible():
-                seen.add(live.get_attribute("src") or "")
-            return len(seen) >= 3
-
-        until(frames, "painted frames arrive")
+        until(lambda: page.evaluate("seen.size"), "a painted frame arrives")
         visitor.shoot("painting")
         until(lambda: not desk.state.busy, "the path is generated")
         assert desk.state.done is not None and desk.state.done.exit_code == 0, desk.state.done
+        assert page.evaluate("seen.size") >= 2
         assert chunks(world) == 3 and desk.draft.keys == []
         visitor.says("Done.")
         visitor.tab("View")
@@ -227,7 +257,7 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
         visitor.says("chunks: 3")
         visitor.press("Undo the last chunk")
         until(lambda: chunks(world) == 2 and not desk.state.busy, "the chunk is taken back")
-        page.get_by_label("go on to").click()
+        page.get_by_label("go on to").first.click()
         page.get_by_role("option", name="a certified world").click()
         visitor.press("Finish the world")
         until(lambda: load_world(world).has("certificate.json") and load_world(world).finished, "it is finished")
@@ -242,12 +272,13 @@ def test_painted_and_splats_drive_and_measure(browser, world, pictures):
     """A look both ways; the robot stops at walls; a known distance gives the world its size."""
     with visiting(browser, world, pictures) as visitor:
         desk, page = visitor.explorer.desk, visitor.page
+        visitor.show("mesh")
         visitor.tab("View")
-        painted = page.get_by_role("img").last.get_attribute("src")
+        painted = page.locator("img").last.get_attribute("src")
         visitor.press("splats")
         visitor.says("look 0, splats")
         visitor.shoot("look-splats")
-        assert page.get_by_role("img").last.get_attribute("src") != painted
+        assert page.locator("img").last.get_attribute("src") != painted
         visitor.press("painted")
         visitor.says("look 0, painted")
 
@@ -276,8 +307,7 @@ def test_painted_and_splats_drive_and_measure(browser, world, pictures):
         visitor.says("in this world")
         visitor.shoot("ruler")
         measured = desk.ruler.length_m
-        page.get_by_label("is in reality").fill(f"{1.25 * measured:.4f}m")
-        page.keyboard.press("Tab")
+        visitor.write("is in reality", f"{1.25 * measured:.4f}m")
         visitor.press("Give the world this size")
         until(lambda: desk.state.done is not None and not desk.state.busy, "the world has its size")
         assert desk.state.done.exit_code == 0, desk.state.done
@@ -307,7 +337,7 @@ def test_everything_is_within_reach(browser, world, pictures, device, request):
 
 
 def test_a_photo_begins_a_world(browser, photos, tmp_path, pictures):
-    """A folder that does not exist: bad files are refused in words, a photo becomes a world; other pages are refused."""
+    """A folder that does not exist: bad files are refused in words, a photo that is dropped becomes a world."""
     folder = tmp_path / "new"
     with visiting(browser, folder, pictures, config=load_config(None, TINY)) as visitor:
         page = visitor.page
@@ -319,7 +349,8 @@ def test_a_photo_begins_a_world(browser, photos, tmp_path, pictures):
         visitor.says("expected at least 16 px")
         visitor.shoot("refused")
         assert not folder.exists()
-        upload.set_input_files(photos / "apartment.png")
+        dropped = base64.b64encode((photos / "apartment.png").read_bytes()).decode()
+        page.evaluate(DROP, [dropped, "apartment.png"])
         until(lambda: visitor.explorer.desk.state.done is not None, "the photo is understood")
         visitor.says("made from: apartment.png")
         visitor.shoot("begun")

@@ -76,6 +76,11 @@ class PathPanel:
         panels.on_click(self._on, lambda event: self._extend(""))
         self._describe()
 
+    @property
+    def previewed_frame(self) -> int:
+        """Where the preview stands."""
+        return int(self._frame.value)
+
     def refresh(self) -> None:
         """Show the draft as it is."""
         draft = self._desk.draft
@@ -219,4 +224,4 @@ class PathPanel:
         contents = self._desk.contents
         if contents is None or event.client is None:
             raise InputError("there is no world yet; upload a photo first")
-        event.client.send_file_download(PATH_FILE, self._desk.draft.trajectory(contents.viewpoint[0]))
+        event.client.send_file_download(PATH_FILE, self._desk.draft.trajectory(contents.viewpoint[0]), save_immediately=True)
