@@ -83,7 +83,20 @@ def on_the_command_line(photo: Path, folder: Path, path: Path, program: Sequence
     settings = [f"--set={key}={value}" for key, value in flat().items()]
     for said in (
         ["generate", photo, "--out", folder, "--until", "understand", *settings],
-        ["extend", folder, "--path", path, "--pose-scale", 1, "--prompt", PROMPT, "--seed", PATH_SEED, "--until", "explore"],
+        [
+            "extend",
+            folder,
+            "--path",
+            path,
+            "--pose-scale",
+            1,
+            "--prompt",
+            PROMPT,
+            "--seed",
+            PATH_SEED,
+            "--until",
+            "explore",
+        ],
         ["extend", folder, "--path", "turn", "--until", "explore"],
         ["undo", folder, "--until", "explore"],
         ["finish", folder, "--until", LAST],
@@ -117,7 +130,7 @@ def over_http(photo: Path, data: Path, path: Path, *, real: bool) -> Path:
 
 @pytest.mark.parametrize("real", [False, True], ids=["tiny-stages", "real"])
 def test_equal_bytes_whichever_face_is_used(real, photos, tmp_path):
-    """Seed, a path that was authored, another one, undo, finish: every file is equal; `seconds` of stages alone differ."""
+    """Seed, an authored path, another one, undo, finish: every file is equal but for the `seconds` of stages."""
     photo = photos / "apartment.png"
     program = [sys.executable, "-m", "lyra.worldgen"] if real else [sys.executable, str(FAKE), "0"]
     explored, typed = tmp_path / "explored", tmp_path / "typed"

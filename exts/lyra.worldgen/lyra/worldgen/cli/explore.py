@@ -14,7 +14,7 @@ examples:
   lyra-worldgen explore worlds/kitchen            look, drive, extend, undo, finish, certify
   lyra-worldgen explore worlds                    a folder of worlds; choose one, or upload a photo for another
   lyra-worldgen explore worlds/new                nothing there yet: upload a photo
-  lyra-worldgen explore worlds --splats 100000    for a slow graphics card
+  lyra-worldgen explore worlds --splats 100000    for a slow graphics card; merging takes its time
   ssh -L 8770:localhost:8770 gpu-machine lyra-worldgen explore worlds    worlds of another machine
 
 The page comes from this machine and asks no other for anything. There is no password: whoever reaches the address may
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--trust-network", action="store_true", help="allow a --host that other machines reach, without a password"
     )
-    parser.add_argument("--splats", metavar="N", type=int, default=300_000, help="most splats shown (default: 300000)")
+    parser.add_argument("--splats", metavar="N", type=int, default=1_000_000, help="most splats shown (default: 1000000)")
     parser.add_argument("--points", metavar="N", type=int, default=200_000, help="most points shown (default: 200000)")
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings of new worlds")
     parser.add_argument(

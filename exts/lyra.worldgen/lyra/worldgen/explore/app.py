@@ -36,7 +36,7 @@ class Explorer:
         port: int = 0,
         config: WorldConfig | None = None,
         points: int = 200_000,
-        splats: int = 300_000,
+        splats: int = 1_000_000,
         launcher: Sequence[str] | None = None,
     ) -> None:
         """Start serving; the first world is opened.

@@ -72,7 +72,7 @@ class Desk:
         *,
         config: WorldConfig | None = None,
         points: int = 200_000,
-        splats: int = 300_000,
+        splats: int = 1_000_000,
         launcher: Sequence[str] | None = None,
     ) -> None:
         """

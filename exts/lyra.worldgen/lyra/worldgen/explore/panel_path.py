@@ -224,4 +224,6 @@ class PathPanel:
         contents = self._desk.contents
         if contents is None or event.client is None:
             raise InputError("there is no world yet; upload a photo first")
-        event.client.send_file_download(PATH_FILE, self._desk.draft.trajectory(contents.viewpoint[0]), save_immediately=True)
+        event.client.send_file_download(
+            PATH_FILE, self._desk.draft.trajectory(contents.viewpoint[0]), save_immediately=True
+        )
