@@ -39,7 +39,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--trust-network", action="store_true", help="allow a --host that other machines reach, without a password"
     )
-    parser.add_argument("--splats", metavar="N", type=int, default=1_000_000, help="most splats shown (default: 1000000)")
+    parser.add_argument(
+        "--splats", metavar="N", type=int, default=1_000_000, help="most splats shown (default: 1000000)"
+    )
     parser.add_argument("--points", metavar="N", type=int, default=200_000, help="most points shown (default: 200000)")
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings of new worlds")
     parser.add_argument(
