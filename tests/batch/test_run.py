@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
+from batch.flaky_store import FlakyFileSystem
 from fake_stages import content
 from lyra.worldgen.batch import load_plan, run_batch
 from lyra.worldgen.batch.card import write_reports
@@ -180,33 +180,12 @@ def test_two_batches_do_not_share_a_folder(plan, tmp_path):
     assert run(plan, tmp_path / "b", watch=second).certified == 6 and refused
 
 
-class FlakyFileSystem(LocalFileSystem):
-    """A network store on the local disk: one write in ten fails, sometimes halfway."""
-
-    protocol = "flaky"
-    cachable = False
-    dice = random.Random(3)
-    failed = 0
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return super()._strip_protocol(str(path).removeprefix("flaky://"))
-
-    def open(self, path, mode="rb", **options):
-        file = super().open(path, mode, **options)
-        if "w" in mode and self.dice.random() < 0.1:
-            type(self).failed += 1
-            file.write(b"half")
-            file.close()
-            raise ConnectionResetError("the network went away")
-        return file
-
-
 def test_a_store_that_fails_one_write_in_ten_loses_nothing(plan, tmp_path):
     """Every file arrives as it is; a world without its list of files does not count as there."""
     import fsspec
 
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
+    FlakyFileSystem.dice.seed(3)
     store = UrlStore(f"flaky://{tmp_path}/far", pause_s=0.001)
     report = run(plan, tmp_path / "b", store=store)
     assert report.certified == 6 and FlakyFileSystem.failed > 3

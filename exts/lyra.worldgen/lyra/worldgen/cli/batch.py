@@ -31,6 +31,7 @@ examples:
   lyra-worldgen batch kitchens.yaml
   lyra-worldgen batch kitchens.yaml --workers 4 --out data/kitchens
   lyra-worldgen batch kitchens.yaml --store s3://bucket/kitchens
+  lyra-worldgen batch kitchens.yaml --store s3://bucket/kitchens --ray auto --gpus 1
   lyra-worldgen batch kitchens.yaml --dry-run
 
 The same command goes on after a stop, however it was stopped; a longer list keeps what is there.
@@ -54,6 +55,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="worlds at a time (default: by cores and memory)")
     parser.add_argument("--store", metavar="URL", default="", help="where finished worlds go, any fsspec URL")
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="make them on the Ray cluster at this address (auto: this machine's); needs a --store that nodes reach",
+    )
+    for flag, what in (("--cpus", "cores"), ("--gpus", "GPUs, for painters that use one,")):
+        parser.add_argument(flag, type=float, metavar="N", help=f"{what} that one world takes on the cluster")
+    parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting of all worlds; may be given again"
     )
     parser.add_argument(
@@ -69,6 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..batch import load_plan, run_batch
     from ..batch.card import write_reports
     from ..batch.pool import LocalPool
+    from ..batch.ray_pool import RayPool
     from ..batch.run import WORLDS
     from ..batch.store import FolderStore, UrlStore
     from ..core.errors import ConfigError
@@ -84,10 +93,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return 0
     if args.workers is not None and not 1 <= args.workers <= 1024:
         raise ConfigError(f"--workers is {args.workers}; expected 1 to 1024")
-    pool = LocalPool(out / WORLDS, slots=args.workers)
-    store = UrlStore(args.store) if args.store else FolderStore(out / WORLDS)
+    far = UrlStore(args.store) if args.store else None
+    if args.ray is None:
+        pool = LocalPool(out / WORLDS, slots=args.workers)
+    elif far is None:
+        raise ConfigError("--ray needs --store: a URL that every node can write to")
+    else:
+        pool = RayPool(far, address=args.ray, cpus=args.cpus or 1.0, gpus=args.gpus or 0.0, slots=args.workers)
     report = run_batch(
-        plan, out, pool=pool, store=store, watch=_Watcher(console), retry_quarantined=args.retry_quarantined
+        plan,
+        out,
+        pool=pool,
+        store=far or FolderStore(out / WORLDS),
+        watch=_Watcher(console),
+        retry_quarantined=args.retry_quarantined,
     )
     write_reports(plan, report)
     rows = [

@@ -1,0 +1,119 @@
+"""A batch on a real Ray cluster of two nodes: workers and a node are killed, and the store fails one write in ten."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import fsspec
+import psutil
+import pytest
+
+from batch import flaky_store
+from fake_stages import content
+from lyra.worldgen.batch import load_plan, run_batch
+from lyra.worldgen.batch.ledger import NAME
+from lyra.worldgen.batch.pool import LocalPool
+from lyra.worldgen.batch.ray_pool import RayPool
+from lyra.worldgen.batch.run import WORLDS, Snapshot
+from lyra.worldgen.batch.store import FolderStore, UrlStore
+from lyra.worldgen.core.errors import InputError
+
+PROGRAM = Path(__file__).parent.parent / "session" / "fake_program.py"
+WORLD_COUNT = int(os.environ.get("LYRA_BATCH_WORLDS", "12"))
+"""40 for the record, fewer in the default run."""
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    """Two nodes with a core each, which know the store that fails one write in ten."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    packages = Path(__file__).resolve().parents[2] / "exts" / "lyra.worldgen"
+    flaky_store.announce(tmp_path / "site")
+    places = [str(packages), str(Path(__file__).parent), str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    fsspec.register_implementation("flaky", flaky_store.FlakyFileSystem, clobber=True)
+    # A busy machine takes its time to start a node.
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
+    local = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+    nodes = Cluster(initialize_head=True, head_node_args={**local, "include_dashboard": False})
+    second = nodes.add_node(**local)
+    ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+    yield nodes, second
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def makers() -> list[psutil.Process]:
+    """Processes that make a world now."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if str(PROGRAM) in line and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_workers_and_a_node_may_die(cluster, tmp_path):
+    """Every world ends exactly once, with the bytes of a serial run on this machine, and no process stays."""
+    nodes, second = cluster
+    (tmp_path / "kitchen.jpg").write_bytes(b"photo of a kitchen")
+    file = tmp_path / "b.yaml"
+    file.write_text(f"photos: [kitchen.jpg]\nseeds: [0-{WORLD_COUNT - 1}]\nattempts: 8\n")
+    plan, far = load_plan(file), tmp_path / "far"
+    store = UrlStore(f"flaky://{far}")
+    launcher = [sys.executable, str(PROGRAM), "0.01"]
+    dice, deaths = random.Random(1), Counter()
+
+    def disturb(now: Snapshot) -> None:
+        if deaths["worker"] < 4 and now.finished >= 2 * (deaths["worker"] + 1) and (busy := makers()):
+            try:
+                os.kill(dice.choice(busy).pid, signal.SIGKILL)
+                deaths["worker"] += 1
+            except ProcessLookupError:
+                pass
+        if not deaths["node"] and now.finished >= WORLD_COUNT // 3:
+            nodes.remove_node(second, allow_graceful=False)
+            deaths["node"] += 1
+
+    report = run_batch(
+        plan, tmp_path / "b", pool=RayPool(store, launcher=launcher, slots=6), store=store, watch=disturb
+    )
+    assert deaths == {"worker": 4, "node": 1}
+    assert len(report.finished) == report.certified == WORLD_COUNT and not report.quarantined
+    lines = [json.loads(line) for line in (tmp_path / "b" / NAME).read_text().splitlines()]
+    ends = Counter(line["item"] for line in lines if line["event"] == "finished")
+    assert set(ends.values()) == {1} and len(ends) == WORLD_COUNT
+    assert sum(line["event"] == "failed" for line in lines) >= 4
+    serial = tmp_path / "serial"
+    run_batch(
+        plan,
+        serial,
+        pool=LocalPool(serial / WORLDS, slots=1, launcher=[sys.executable, str(PROGRAM), "0"]),
+        store=FolderStore(serial / WORLDS),
+    )
+    assert all(content(far / item.name) == content(serial / WORLDS / item.name) for item in plan.items)
+    until = time.monotonic() + 30
+    while makers() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not makers()
+
+
+def test_files_that_nodes_cannot_read_are_refused(cluster, tmp_path):
+    """A trajectory file lies on this machine only."""
+    (tmp_path / "kitchen.jpg").write_bytes(b"photo of a kitchen")
+    file = tmp_path / "b.yaml"
+    file.write_text("photos: [kitchen.jpg]\npaths: [walk.npz]\n")
+    store = UrlStore(f"file://{tmp_path}/far")
+    with pytest.raises(InputError, match="give the name of a path"):
+        run_batch(load_plan(file), tmp_path / "b", pool=RayPool(store), store=store)
