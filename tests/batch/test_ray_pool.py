@@ -45,9 +45,8 @@ def cluster(monkeypatch, tmp_path):
     fsspec.register_implementation("flaky", flaky_store.FlakyFileSystem, clobber=True)
     # A busy machine takes its time to start a node.
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
-    local = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-    nodes = Cluster(initialize_head=True, head_node_args={**local, "include_dashboard": False})
-    second = nodes.add_node(**local)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = nodes.add_node(num_cpus=1)
     ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
     yield nodes, second
     ray.shutdown()
