@@ -35,6 +35,8 @@ pytest.importorskip("viser")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 PATIENCE_S = 600.0
+CLICK_S = 20.0
+"""How long a click may take to arrive before it counts as lost [s]."""
 COMPACT = {"viewport": {"width": 760, "height": 440}}
 """Quick to draw, for what does not depend on the size."""
 LIBRARY_WARNING = "warning: THREE.Clock: This module has been deprecated. Please use THREE.Timer instead."
@@ -134,11 +136,18 @@ class Visitor:
             self.explorer.panels.stage.switch(layer, layer == name)
         self.settle()
 
-    def point(self, x_px: float, y_px: float) -> None:
-        """Click into the 3D view."""
-        self.page.mouse.move(x_px, y_px)
-        self.page.mouse.down()
-        self.page.mouse.up()
+    def point(self, x_px: float, y_px: float, done: Callable[[], Any], what: str) -> None:
+        """Click into the 3D view until it has done something: a page that was just told to listen may not yet."""
+        give_up = time.monotonic() + PATIENCE_S
+        self.settle()
+        while not done():
+            assert time.monotonic() < give_up, f"clicks do not lead to this: {what}"
+            self.page.mouse.move(x_px, y_px)
+            self.page.mouse.down()
+            self.page.mouse.up()
+            again = time.monotonic() + CLICK_S
+            while not done() and time.monotonic() < again:
+                time.sleep(0.05)
 
     def shoot(self, name: str) -> np.ndarray:
         """Save a picture of the page; [H, W, 3] uint8."""
@@ -214,8 +223,7 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
         visitor.tab("Path")
         visitor.says("No key pose yet")
         visitor.tick("click on the floor adds a place")
-        visitor.point(220, 360)
-        until(lambda: len(desk.draft.keys) == 1, "a click on the floor is a key pose")
+        visitor.point(220, 360, lambda: len(desk.draft.keys) == 1, "a click on the floor is a key pose")
         place = desk.draft.keys[0][:3, 3]
         beside = place + np.array([0.3, 0.0, 0.1])
         assert place[2] == pytest.approx(begin[2, 3]) and 0.3 < np.linalg.norm(place[:2]) < 6
@@ -301,10 +309,8 @@ def test_painted_and_splats_drive_and_measure(browser, world, pictures):
         visitor.look(desk.contents.viewpoint[1])
         metres = load_world(world).manifest.metres_per_unit
         visitor.tick("click on two places")
-        visitor.point(120, 360)
-        until(lambda: len(desk.ruler.ends_world) == 1, "one end of the ruler")
-        visitor.point(380, 360)
-        until(lambda: desk.ruler.length_m is not None, "both ends of the ruler")
+        visitor.point(120, 360, lambda: len(desk.ruler.ends_world) == 1, "one end of the ruler")
+        visitor.point(380, 360, lambda: desk.ruler.length_m is not None, "both ends of the ruler")
         visitor.says("in this world")
         visitor.shoot("ruler")
         measured = desk.ruler.length_m
