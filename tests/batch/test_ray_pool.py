@@ -28,6 +28,8 @@ from lyra.worldgen.core.errors import InputError
 PROGRAM = Path(__file__).parent.parent / "session" / "fake_program.py"
 WORLD_COUNT = int(os.environ.get("LYRA_BATCH_WORLDS", "12"))
 """40 for the record, fewer in the default run."""
+PAUSE_S = "0.0123"
+"""Of the tiny stages, and how this test's own workers are told from those of others."""
 pytestmark = pytest.mark.slow
 
 
@@ -54,11 +56,11 @@ def cluster(monkeypatch, tmp_path):
 
 
 def makers() -> list[psutil.Process]:
-    """Processes that make a world now."""
+    """Processes that make a world of this test now."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
-        if str(PROGRAM) in line and process.status() != psutil.STATUS_ZOMBIE:
+        if str(PROGRAM) in line and PAUSE_S in line and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
@@ -71,7 +73,7 @@ def test_workers_and_a_node_may_die(cluster, tmp_path):
     file.write_text(f"photos: [kitchen.jpg]\nseeds: [0-{WORLD_COUNT - 1}]\nattempts: 8\n")
     plan, far = load_plan(file), tmp_path / "far"
     store = UrlStore(f"flaky://{far}")
-    launcher = [sys.executable, str(PROGRAM), "0.01"]
+    launcher = [sys.executable, str(PROGRAM), PAUSE_S]
     dice, deaths = random.Random(1), Counter()
 
     def disturb(now: Snapshot) -> None:

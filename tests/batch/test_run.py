@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -55,8 +56,13 @@ def events(folder: Path) -> Counter[tuple[str, str]]:
 
 
 def no_children() -> bool:
-    """Whether every process that this one began, directly or not, has ended."""
-    return not [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    """Whether every worker that this process began, directly or not, has ended."""
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if str(PROGRAM) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+    return not left
 
 
 def test_all_worlds_are_made_once_and_a_second_call_makes_none(plan, tmp_path):
