@@ -29,10 +29,9 @@ from typing import Any
 
 from ..core.config import WorldConfig, load_config
 from ..core.errors import ConfigError, InputError
-from ..core.files import naming, sha256_file, sha256_json
+from ..core.files import PICTURE_SUFFIXES, naming, sha256_file, sha256_json
 from ..core.schema import nearest, read_yaml, resolved_dict
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 MAX_ITEMS = 100_000
 MAX_SEEDS = 100_000
 KEYS = (
@@ -166,7 +165,7 @@ def _photos(patterns: tuple[str, ...], path: Path) -> list[_Photo]:
     for text in patterns:
         place = path.parent / text
         if place.is_dir():
-            found = [p for p in sorted(place.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
+            found = [p for p in sorted(place.iterdir()) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
         elif glob.has_magic(text):
             found = [Path(p) for p in sorted(glob.glob(str(place), recursive=True)) if Path(p).is_file()]
         else:

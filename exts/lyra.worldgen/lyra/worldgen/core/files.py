@@ -16,6 +16,8 @@ from typing import IO, Any
 from .errors import InputError
 from .machine import map_threads
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+"""What names of picture files end in, in lower case; whether one can be read shows its content."""
 _GZIP_PIECE_BYTES = 1 << 20
 _GZIP_SAMPLE_BYTES = 1 << 16
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.files import PICTURE_SUFFIXES
 from ..core.frames import invert_rigid
 from ..generation.trajectory_files import read_trajectory
 from .posed import Lens, PosedFrame, PosedSet, rigid_pose
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _FOLDERS = ("images", "rgb", "frames")
 _POSES = ("trajectory.npz", "poses.npz", "cameras.npz")
 _MAX_LISTED = 200_000

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.errors import InputError
+from ..core.files import PICTURE_SUFFIXES
 from ..core.progress import SILENT, SupportsProgress
 from .colmap import find_colmap, read_colmap
-from .lyra_poses import PICTURE_SUFFIXES, poses_of_video, read_lyra
+from .lyra_poses import poses_of_video, read_lyra
 from .posed import PosedFrame, PosedSet, spread_frames
 from .posed_pictures import (
     depth_by_name,

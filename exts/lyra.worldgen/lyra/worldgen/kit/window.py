@@ -8,6 +8,7 @@ from pathlib import Path
 
 import omni.ui as ui
 
+from ..core.files import PICTURE_SUFFIXES
 from .controller import KitState, WorldgenController
 from .jobs import PAINTERS, QUALITIES, REPRESENTATIONS, ExtendRequest, GenerateRequest
 from .pictures import Pixels, preview_pixels
@@ -16,7 +17,6 @@ from .window_worlds import WorldList
 
 TITLE = "Lyra World Generator"
 _LABEL_WIDTH = 110
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _PREVIEW_PX = 220
 
 
@@ -276,7 +276,7 @@ class WorldgenWindow:
 
 
 def _is_photo(path: str) -> bool:
-    return path.lower().endswith(_PHOTO_SUFFIXES)
+    return path.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _index(names: tuple[str, ...], name: str) -> int:
