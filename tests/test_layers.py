@@ -20,12 +20,13 @@ ALLOWED = {
     "session": {"core", "top", "session"},
     "batch": {"core", "session", "batch"},
     "service": {"core", "session", "service"},
-    "explore": {"core", "top", "session", "explore", *STAGES},
+    "faces": {"core", "top", "session", "faces", *STAGES},
+    "explore": {"core", "top", "session", "faces", "explore", *STAGES},
     "cli": {"core", "top", "session", "service", "batch", "explore", "cli", "training", *STAGES},
-    "kit": {"core", "top", "session", "explore", "kit"},
-    "face": {"core", "top", "session", "service", "cli", *STAGES},
+    "kit": {"core", "top", "session", "faces", "kit"},
+    "front": {"core", "top", "session", "service", "cli", *STAGES},
 }
-"""Importing layer: the layers it may import. `face` is `__init__` and `__main__`; `training` is for `cli`."""
+"""Importing layer: the layers it may import. `front` is `__init__` and `__main__`; `training` is for `cli`."""
 BY_NAME = re.compile(r"lyra\.worldgen\.[a-z_.]+(:\w+)?")
 """A module named in a string."""
 SIMULATOR_ROOTS = {"omni", "carb", "isaacsim", "isaaclab"}
@@ -34,7 +35,7 @@ SIMULATOR_ROOTS = {"omni", "carb", "isaacsim", "isaaclab"}
 def layer_of(parts: tuple[str, ...]) -> str:
     """Layer of a module given by its path below `lyra.worldgen`, e.g. `("core", "mesh")`."""
     if not parts or parts[0] in {"__init__", "__main__"}:
-        return "face"
+        return "front"
     return parts[0] if parts[0] in ALLOWED else "top"
 
 
@@ -72,8 +73,8 @@ def violations(path: Path) -> list[str]:
 
 
 def test_layers_import_downwards_only():
-    """core < stages < build/certify/preview < session < batch < cli; kit on top, imported by nobody; stages ignore one
-    another; training stands on generation and is imported by cli alone."""
+    """core < stages < build/certify/preview < session < faces, batch < explore < cli; kit on top, imported by nobody;
+    stages ignore one another; training stands on generation and is imported by cli alone."""
     assert [line for path in sorted(PACKAGE.rglob("*.py")) for line in violations(path)] == []
 
 
@@ -94,6 +95,10 @@ def test_every_root_module_has_a_layer():
         ("from ..training import run", "generation/painter.py", 1),
         ("from .training import run", "build.py", 1),
         ("from .session import Session", "build.py", 1),
+        ("from ..explore import desk", "kit/camera_path.py", 1),
+        ("from ..explore import desk", "faces/contents.py", 1),
+        ("from ..faces import contents", "session/session.py", 1),
+        ("from ..faces import contents", "kit/overlay.py", 0),
         ("from ..session import Session", "cli/main.py", 0),
         ("from ..generation import warp", "training/run.py", 0),
         ("from ..core.mesh import TriMesh", "sim/usd_mesh.py", 0),

@@ -26,8 +26,8 @@ from lyra.worldgen.core.config import WorldConfig, load_config
 from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.explore.app import Explorer
-from lyra.worldgen.explore.contents import LAYERS
 from lyra.worldgen.explore.shelf import open_shelf
+from lyra.worldgen.faces.contents import LAYERS
 from lyra.worldgen.session import Generate, Session
 from service_client import picture
 

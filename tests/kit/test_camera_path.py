@@ -13,7 +13,7 @@ from PIL import Image
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.frames import camera_pose, invert_rigid
 from lyra.worldgen.core.world import load_world
-from lyra.worldgen.explore.contents import Contents
+from lyra.worldgen.faces.contents import Contents
 from lyra.worldgen.generation.trajectory_files import CHUNK_FRAMES, read_trajectory
 from lyra.worldgen.kit.camera_path import PathRecorder, next_file
 from lyra.worldgen.kit.overlay import floor_picture

@@ -16,6 +16,8 @@ import numpy as np
 
 from ..core.config import WorldConfig
 from ..core.errors import InputError, WorldgenError
+from ..faces.camera_path import PathDraft
+from ..faces.contents import Contents
 from ..session import (
     Command,
     DoneEvent,
@@ -31,8 +33,6 @@ from ..session import (
     SessionState,
     Undo,
 )
-from .camera_path import PathDraft
-from .contents import Contents
 from .measure import Ruler, rescale_by
 from .robot_drive import RobotDrive
 from .shelf import Shelf

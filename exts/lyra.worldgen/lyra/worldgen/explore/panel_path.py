@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..faces.camera_path import PREVIEWED, preset_keys
 from ..generation.paths import path_names
-from .camera_path import PREVIEWED, preset_keys
 from .desk import PATH_FILE
 from .measure import floor_at
 from .panel_world import optional_seed

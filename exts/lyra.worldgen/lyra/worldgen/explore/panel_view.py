@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
-from .contents import LAYERS
+from ..faces.contents import LAYERS
 from .pictures import PAINTED, SOURCES, frame_count, frame_pose, picture
 
 if TYPE_CHECKING:

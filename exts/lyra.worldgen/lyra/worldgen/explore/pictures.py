@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.camera import PinholeCamera
+from ..faces.contents import Contents
 from ..reconstruction.splat_render import render_splats
-from .contents import Contents
 
 PAINTED, SPLATS = "painted", "splats"
 SOURCES = (PAINTED, SPLATS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.chunks import chunk_stages
+from ..faces.contents import Contents
 from ..session.summary import world_values
-from .contents import Contents
 
 VERDICTS = {"passed": "certified", "failed": "NOT certified", "incomplete": "not fully measured"}
 _MARKS = {"passed": "✓", "failed": "✗", "not measured": "?", "info": "·"}

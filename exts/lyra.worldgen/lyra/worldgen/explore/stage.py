@@ -13,9 +13,9 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.errors import WorldgenError
 from ..core.frames import camera_pose, quat_wxyz_from_rotation, rigid, rotation_from_quat_wxyz
-from .camera_path import PathDraft
-from .contents import LAYERS, Contents
-from .layers import outline
+from ..faces.camera_path import PathDraft
+from ..faces.contents import LAYERS, Contents
+from ..faces.layers import outline
 from .measure import Ruler
 from .robot_drive import RobotDrive
 

@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..core.world import load_world
 
 if TYPE_CHECKING:
-    from ..explore.camera_path import PathDraft
+    from ..faces.camera_path import PathDraft
 
 
 class PathRecorder:
@@ -56,7 +56,7 @@ class PathRecorder:
         """
         if self._draft is None:
             raise InputError("the path has no key pose yet; move the viewport's camera and add one")
-        from ..explore.contents import Contents
+        from ..faces.contents import Contents
 
         camera, _ = Contents(load_world(Path(self._folder)), points=0, splats=0).viewpoint
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +64,8 @@ class PathRecorder:
 
     def _of(self, folder: str) -> PathDraft:
         if self._draft is None or self._folder != folder:
-            from ..explore.camera_path import PathDraft
-            from ..explore.contents import Contents
+            from ..faces.camera_path import PathDraft
+            from ..faces.contents import Contents
 
             begin = Contents(load_world(Path(folder)), points=0, splats=0).T_world_begin
             self._draft, self._folder = PathDraft(begin), folder

@@ -35,7 +35,7 @@ def floor_picture(folder: Path, into: Path | None = None) -> FloorPicture:
     """
     from PIL import Image
 
-    from ..explore.contents import Contents
+    from ..faces.contents import Contents
 
     world = load_world(folder)
     layer = Contents(world, points=0, splats=0).free_space

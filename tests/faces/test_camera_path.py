@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.frames import camera_pose, heading_of
-from lyra.worldgen.explore.camera_path import PREVIEWED, PathDraft, preset_keys, preset_poses
+from lyra.worldgen.faces.camera_path import PREVIEWED, PathDraft, preset_keys, preset_poses
 from lyra.worldgen.generation.paths import path_names
 from lyra.worldgen.generation.trajectory_files import CHUNK_FRAMES, read_trajectory
 from rooms import analytic_room

@@ -7,7 +7,7 @@ import pytest
 
 from lyra.worldgen.certify.space import analyse
 from lyra.worldgen.core.grid import Cell, OccupancyGrid
-from lyra.worldgen.explore.layers import (
+from lyra.worldgen.faces.layers import (
     FREE_RAMP,
     OCCUPIED_RGBA,
     certificate_layer,
@@ -16,7 +16,6 @@ from lyra.worldgen.explore.layers import (
     point_layer,
     splat_layer,
 )
-from lyra.worldgen.explore.readout import certificate_text, plain
 from rooms import analytic_room
 from sample_worlds import sample_splats, simple_room
 
@@ -84,25 +83,3 @@ def test_a_certificate_that_makes_no_sense_shows_nothing():
     np.testing.assert_allclose(layer.looks[0][0], [1, 2, 0.5])
     for nothing in ({}, {"drives": 3, "facts": []}, {"facts": {"sensors": 1}}):
         assert certificate_layer(nothing) == certificate_layer({})
-
-
-def test_words_are_words():
-    """Text of a file is no mark-up; failed lines come first."""
-    assert "<" not in plain("<img src=x onerror=alert(1)>") and plain("a*b|c") == r"a\*b\|c"
-    lines = [
-        {
-            "id": "a",
-            "title": "good",
-            "status": "passed",
-            "measured": 1.0,
-            "limit": 2.0,
-            "comparison": "<=",
-            "unit": "m",
-        },
-        {"id": "b", "title": "<b>bad</b>", "status": "failed", "measured": 3.0, "limit": 2.0, "comparison": "<="},
-        {"id": "c", "title": "unmeasured", "status": "not measured", "measured": None},
-    ]
-    text = certificate_text({"summary": "s", "lines": lines})
-    assert text.index("bad") < text.index("unmeasured") < text.index("good") and "<b>" not in text
-    assert "1 m (≤ 2)" in text and "not measured" in text
-    assert "No certificate" in certificate_text({"lines": [1]})
