@@ -17,6 +17,7 @@ import pytest
 
 from fake_stages import content, fake_stages
 from lyra.worldgen.build import build_world, rerun_stage
+from lyra.worldgen.build.stages import photo_licence
 from lyra.worldgen.core.config import load_config
 from lyra.worldgen.core.errors import BackendError, Cancelled, InputError
 from lyra.worldgen.core.progress import Progress
@@ -400,3 +401,11 @@ def test_manifest_is_plain_json(photo, tmp_path, whole):
     plain = json.loads((tmp_path / "whole" / "world.json").read_text())
     assert list(plain)[:5] == ["format", "generator", "id", "finished", "verdict"]
     assert [name for name in plain["stages"] if "/" not in name] == plain["plan"]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"), [({}, "the photo's own licence applies"), ({"source.licence": "CC0-1.0"}, "photo: CC0-1.0")]
+)
+def test_the_licence_of_a_photo_is_told_where_it_is_known(said, text):
+    """What its owner stated goes into the files of the world; without it they say that there is one."""
+    assert photo_licence(load_config(None, said)) == text

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.physx]
 
 SETTINGS = (
     "seed=3",
+    "source.licence=CC0-1.0",
     "geometry.working_long_side_px=192",
     "generation.view_long_side_px=96",
     "generation.path=turn",
@@ -85,3 +86,5 @@ def test_the_same_world_after_ten_kills_as_in_one_run(photos, tmp_path):
     assert world.finished and world.check_files().ok and world.verdict in ("passed", "failed")
     for name in world.manifest.files():
         assert str(tmp_path).encode() not in whole[name], f"{name} holds a path of this machine"
+    usd = pytest.importorskip("pxr.Sdf").Layer.FindOrOpen(str(world.path("world.usda")))
+    assert usd.customLayerData["SimReady_Metadata"]["asset_license"].endswith("; photo: CC0-1.0")

@@ -137,6 +137,23 @@ def test_a_moved_world_goes_on_without_its_photo(template, tmp_path):
     assert content(moved) == content(template)  # and the trajectory file has gone with the path
 
 
+def test_a_begun_world_keeps_the_file_that_its_path_names(tmp_path):
+    """Seeded with a trajectory that then goes: finishing walks it, also when the seed is damaged, to the same bytes."""
+    photo = tmp_path / "kitchen.jpg"
+    photo.write_bytes(b"photo of a kitchen")
+    config = load_config(None, {"seed": 5, "generation.path": str(trajectory(tmp_path / "walk.npz"))})
+    build_world(photo, tmp_path / "once", config, stages=fake_stages())
+    build_world(photo, tmp_path / "begun", config, stages=fake_stages(), until="understand")
+    (tmp_path / "walk.npz").unlink()
+    (kept,) = (name for name in content(tmp_path / "once") if name.startswith("memory/path-"))
+    assert content(tmp_path / "begun")[kept] == content(tmp_path / "once")[kept]
+    finish_world(tmp_path / "begun", stages=fake_stages())
+    assert content(tmp_path / "begun") == content(tmp_path / "once")
+    (tmp_path / "begun" / "memory" / "geometry.npz").write_bytes(b"damaged")
+    finish_world(tmp_path / "begun", stages=fake_stages())
+    assert content(tmp_path / "begun") == content(tmp_path / "once")
+
+
 class StopAt(Progress):
     """Cancels at the n-th update."""
 

@@ -47,11 +47,16 @@ class PathFiles:
         """Put trajectories into the world and drop those that no leg names any more."""
         legs = (Leg(path=_path_of(writer)), *writer.manifest.journey)
         named = {f"{stage}/path-{leg.path.rpartition('#')[2]}" for leg in legs if "#" in leg.path}
-        old = [name for name in writer.manifest.stages if name.startswith(f"{stage}/path-") and name not in named]
+        old = [name for name in writer.manifest.stages if is_path_part(name) and name not in named]
         writer.drop_stages(old)
         for digest, arrays in self.trajectories.items():
             if f"{stage}/path-{digest}" in named and chunks.load_arrays(f"path-{digest}", digest) is None:
                 chunks.save_arrays(f"path-{digest}", digest, arrays)
+
+
+def is_path_part(name: str) -> bool:
+    """Whether a part of a stage is a trajectory that was given, which nothing but the world itself can replace."""
+    return name.partition("/")[2].startswith("path-")
 
 
 def base_leg(config: WorldConfig) -> Leg:

@@ -27,7 +27,7 @@ from ..core.progress import SILENT, Progress
 from ..core.views import Photo
 from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .path_files import OWN_NAMES, FileNames, PathFiles, read_path_files
+from .path_files import OWN_NAMES, FileNames, PathFiles, is_path_part, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages
 
 if TYPE_CHECKING:
@@ -272,8 +272,12 @@ class Run:
             if not self._writer.is_done(stage.name, self._inputs[stage.name]):
                 # What later stages made rests on files that are about to be replaced.
                 late = {later.name for later in self._stages.items[index + 1 :]}
-                self._writer.drop_stages([n for n in self._writer.manifest.stages if n.partition("/")[0] in late])
+                made = [n for n in self._writer.manifest.stages if n.partition("/")[0] in late and not is_path_part(n)]
+                self._writer.drop_stages(made)
                 self.one(index, (before / total, (before + stage.work) / total))
+            if not index:
+                # Whoever goes on with a world that was only begun has the world alone.
+                self._keep_files()
             before += stage.work
             self._progress.update(stage.name, round(1000 * before / total), 1000)
 
@@ -283,9 +287,7 @@ class Run:
         log.info("stage %s", stage.name)
         progress = _StageProgress(self._progress, stage.name, span)
         progress.step(stage.name, 0, 1)
-        chunks = FolderChunkStore(writer, stage=stage.name, inputs=self._chunk_inputs[stage.name])
-        if stage.chunked:
-            self._files.keep_in(chunks, writer, stage.name)
+        chunks = self._chunks_of(stage)
         with (
             _explained(stage.name, writer.folder),
             writer.stage(stage.name, inputs=inputs, in_place=stage.in_place) as notes,
@@ -304,6 +306,16 @@ class Run:
             for name in stage.outputs:
                 if not any((folder / name).is_file() for folder in (notes.folder, notes.world)):
                     raise BackendError(f"stage {stage.name} did not write {name}; run again with -v for its log")
+
+
+    def _chunks_of(self, stage: Stage) -> FolderChunkStore:
+        return FolderChunkStore(self._writer, stage=stage.name, inputs=self._chunk_inputs[stage.name])
+
+    def _keep_files(self) -> None:
+        """Have the world keep the files that its paths name."""
+        for stage in self._stages.items:
+            if stage.chunked:
+                self._files.keep_in(self._chunks_of(stage), self._writer, stage.name)
 
 
 class _StageProgress(Progress):

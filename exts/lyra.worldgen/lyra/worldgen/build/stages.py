@@ -20,7 +20,8 @@ from ..core.progress import Progress
 from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
 from ..core.splats import GaussianCloud
 from ..core.views import Photo, PhotoGeometry, RgbdView
-from ..core.world import Manifest, StageRecord, is_research_only
+from ..core.schema import resolved_dict
+from ..core.world import Manifest, StageRecord, is_research_only, stated_licence
 from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
 
@@ -37,7 +38,7 @@ NOTICE = """\
 Pictures of this world were painted with the weights "{model}" under the licence:
 {licence}
 The world and everything made from it may be used only as far as that licence allows. world.json says which stage used
-them. The photo's own licence applies as well.
+them. {photo}.
 """
 
 
@@ -303,7 +304,8 @@ def _explore(context: StageContext) -> None:
     notes.weights_licence = painter.weights_licence
     if is_research_only(painter.weights_licence):
         (notes.folder / NOTICE_NAME).write_text(
-            NOTICE.format(model=notes.model, licence=painter.weights_licence), encoding="utf-8"
+            NOTICE.format(model=notes.model, licence=painter.weights_licence, photo=photo_licence(context.config)),
+            encoding="utf-8",
         )
     notes.versions = installed_versions(
         "numpy", "torch", "diffusers", "opencv-python-headless", *(("transformers",) if foreign else ())
@@ -426,7 +428,7 @@ def _simulate(context: StageContext) -> None:
         meta = WorldMeta(
             name=Path(manifest.photo.name).stem or "world",
             photo_sha256=manifest.photo.sha256,
-            licence=f"weights: {manifest.licence}; the photo's own licence applies",
+            licence=f"weights: {manifest.licence}; {photo_licence(context.config)}",
             source_file=manifest.photo.name,
             relative_scale_sigma=_scale_sigma(context, geometry),
             confidence=geometry.confidence,
@@ -456,6 +458,12 @@ def _simulate(context: StageContext) -> None:
         "ray_error_p95_m": rounded(result.ray_error_p95_m),
     }
     notes.findings = result.report.as_list()
+
+
+def photo_licence(config: WorldConfig) -> str:
+    """Under which licence the photo is, in words."""
+    stated = stated_licence({"config": resolved_dict(config)})
+    return f"photo: {stated}" if stated else "the photo's own licence applies"
 
 
 def _convex_facts(result: SimulationResult) -> dict[str, Any]:
