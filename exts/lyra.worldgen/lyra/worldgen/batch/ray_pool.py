@@ -6,8 +6,10 @@ The worker on the node is a process of the task's own that ends when the task do
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,10 @@ class RayPool:
         ray = require("ray", extra="ray")
         try:
             if not ray.is_initialized():
-                ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+                with warnings.catch_warnings():
+                    # Ray's tip about a default of its future versions; no error, and nothing that users could act on.
+                    warnings.filterwarnings("ignore", category=FutureWarning, message="Tip: In future versions of Ray")
+                    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BackendError(
                 f"no Ray cluster answers at '{address}' ({error}); start one with `ray start --head`"
@@ -98,7 +103,9 @@ class RayPool:
 
     def close(self) -> None:
         for task in self._tasks:
-            self._ray.cancel(task, force=True)
+            # What Ray no longer knows cannot be cancelled, and must not hide why the batch ends.
+            with contextlib.suppress(Exception):
+                self._ray.cancel(task, force=True)
         self._tasks.clear()
 
 
