@@ -55,6 +55,8 @@ make_venv() {
         options+=(--system-site-packages)
     fi
     "$python" -m venv "${options[@]}" "$dir" || die "cannot make a virtual environment in $dir; the lines above say why"
+    # Python's own copy of pip may be years old, with holes that are known; an old one works where no new one is reached.
+    pip_install "$dir" --upgrade 'pip>=26' 2>/dev/null || true
 }
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }
