@@ -25,7 +25,7 @@ from ..core.files import explain_os_error, sha256_bytes, sha256_json
 from ..core.journey import Leg, leg_to_json
 from ..core.progress import SILENT, Progress
 from ..core.views import Photo
-from ..core.world import FORMAT, Manifest, PhotoRecord, World, read_manifest
+from ..core.world import FORMAT, VARY, Manifest, PhotoRecord, World, read_manifest
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
 from .path_files import OWN_NAMES, FileNames, PathFiles, is_path_part, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages
@@ -160,10 +160,18 @@ def stages_of(manifest: Manifest) -> Stages:
 
 @contextmanager
 def open_world(folder: Path) -> Iterator[WorldWriter]:
-    """Become the writer of a folder that holds a world; raises `InputError` if it holds none."""
-    read_manifest(folder)
+    """Become the writer of a folder that holds a world of its own; raises `InputError` if it holds none."""
+    _expect_no_variant(read_manifest(folder), folder)
     with open_for_writing(folder) as writer:
         yield writer
+
+
+def _expect_no_variant(manifest: Manifest, folder: Path) -> None:
+    """A variant has nothing that could be made again or gone on with."""
+    if manifest.base is not None:
+        raise InputError(
+            f"this is a variant of '{manifest.base.path}'; change that world and make its variants again: {folder}"
+        )
 
 
 def go_on(
@@ -229,7 +237,8 @@ def rerun_stage(
         for stage in stages.items[:index]:
             if stage.name not in writer.manifest.stages and stage.name in writer.manifest.plan:
                 raise InputError(f"stage {stage.name} has not finished; {_how_to_finish(writer.manifest)}: {folder}")
-        report = writer.world.check_files([s.name for s in stages.items[:index] if s.name in writer.manifest.stages])
+        before = [s.name for s in stages.items[:index]] + [VARY]
+        report = writer.world.check_files([name for name in before if name in writer.manifest.stages])
         for finding in report:
             raise InputError(f"{finding.message}; {_how_to_finish(writer.manifest)}: {folder}")
         config = config_from_dict(writer.manifest.config)
@@ -390,6 +399,8 @@ def _caused_by_full_disk(error: BaseException | None) -> bool:
 
 
 def _how_to_finish(manifest: Manifest) -> str:
+    if manifest.base is not None:
+        return "make the variant again"
     if manifest.photo.imported:
         return f"run lyra-worldgen import with {manifest.photo.name} again"
     return "run lyra-worldgen generate with its photo again"
@@ -437,6 +448,7 @@ def _missing(manifest: Manifest, stages: Stages) -> tuple[Stage, ...]:
 
 def _expect_same_job(old: Manifest, new: Manifest, folder: Path) -> None:
     """Refuse to continue or replace another job's world; raises `InputError` that says what differs."""
+    _expect_no_variant(old, folder)
     state = "a finished" if old.finished else "an unfinished"
     advice = "choose another --out, or pass --overwrite to make it anew"
     if (old.photo.sha256, old.photo.kind) != (new.photo.sha256, new.photo.kind):

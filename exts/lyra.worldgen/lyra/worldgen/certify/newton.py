@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.progress import SupportsProgress
 from ..core.raycast import Raycaster
+from ..core.world import locate
 from ..sim.newton_drop import NewtonJob, NewtonOutcome, NewtonResult, run_newton_drop
 from ..sim.physx_job import Drop
 from .judge import percent, seen_floor_m
@@ -75,7 +76,7 @@ def newton_part(world: WorldData, plan: Plan, workdir: Path, *, progress: Suppor
             f"Lowest point that any of {len(drops)} bodies reached, impact included.",
         ),
     ]
-    convex = world.folder / "payloads" / "collision_convex.usdc"
+    convex = locate(world.folder, "payloads/collision_convex.usdc")
     if convex.is_file():
         native = run_newton_drop(
             NewtonJob(stage=str(convex.resolve()), drops=drops, contacts="mujoco"),
@@ -108,7 +109,7 @@ def _landed(raycaster: Raycaster, drops: tuple[Drop, ...], result: NewtonResult,
 
 def stage_of(world: WorldData) -> Path:
     """The layer with nothing but colliders where the world has one, else the whole scene."""
-    payload = world.folder / "payloads" / "collision.usdc"
+    payload = locate(world.folder, "payloads/collision.usdc")
     return (payload if payload.is_file() else world.scene).resolve()
 
 

@@ -28,6 +28,7 @@ from ..core.mesh import Label, TriMesh
 from ..core.optional import require
 from ..core.raycast import Raycaster
 from ..core.splats import GaussianCloud
+from ..core.world import locate
 from ..reconstruction.splat_io import read_splats
 from ..sim.planes import Plane, level_planes, upright_planes
 from ..sim.usd_read import read_colliders, read_splats_usd, read_visual
@@ -117,7 +118,7 @@ def measure_frames(folder: Path) -> tuple[FrameAgreement, ...]:
         DependencyError: a package that reads them is missing.
     """
     folder = Path(folder)
-    reference = _Reference(read_visual(folder / "payloads" / "visual.usdc", texture=False))
+    reference = _Reference(read_visual(locate(folder, "payloads/visual.usdc"), texture=False))
     results = []
     surfaces: dict[str, Callable[[Path], TriMesh]] = {
         "payloads/collision.usdc": lambda path: read_colliders(path).mesh,
@@ -125,11 +126,11 @@ def measure_frames(folder: Path) -> tuple[FrameAgreement, ...]:
     }
     clouds = {"payloads/splats.usdc": read_splats_usd, "splats.ply": read_splats}
     for name, read in surfaces.items():
-        if (folder / name).is_file():
-            results.append(reference.judge(name, *reference.against_surface(read(folder / name))))
+        if (path := locate(folder, name)).is_file():
+            results.append(reference.judge(name, *reference.against_surface(read(path))))
     for name, read_cloud in clouds.items():
-        if (folder / name).is_file():
-            results.append(reference.judge(name, *reference.against_splats(read_cloud(folder / name))))
+        if (path := locate(folder, name)).is_file():
+            results.append(reference.judge(name, *reference.against_splats(read_cloud(path))))
     return tuple(results)
 
 
@@ -140,7 +141,7 @@ def frame_lines(folder: Path) -> tuple[list[Line], tuple[FrameAgreement, ...]]:
         "frame.angle": "Splats, mesh and colliders are turned alike",
     }
     limits = {"frame.offset": (LIMIT_CM, "cm"), "frame.angle": (LIMIT_DEG, "°")}
-    if not (folder / "payloads" / "visual.usdc").is_file():
+    if not locate(folder, "payloads/visual.usdc").is_file():
         return [], ()
 
     def line(id: str, measured: float | None, detail: str) -> Line:

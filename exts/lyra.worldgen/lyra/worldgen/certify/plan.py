@@ -10,9 +10,10 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.config import CertificateConfig
 from ..core.frames import rotate_vectors
+from ..core.world import locate
 from ..sim.physx_job import Drive, Drop, PhysxJob, RobotSize, Shot
 from .space import FreeSpace, RoutePlanner
-from .world_data import Episode, WorldData, read_path_poses
+from .world_data import Episode, WorldData, has_splats, read_path_poses
 
 PANORAMA_HW = (48, 96)
 """Rows and columns of the equal-area panorama of rays around the photo's camera."""
@@ -63,7 +64,7 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
     drives = plan_drives(world, space, cfg.drive_episodes)
     routed = [d.route_xy_m for d in drives if d.route_xy_m is not None]
     route_xy = np.concatenate([np.zeros((0, 2)), *(_every(route, 0.15) for route in routed)])
-    views = _splat_views(world) if (world.folder / "splats.ply").is_file() else ()
+    views = _splat_views(world) if has_splats(world.folder) else ()
     splat_rays, splat_scales = [], []
     for camera, T_world_cam in views:
         middle = slice(SPLAT_STRIDE // 2, None, SPLAT_STRIDE)
@@ -100,7 +101,7 @@ def make_plan(world: WorldData, space: FreeSpace, cfg: CertificateConfig) -> Pla
         ),
         robot=robot,
         floor_z_m=world.floor_z_m,
-        objects="/World/Objects/*" if (world.folder / "payloads" / "objects.usdc").is_file() else "",
+        objects="/World/Objects/*" if locate(world.folder, "payloads/objects.usdc").is_file() else "",
     )
     return Plan(job=job, drives=drives, floor_xy_m=floor_xy, splat_views=tuple(views), splat_scales=tuple(splat_scales))
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..core.camera import PinholeCamera
 from ..core.errors import DependencyError, InputError
 from ..core.frames import camera_pose
+from ..core.world import locate
 from ..sensors.agreement import FrameComparison, LidarComparison, compare_frame, compare_lidar, disagreement
 from ..sensors.render import SensorFrame, render_sensors
 from ..sensors.world import load_sensor_world
@@ -138,8 +139,8 @@ MEASURES = (
 def sensor_lines(world: WorldData, space: FreeSpace) -> tuple[list[Line], SensorEvidence]:
     """Lines about sensors and what they rest on; none for a world without splats or payloads."""
     nothing = SensorEvidence()
-    payloads = world.folder / "payloads"
-    if not all((payloads / name).is_file() for name in ("visual.usdc", "collision.usdc", "splats.usdc")):
+    needed = [f"payloads/{name}.usdc" for name in ("visual", "collision", "splats")]
+    if not all(locate(world.folder, name).is_file() for name in needed):
         return [], nothing
     poses = robot_poses(space, world.floor_z_m)
     if not poses:

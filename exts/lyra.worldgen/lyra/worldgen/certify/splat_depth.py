@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.errors import DependencyError, InputError
-from ..reconstruction.splat_io import read_splats
 from ..reconstruction.splat_render import render_splats
 from ..sim.physx_job import PhysxResult
 from .plan import SPLAT_STRIDE, Plan
 from .records import Line
-from .world_data import WorldData
+from .world_data import WorldData, world_splats
 
 COMPARED_M = 10.0
 """Farther surfaces are scenery: nobody measures them by splats [m]."""
@@ -26,7 +25,7 @@ def splat_lines(world: WorldData, plan: Plan, result: PhysxResult) -> list[Line]
         return []
     title = "Splats lie where the colliders are"
     try:
-        splats = read_splats(world.folder / "splats.ply")
+        splats = world_splats(world.folder)
         errors, relative, covered, counted = [], [], 0, 0
         for i, (camera, T_world_cam) in enumerate(plan.splat_views):
             image = render_splats(splats, camera, T_world_cam)

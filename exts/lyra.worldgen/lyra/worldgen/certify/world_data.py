@@ -12,12 +12,16 @@ import numpy as np
 
 from ..core.camera import PinholeCamera
 from ..core.errors import InputError, WorldgenError
-from ..core.frames import camera_pose
+from ..core.frames import camera_pose, mirrored_poses
 from ..core.grid import OccupancyGrid
 from ..core.mesh import Label, TriMesh
 from ..core.scaling import expect_factor, scaled_mesh, scaled_poses
+from ..core.splats import GaussianCloud
 from ..core.store import load_geometry, load_mesh
+from ..core.world import load_world, locate
+from ..reconstruction.splat_io import read_splats
 from ..sim.occupancy import load_ros_map
+from ..sim.usd_read import read_splats_usd, read_visual
 
 MAX_TEXT_BYTES = 64 * 2**20
 
@@ -89,15 +93,20 @@ def read_world(folder: Path) -> WorldData:
         raise InputError(f"no world_scene.usda here; pass a world folder with finished USD files: {folder}")
     manifest = _json_object(folder / "world.json")
     factor = _metres_per_unit(manifest)
-    mesh = scaled_mesh(load_mesh(folder / "memory" / "mesh.npz"), factor)
-    grid = load_ros_map(folder / "nav" / "map.yaml")
-    space = _json_object(folder / "nav" / "free_space.json")
+    exact = locate(folder, "memory/mesh.npz")
+    if not exact.is_file() and "base" in manifest:
+        # A variant with other geometry: what its stage shows is all that there is of it.
+        mesh = read_visual(locate(folder, "payloads/visual.usdc"))
+    else:
+        mesh = scaled_mesh(load_mesh(exact), factor)
+    grid = load_ros_map(locate(folder, "nav/map.yaml"))
+    space = _json_object(locate(folder, "nav/free_space.json"))
     camera, T_world_photo = viewpoint(folder, factor)
     return WorldData(
         folder=folder,
         mesh=mesh,
         grid=grid,
-        episodes=read_episodes(folder / "nav" / "episodes.jsonl"),
+        episodes=read_episodes(locate(folder, "nav/episodes.jsonl")),
         robot_radius_m=_number(space, "robot_radius_m", 0.25),
         robot_height_m=_number(space, "robot_height_m", 0.6),
         floor_z_m=_number(space, "floor_z_m", 0.0, -10.0),
@@ -129,15 +138,16 @@ def read_episodes(path: Path) -> tuple[Episode, ...]:
 
 def read_path_poses(folder: Path) -> np.ndarray:
     """Camera path that was explored, [P, 4, 4] in metres; empty when the world does not say."""
-    factor = _metres_per_unit(_json_object(folder / "world.json"))
-    for name in ("explored.npz", "path.npz"):
+    manifest = _json_object(folder / "world.json")
+    factor = _metres_per_unit(manifest)
+    for name in ("memory/explored.npz", "memory/path.npz"):
         try:
-            with np.load(folder / "memory" / name, allow_pickle=False) as file:
+            with np.load(_remembered(folder, name), allow_pickle=False) as file:
                 poses = np.asarray(file["Ts_world_path"], float)
         except (OSError, ValueError, KeyError, EOFError):
             continue
         if poses.ndim == 3 and poses.shape[1:] == (4, 4) and len(poses) <= 100_000 and np.isfinite(poses).all():
-            return scaled_poses(poses, factor)
+            return _as_stated(scaled_poses(poses, factor), manifest)
     return np.zeros((0, 4, 4))
 
 
@@ -153,12 +163,45 @@ def viewpoint(folder: Path, metres_per_unit: float) -> tuple[PinholeCamera, np.n
     An imported world has no photo; its tour begins at a good place, else people look from their own height.
     """
     try:
-        geometry = load_geometry(folder / "memory" / "geometry.npz")
-        return geometry.camera, scaled_poses(geometry.T_world_cam, metres_per_unit)
+        geometry = load_geometry(_remembered(folder, "memory/geometry.npz"))
+        pose = scaled_poses(geometry.T_world_cam, metres_per_unit)
+        return geometry.camera, _as_stated(pose, _json_object(folder / "world.json"))
     except WorldgenError:
         camera = PinholeCamera.from_hfov(640, 480, math.radians(70))
         tour = read_path_poses(folder)
         return camera, tour[0] if len(tour) else camera_pose(np.array([0.0, 0.0, 1.5]))
+
+
+def has_splats(folder: Path) -> bool:
+    """Whether `world_splats` finds any."""
+    return any(locate(folder, name).is_file() for name in ("splats.ply", "payloads/splats.usdc"))
+
+
+def world_splats(folder: Path) -> GaussianCloud:
+    """The splats of a world: its portable copy, or of a variant without one what its stage shows.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    portable = locate(folder, "splats.ply")
+    return read_splats(portable) if portable.is_file() else read_splats_usd(locate(folder, "payloads/splats.usdc"))
+
+
+def _remembered(folder: Path, name: str) -> Path:
+    """Where a file of the memory lies; a mirror image is not lent one, but its poses follow from the base's."""
+    if _is_mirrored(_json_object(folder / "world.json")) and (base := load_world(folder).base) is not None:
+        return locate(base.folder, name)
+    return locate(folder, name)
+
+
+def _as_stated(poses: np.ndarray, manifest: dict[str, Any]) -> np.ndarray:
+    """Camera poses [..., 4, 4] of a base as a variant has them: those of a mirror image are mirrored."""
+    return mirrored_poses(poses) if _is_mirrored(manifest) else poses
+
+
+def _is_mirrored(manifest: dict[str, Any]) -> bool:
+    base = manifest.get("base")
+    return isinstance(base, dict) and base.get("mirrored") is True
 
 
 def find_photo(folder: Path) -> Path | None:

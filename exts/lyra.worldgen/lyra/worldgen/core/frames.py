@@ -79,6 +79,18 @@ def camera_pose(
     return rigid(R, np.asarray(position_world, float))
 
 
+def mirrored_poses(Ts_world_cam: np.ndarray) -> np.ndarray:
+    """Poses [..., 4, 4] of cameras in the mirror image of their world, y being -y there.
+
+    A camera's right becomes its left, so that the pose stays a rotation: what it shows is the mirror image of what it
+    showed.
+    """
+    flip = np.ones((4, 4))
+    flip[1] *= -1.0  # world y
+    flip[:, 0] *= -1.0  # camera x
+    return np.asarray(Ts_world_cam, float) * flip
+
+
 def up_in_cam(pitch_rad: float, roll_rad: float) -> np.ndarray:
     """World +Z seen from the camera, [3]: `(-sin r cos p, -cos r cos p, sin p)`."""
     return np.array([-np.sin(roll_rad) * np.cos(pitch_rad), -np.cos(roll_rad) * np.cos(pitch_rad), np.sin(pitch_rad)])

@@ -82,23 +82,30 @@ def transform_splats(T_a_b: np.ndarray, splats_b: GaussianCloud) -> GaussianClou
     """Splats of frame b in frame a: centres, sizes, orientations and view-dependent colours, all float32.
 
     Args:
-        T_a_b: [4, 4] similarity, the product of a rotation, one positive scale and a translation.
+        T_a_b: [4, 4] similarity, the product of a rotation, one scale and a translation; it may mirror.
         splats_b: any degree of harmonics.
 
     Raises:
-        InputError: the matrix shears, mirrors or scales its axes differently; splats under it are no splats.
+        InputError: the matrix shears or scales its axes differently; splats under it are no splats.
     """
     T_a_b = expect_shape("T_a_b", np.asarray(T_a_b, np.float64), (4, 4))
     A = T_a_b[:3, :3]
     determinant = float(np.linalg.det(A)) if np.isfinite(T_a_b).all() else 0.0
-    scale = max(determinant, 0.0) ** (1 / 3)
+    scale = abs(determinant) ** (1 / 3)
     R = A / scale if scale > 1e-12 else A
     if scale <= 1e-12 or np.abs(R @ R.T - np.eye(3)).max() > 1e-4 or np.abs(T_a_b[3] - (0, 0, 0, 1)).max() > 1e-9:
-        raise InputError("T_a_b is not a similarity; expected a rotation, one positive scale and a translation")
-    w, x, y, z = quat_wxyz_from_rotation(R)
+        raise InputError("T_a_b is not a similarity; expected a rotation, one scale and a translation")
+    quats_wxyz = splats_b.quats_wxyz.astype(np.float64)
+    turn = R
+    if determinant < 0:
+        # A splat is its own mirror image along its axes, so R * local turns to (R M) (M * local * M) with M = y to -y;
+        # the second is the turn about the mirrored axis, the other way round.
+        quats_wxyz = quats_wxyz * [1.0, -1.0, 1.0, -1.0]
+        turn = R * [1.0, -1.0, 1.0]
+    w, x, y, z = quat_wxyz_from_rotation(turn)
     product = np.array([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]])
     means = splats_b.means.astype(np.float64) @ A.T + T_a_b[:3, 3]
-    quats_wxyz = splats_b.quats_wxyz.astype(np.float64) @ product.T
+    quats_wxyz = quats_wxyz @ product.T
     quats_wxyz /= np.maximum(np.linalg.norm(quats_wxyz, axis=1, keepdims=True), 1e-12)
     return replace(
         splats_b,

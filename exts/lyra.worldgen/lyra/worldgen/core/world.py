@@ -14,9 +14,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from .base_world import BaseRecord, base_folder, base_from_json, base_to_json
 from .config import SOURCE_KINDS, SourceConfig, without_unsaid
 from .errors import InputError
 from .files import explain_os_error, sha256_file, sha256_json
@@ -36,7 +38,11 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 """Largest `world.json` that is read [bytes]."""
 VERDICTS = ("passed", "failed", "incomplete")
 """What a certificate may say; incomplete when a check could not be made on this machine."""
-SCALE_STAGES = ("reconstruct", "understand", "import")
+LATE_STAGES = ("certify", "preview")
+"""Stages that only tell about a finished world."""
+VARY = "vary"
+"""Stage that makes a variant of another world."""
+SCALE_STAGES = ("reconstruct", "understand", "import", VARY)
 """Stages that may state the scale; the first one that does is right."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PERMISSIVE = ("CC0-1.0", "Unlicense", "0BSD", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0")
@@ -131,6 +137,8 @@ class Manifest:
     """Ids of the worlds that this one was extended or varied from."""
     journey: tuple[Leg, ...] = ()
     """How it was explored, when that is more or less than the configuration says."""
+    base: BaseRecord | None = None
+    """The world that this one is a variant of; None for a world of its own."""
     format: int = FORMAT
 
     @property
@@ -140,8 +148,21 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits that follow from the photo, the config, the journey and the format."""
+        """16 hexadecimal digits that follow from the photo, the config, the journey and the format.
+
+        Those of a variant follow from its base and what was drawn for it.
+        """
+        if self.base is not None:
+            drawn = self.stages[VARY].facts if VARY in self.stages else {}
+            return sha256_json({"base": self.base.sha256, "drawn": drawn})[:16]
         return world_id(self.photo.sha256, self.config, self.journey)
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash over the files that the world consists of; certificate and preview, which are only said about it, do not
+        count."""
+        stages = {name: record for name, record in self.stages.items() if name not in LATE_STAGES}
+        return sha256_json({stage: {n: f.sha256 for n, f in r.files.items()} for stage, r in stages.items()})
 
     @property
     def verdict(self) -> str:
@@ -297,6 +318,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
         "seed": manifest.seed,
         "licence": manifest.licence,
         "parents": list(manifest.parents),
+        **({} if manifest.base is None else {"base": base_to_json(manifest.base)}),
         "journey": [leg_to_json(leg) for leg in manifest.journey],
         "confidence": manifest.confidence,
         "mode": manifest.mode,
@@ -365,6 +387,7 @@ def manifest_from_json(data: Any) -> Manifest:
         stages={name: _stage_from_json(record, f"stages.{name}.") for name, record in stages.items()},
         parents=_texts(root, "parents"),
         journey=journey_from_json(root.get("journey", [])),
+        base=base_from_json(root["base"]) if "base" in root else None,
     )
 
 
@@ -414,17 +437,56 @@ class World:
         record = self.manifest.stages.get(stage)
         return dict(record.facts) if record else {}
 
-    def has(self, name: str) -> bool:
-        """Whether the manifest lists a file."""
-        return name in self.manifest.files()
-
-    def path(self, name: str) -> Path:
-        """Where a listed file lies.
+    @cached_property
+    def base(self) -> World | None:
+        """The world that this one is a variant of, which lends it what it does not have; None for others.
 
         Raises:
-            InputError: the manifest does not list it, it is missing, or a link leads out of the folder.
+            InputError: it is not where it was, is a variant itself, or has changed since.
         """
-        if not self.has(name):
+        record = self.manifest.base
+        if record is None:
+            return None
+        folder = base_folder(self.folder, record)
+        if not (folder / MANIFEST_NAME).is_file():
+            raise InputError(
+                f"the world that this is a variant of is not at '{record.path}'; put it back: {self.folder}"
+            )
+        base = load_world(folder)
+        if base.manifest.base is not None:
+            raise InputError(f"'{record.path}' is a variant itself; expected a world of its own: {self.folder}")
+        if (base.manifest.id, base.manifest.content_sha256) != (record.id, record.sha256):
+            raise InputError(
+                f"'{record.path}' has changed since this variant of it was made; make the variant again: {self.folder}"
+            )
+        return base
+
+    def has(self, name: str) -> bool:
+        """Whether the world has a file: one that its manifest lists, or one that its base lends."""
+        return name in self.manifest.files() or self._lent(name) is not None
+
+    def _lent(self, name: str) -> World | None:
+        """The base if it lends a file."""
+        record = self.manifest.base
+        if record is None or not record.lends(name) or self.base is None:
+            return None
+        return self.base if self.base.has(name) else None
+
+    def path(self, name: str) -> Path:
+        """Where a file lies: in this folder, or in its base's where a variant has none of its own.
+
+        Raises:
+            InputError: the manifest does not list it, it is missing, a link leads out of the folder, or the base has
+                changed.
+        """
+        base = self.base  # asked for always: what a variant's own files say is said about its base as it was
+        listed = name in self.manifest.files()
+        if base is not None and not listed and self._lent(name) is not None:
+            path = base.path(name)
+            if path.stat().st_size != base.manifest.files()[name].size:
+                raise InputError(f"the file '{name}' of the world that this is a variant of has changed: {path}")
+            return path
+        if not listed:
             raise InputError(f"the world has no file '{name}'; finish it with: lyra-worldgen generate: {self.folder}")
         path = self.folder / safe_name(name)
         root = self.folder.resolve()
@@ -433,8 +495,17 @@ class World:
         return path
 
     def check_files(self, stages: Iterable[str] | None = None) -> Report:
-        """Compare every listed file with its size and hash; one finding of error level for each that differs."""
+        """Compare every listed file with its size and hash; one finding of error level for each that differs.
+
+        What a variant is lent counts with it; a base that cannot be used is a finding, too.
+        """
         report = Report()
+        if self.manifest.base is not None:
+            try:
+                assert self.base is not None, "a variant has a base"
+                report.extend(self.base.check_files(n for n in self.base.manifest.stages if n not in LATE_STAGES))
+            except InputError as error:
+                report.error("world.base", str(error))
         names = self.manifest.stages if stages is None else stages
         for stage in names:
             for name, entry in self.manifest.stages[stage].files.items():
@@ -477,6 +548,26 @@ def load_world(path: Path) -> World:
         InputError: no world folder, or a manifest that cannot be trusted.
     """
     return World(folder=Path(path), manifest=read_manifest(path))
+
+
+def locate(folder: Path, name: str) -> Path:
+    """Where a file of a world lies, by name, for readers that take folders of any kind: as `World.path` says, but what
+    no manifest lists may lie in the folder, or nowhere.
+
+    Raises:
+        InputError: the folder is a variant's and its base cannot be used.
+    """
+    own = Path(folder) / name
+    try:
+        states_base = "base" in json.loads((Path(folder) / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return own  # whoever needs the manifest says what is wrong with it
+    if not states_base:
+        return own
+    world = load_world(folder)
+    if world.base is None or own.exists():  # asking for the base makes sure that it is the one that was meant
+        return own
+    return world.path(name) if world.has(name) else own
 
 
 def _stage_from_json(data: Any, where: str) -> StageRecord:

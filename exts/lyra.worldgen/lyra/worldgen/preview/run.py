@@ -12,7 +12,14 @@ import numpy as np
 from ..certify.plan import plan_drives
 from ..certify.space import analyse
 from ..certify.topview import TopView, draw_top_view
-from ..certify.world_data import WorldData, find_photo, read_path_poses, read_world
+from ..certify.world_data import (
+    WorldData,
+    find_photo,
+    has_splats,
+    read_path_poses,
+    read_world,
+    world_splats,
+)
 from ..core.camera import PinholeCamera
 from ..core.errors import BackendError, DependencyError, InputError
 from ..core.files import write_bytes
@@ -117,14 +124,12 @@ def _photo(world: WorldData) -> np.ndarray | None:
 
 
 def _splat_tile(world: WorldData, camera: PinholeCamera, place: str) -> Tile:
-    path = world.folder / "splats.ply"
-    if not path.is_file():
+    if not has_splats(world.folder):
         return Tile(rgb_u8=None, caption="no splats in this world")
     try:
-        from ..reconstruction.splat_io import read_splats
         from ..reconstruction.splat_render import render_splats
 
-        splats = read_splats(path)
+        splats = world_splats(world.folder)
         image = render_splats(splats, camera, world.T_world_photo).rgb_u8((0.6, 0.7, 0.85))
         return Tile(rgb_u8=image, caption=f"splats, from {place} ({len(splats):,})")
     except (DependencyError, InputError) as error:

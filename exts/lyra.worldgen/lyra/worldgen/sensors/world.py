@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from ..core.mesh import Label, TriMesh
 from ..core.raycast import Raycaster
 from ..core.splats import GaussianCloud
+from ..core.world import locate
 from ..reconstruction.splat_io import read_splats
 from ..sim.usd_read import read_colliders, read_splats_usd, read_visual
 
@@ -68,18 +69,20 @@ def load_sensor_world(folder: Path) -> SensorWorld:
         InputError: a payload is missing or cannot be read; the message names it.
         DependencyError: usd-core is missing.
     """
-    folder = Path(folder)
-    payloads = folder / "payloads"
-    for name in ("visual.usdc", "collision.usdc"):
-        if not (payloads / name).is_file():
-            raise InputError(f"world has no payloads/{name}; pass a folder with finished USD files: {folder}")
+    visual, collision, in_stage, portable = (
+        locate(folder, name)
+        for name in ("payloads/visual.usdc", "payloads/collision.usdc", "payloads/splats.usdc", "splats.ply")
+    )
+    for path in (visual, collision):
+        if not path.is_file():
+            raise InputError(f"world has no payloads/{path.name}; pass a folder with finished USD files: {folder}")
     splats = None
-    if (payloads / "splats.usdc").is_file():
-        splats = read_splats_usd(payloads / "splats.usdc")
-    elif (folder / "splats.ply").is_file():
-        splats = read_splats(folder / "splats.ply")
+    if in_stage.is_file():
+        splats = read_splats_usd(in_stage)
+    elif portable.is_file():
+        splats = read_splats(portable)
     return SensorWorld(
-        mesh=read_visual(payloads / "visual.usdc"),
-        collider=read_colliders(payloads / "collision.usdc").mesh,
+        mesh=read_visual(visual),
+        collider=read_colliders(collision).mesh,
         splats=splats,
     )

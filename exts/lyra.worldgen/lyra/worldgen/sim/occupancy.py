@@ -83,12 +83,44 @@ def build_occupancy(mesh: TriMesh, plan: ColliderPlan, cfg: SimulationConfig) ->
     components, _ = _components(open_cells)
     start = _nearest(open_cells, grid, (0.0, 0.0))
     free = np.zeros_like(open_cells) if start is None else components == components[start]
-    return _describe(grid, free, obstacle, plan, cfg)
+    return describe_space(grid, free, obstacle, plan.floor_z_m, cfg)
 
 
-def _describe(
-    grid: OccupancyGrid, free: np.ndarray, obstacle: np.ndarray, plan: ColliderPlan, cfg: SimulationConfig
+def with_things(grid: OccupancyGrid, things: TriMesh, floor_z_m: float, cfg: SimulationConfig) -> FreeSpace:
+    """The map after things were put on its floor.
+
+    Args:
+        grid: the map without them.
+        things: what they collide with, faces outward.
+        floor_z_m: height of the floor.
+        cfg: robot size; the cells are the map's.
+    """
+    plan = ColliderPlan(
+        boxes=(), rest=things, floor_z_m=floor_z_m, mode="mesh", boxed_share=0.0, floaters_removed=0, flipped_pieces=0
+    )
+    added = _obstacles(plan, grid, floor_z_m + ANKLE_M, floor_z_m + cfg.robot_height_m + HEADROOM_M)
+    obstacle = (grid.cells == Cell.OCCUPIED) | added
+    free = grid.free & ~obstacle
+    # What they cut off from where most of the floor is cannot be reached any more; their insides are such places.
+    parts, sizes = _components(free)
+    sizes[0] = 0
+    if len(sizes) > 1:
+        free = parts == int(sizes.argmax())
+    return describe_space(grid, free, obstacle, floor_z_m, cfg)
+
+
+def describe_space(
+    grid: OccupancyGrid, free: np.ndarray, obstacle: np.ndarray, floor_z_m: float, cfg: SimulationConfig
 ) -> FreeSpace:
+    """What follows for a robot from where there is floor and where there are obstacles.
+
+    Args:
+        grid: size and place of the cells; their values do not matter.
+        free: [rows, cols] bool, floor that can be reached from the start.
+        obstacle: [rows, cols] bool.
+        floor_z_m: height of the floor.
+        cfg: cell size and robot size.
+    """
     ndimage = require("scipy.ndimage", extra="sim")
 
     def clearance_of(mask: np.ndarray) -> np.ndarray:
@@ -120,7 +152,7 @@ def _describe(
         clearance_m=clearance,
         navigable=navigable,
         start_xy_m=(start[0], start[1]),
-        floor_z_m=plan.floor_z_m,
+        floor_z_m=floor_z_m,
         stats=free_space_stats(grid, clearance, fits, navigable, cfg),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.frames import rigid
+from ..core.mesh import TriMesh
 from .collision import ColliderPlan
 from .convex_pieces import ConvexPlan, hull_mesh
 from .movable import MovableObject
@@ -122,6 +123,24 @@ def write_objects(path: Path, things: list[MovableObject], surfaces: Mapping[str
             approximation = UsdPhysics.MeshCollisionAPI.Apply(collider.GetPrim()).CreateApproximationAttr()
             approximation.Set(UsdPhysics.Tokens.convexHull)
     save_stage(stage, path)
+
+
+def define_standing(stage: Usd.Stage, things: Mapping[str, TriMesh]) -> None:
+    """Static colliders under /World/Collision for convex things, by prim name; all of one material, `clutter`.
+
+    Args:
+        stage: whose /World/Collision may be an over.
+        things: surfaces in that prim's frame, faces outward.
+    """
+    from pxr import UsdGeom, UsdPhysics
+
+    materials = _Materials(stage, {"clutter": SurfaceChoice(material="furniture", basis="default")})
+    for name, mesh in things.items():
+        collider = define_mesh(stage, f"/World/Collision/{name}", mesh)
+        collider.CreatePurposeAttr(UsdGeom.Tokens.guide)
+        materials.collide(collider.GetPrim(), "clutter")
+        approximation = UsdPhysics.MeshCollisionAPI.Apply(collider.GetPrim()).CreateApproximationAttr()
+        approximation.Set(UsdPhysics.Tokens.convexHull)
 
 
 def write_physics_scene(path: Path, *, floor_z_m: float, half_width_m: float) -> None:

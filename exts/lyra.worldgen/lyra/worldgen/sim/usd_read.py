@@ -1,6 +1,7 @@
 """Reads back what USD layers hold: visible triangles, colliders and splats, in metres and with +Z up.
 
 A layer that states other units or another up axis is converted by what it states, as a simulator that reads it would.
+Edits of colours that a layer states (`COLOUR_GAIN`, `COLOUR_OFFSET`) are applied.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.colour import ColourEdit, display_gain
 from ..core.errors import InputError
 from ..core.mesh import Label, TriMesh
 from ..core.optional import require
@@ -21,6 +23,9 @@ from .usd_stage import PART_NAMES
 if TYPE_CHECKING:
     from pxr import Usd
 
+COLOUR_GAIN, COLOUR_OFFSET = "lyra:colour:gain", "lyra:colour:offset"
+"""Attributes of /World/Visual and /World/Splats: a `ColourEdit` of what is below."""
+VISUAL, SPLATS = "/World/Visual", "/World/Splats"
 _CUBE = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
 _QUADS = np.array([[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]])
 _LABEL_OF = {name: label for label, name in PART_NAMES.items()}
@@ -88,7 +93,7 @@ def read_visual(path: Path, *, texture: bool = True) -> TriMesh:
     stage = _open(path)
     parts, corners = _Parts(), []
     for prim, T in _placed(stage):
-        if not prim.IsA(UsdGeom.Mesh) or not str(prim.GetPath()).startswith("/World/Visual"):
+        if not prim.IsA(UsdGeom.Mesh) or not str(prim.GetPath()).startswith(VISUAL):
             continue
         points, triangles, face = _mesh_arrays(prim)
         if not len(triangles):
@@ -97,7 +102,7 @@ def read_visual(path: Path, *, texture: bool = True) -> TriMesh:
         st = UsdGeom.PrimvarsAPI(prim).GetPrimvar("st")
         flat = np.array(st.ComputeFlattened() or [], np.float32).reshape(-1, 2) if st else np.zeros((0, 2), np.float32)
         per_corner = len(flat) == 3 * len(triangles) and len(np.unique(face)) == len(face)
-        corners.append(flat.reshape(-1, 3, 2) if per_corner else None)
+        corners.append(_wound(flat.reshape(-1, 3, 2), T) if per_corner else None)
     mesh = parts.mesh()
     if not mesh.face_count:
         raise InputError(f"stage holds no mesh below /World/Visual: {path}")
@@ -109,7 +114,7 @@ def read_visual(path: Path, *, texture: bool = True) -> TriMesh:
             faces=mesh.faces,
             face_labels=mesh.face_labels,
             uv=uv,
-            texture_u8=_read_picture(picture),
+            texture_u8=_visual_edit(stage).of_picture(_read_picture(picture)),
         )
     return mesh.validate()
 
@@ -129,7 +134,38 @@ def read_splats_usd(path: Path) -> GaussianCloud:
     clouds = [cloud for cloud in clouds if len(cloud)]
     if not clouds:
         raise InputError(f"stage holds no Gaussian splats: {path}")
-    return clouds[0] if len(clouds) == 1 else join_splats(clouds)
+    return read_colour_edit(stage, SPLATS).of_splats(clouds[0] if len(clouds) == 1 else join_splats(clouds))
+
+
+def read_colour_edit(stage: Usd.Stage, prim_path: str) -> ColourEdit:
+    """What a prim states about the colours below it; raises `InputError` for values that make no sense."""
+    prim = stage.GetPrimAtPath(prim_path)
+
+    def stated(name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
+        attribute = prim.GetAttribute(name) if prim else None
+        value = attribute.Get() if attribute else None
+        if value is None:
+            return default
+        numbers = np.array(value, float).reshape(-1)
+        if numbers.shape != (3,) or not (np.isfinite(numbers).all() and np.abs(numbers).max() <= 100):
+            raise InputError(f"{name} of {prim_path} is {str(value)[:60]}; expected three numbers of at most 100")
+        return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+    return ColourEdit(gain=stated(COLOUR_GAIN, (1.0, 1.0, 1.0)), offset=stated(COLOUR_OFFSET, (0.0, 0.0, 0.0)))
+
+
+def _visual_edit(stage: Usd.Stage) -> ColourEdit:
+    """What the stage states about the colours of the mesh, the factor of its texture included."""
+    edit = read_colour_edit(stage, VISUAL)
+    for prim in stage.Traverse():
+        if prim.GetTypeName() == "Shader" and prim.GetAttribute("info:id").Get() == "UsdUVTexture":
+            factor = prim.GetAttribute("inputs:scale").Get()
+            if factor is not None:
+                # A factor of reflected light.
+                tint = display_gain(np.clip(np.array(factor, float)[:3], 0, 100)) * edit.gain
+                return ColourEdit(gain=(float(tint[0]), float(tint[1]), float(tint[2])), offset=edit.offset)
+            break
+    return edit
 
 
 def _read_field(prim: Any, T: np.ndarray, path: Path) -> GaussianCloud:
@@ -165,8 +201,7 @@ class _Parts:
 
     def add(self, points: np.ndarray, triangles: np.ndarray, T: np.ndarray, label: Label) -> None:
         self._vertices.append(points @ T[:3, :3].T + T[:3, 3])
-        # A mirrored placement turns faces inside out.
-        self._faces.append((triangles if np.linalg.det(T[:3, :3]) > 0 else triangles[:, ::-1]) + self._count)
+        self._faces.append(_wound(triangles, T) + self._count)
         self._labels.append(np.full(len(triangles), label, np.uint8))
         self._count += len(points)
 
@@ -176,6 +211,14 @@ class _Parts:
             faces=np.concatenate(self._faces).astype(np.int32),
             face_labels=np.concatenate([np.zeros(0, np.uint8), *self._labels]),
         )
+
+
+def _wound(corners: np.ndarray, T: np.ndarray) -> np.ndarray:
+    """What belongs to the corners of triangles [F, 3, ...], in the order that keeps the outside out once placed by T.
+
+    A mirrored placement turns faces inside out.
+    """
+    return corners if np.linalg.det(T[:3, :3]) > 0 else corners[:, ::-1]
 
 
 def _open(path: Path) -> Usd.Stage:

@@ -34,17 +34,20 @@ def write_splats(path: Path, splats: GaussianCloud) -> list[str]:
     stage = new_stage()
     UsdGeom.Xform.Define(stage, "/World/Splats")
     sky = np.zeros(len(splats), bool) if splats.labels is None else splats.labels == Label.SKY
-    _define_field(stage, GAUSSIANS, splats.take(~sky) if sky.any() else splats, "room")
+    define_splats(stage, GAUSSIANS, splats.take(~sky) if sky.any() else splats, "room")
     paths = [GAUSSIANS]
     if sky.any():
-        _define_field(stage, SKY, splats.take(sky), "sky")
+        define_splats(stage, SKY, splats.take(sky), "sky")
         paths.append(SKY)
     save_stage(stage, path)
     return paths
 
 
-def _define_field(stage: Usd.Stage, prim_path: str, splats: GaussianCloud, semantic: str) -> None:
-    """One prim of splats. Its extent reaches three standard deviations past the centres: culling never cuts a splat."""
+def define_splats(stage: Usd.Stage, prim_path: str, splats: GaussianCloud, semantic: str) -> None:
+    """One prim of splats with its semantic class.
+
+    Its extent reaches three standard deviations past the centres: culling never cuts a splat.
+    """
     from pxr import Gf, Sdf, UsdGeom, UsdSemantics, UsdVol, Vt
 
     # Kit's own USD may be older than the schema, which came with OpenUSD 26.3.

@@ -157,7 +157,7 @@ def write_interface(
         "lyra": _lyra_data(meta),
     }
     # Arcs go on a bare copy of the layer: on a stage in memory they would be looked for and not found.
-    layer = _bare_copy(stage)
+    layer = bare_copy(stage)
     spec = layer.GetPrimAtPath("/World")
     if with_convex:
         spec.variantSetNameList.Prepend("collision")
@@ -201,12 +201,12 @@ def write_scene(path: Path, *, world_file: str = "world.usda", indoors_light_m: 
         lamp.CreateIntensityAttr(40_000.0)
         lamp.CreateExtentAttr([Gf.Vec3f(-0.1), Gf.Vec3f(0.1)])
         lamp.AddTranslateOp().Set(Gf.Vec3d(*(round(float(x), 4) for x in indoors_light_m)))
-    layer = _bare_copy(stage)
+    layer = bare_copy(stage)
     layer.subLayerPaths = ["./payloads/physics_scene.usda", f"./{world_file}"]
     save_layer(layer, path)
 
 
-def _bare_copy(stage: Usd.Stage) -> Sdf.Layer:
+def bare_copy(stage: Usd.Stage) -> Sdf.Layer:
     """The root layer's content without a stage that composes it."""
     from pxr import Sdf
 
