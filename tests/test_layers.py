@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "exts" / "lyra.worldgen" / "lyra" / "worldgen"
 STAGES = {"generation", "reconstruction", "sim"}
-TOP = {"build", "certify", "evaluate", "importing", "preview", "sensors", "web"}
+TOP = {"build", "certify", "evaluate", "importing", "preview", "sensors", "vary", "web"}
 """Modules at the package root that join stages."""
 ALLOWED = {
     "core": {"core"},

@@ -39,6 +39,7 @@ examples:
   lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
   lyra-worldgen certify worlds/photo                       measure it again
   lyra-worldgen batch kitchens.yaml                        a list of worlds, resumable
+  lyra-worldgen vary worlds/photo --count 64               other light, colours, friction, clutter, mirror images
   lyra-worldgen export-web worlds/photo --out sites/photo   walk through it in a browser
   lyra-worldgen explore worlds                             look, drive, extend and undo in the browser
   lyra-worldgen doctor                                     what this machine can run, and what is missing
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         serve,
         splats,
         train_painter,
+        vary,
         web,
         work,
         worlds,
@@ -95,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         journey.add_parsers,
         rescale.add_parser,
         batch.add_parser,
+        vary.add_parser,
         worlds.add_parsers,
         splats.add_parser,
         web.add_parser,

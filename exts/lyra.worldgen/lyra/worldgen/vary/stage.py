@@ -1,0 +1,290 @@
+"""The stage of a variant: layers that say what differs, over the base's layers, which are shared and not copied.
+
+`world.usda` and `world_scene.usda` lie over those of the base. A payload that differs is a thin layer of the same name
+over the base's payload, so whoever opens the stage and whoever opens `payloads/collision.usdc` alone see the same.
+Everything that is no opinion of this variant is the base's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.colour import ColourEdit
+from ..core.mesh import TriMesh
+from ..core.splats import GaussianCloud
+from ..sim.usd_mesh import define_mesh
+from ..sim.usd_physics import define_standing
+from ..sim.usd_read import COLOUR_GAIN, COLOUR_OFFSET, SPLATS, VISUAL
+from ..sim.usd_splats import define_splats
+from ..sim.usd_stage import bare_copy, new_stage, save_layer
+from .base import Base
+from .draw import WHITE_K, Draw
+from .light import camera_factor, exposure_ev, splat_edit, visual_edit
+
+if TYPE_CHECKING:
+    from pxr import Usd
+
+COLLISION = "/World/Collision"
+MADE_ROUGHNESS = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additions:
+    """What a variant has that its base has not, in the base's frame."""
+
+    things: Mapping[str, TriMesh]
+    """Surfaces of what stands on the floor, by prim name; with uv or vertex colours as the base's mesh has them."""
+    splats: Mapping[str, GaussianCloud]
+    """By prim name below /World/Splats."""
+
+
+def write_stage(folder: Path, base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) -> None:
+    """Write all layers of a variant into its folder.
+
+    Args:
+        folder: the variant's, made if missing; its place relative to the base is final.
+        base: what is shared.
+        drawn: values.
+        additions: things and splats.
+        mirrored: whether y becomes -y.
+    """
+    own: list[str] = []
+    for name, layer in _payloads(base, drawn, additions, mirrored=mirrored).items():
+        layer.subLayerPaths = [relative(folder / "payloads", base.folder / "payloads" / f"{name}.usdc")]
+        save_layer(layer, folder / "payloads" / f"{name}.usdc")
+        own.append(name)
+    _write_world(folder, base, own, mirrored=mirrored)
+    _write_scene(folder, base, drawn, mirrored=mirrored)
+
+
+def relative(folder: Path, target: Path) -> str:
+    """Path from a folder to a file as layers and manifests state it."""
+    # Both resolved: a relative path that leads through a link would depend on who follows it.
+    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+
+
+def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) -> dict[str, Any]:
+    """The layers of payloads that differ, by name."""
+    layers = {}
+    for name, author in (("visual", _visual), ("collision", _collision), ("splats", _splats)):
+        if name != "splats" or base.has_splats:
+            stage = new_stage()
+            author(stage, base, drawn, additions)
+            root = {"visual": VISUAL, "collision": COLLISION, "splats": SPLATS}[name]
+            if mirrored:
+                _mirror(stage, root)
+            layer = bare_copy(stage)
+            if any(child.name for child in layer.GetPrimAtPath("/World").nameChildren):
+                layers[name] = layer
+    if "collision" in layers and base.world.has("payloads/collision_convex.usdc"):
+        from pxr import Sdf
+
+        layers["collision_convex"] = Sdf.Layer.CreateAnonymous(".usda")
+        layers["collision_convex"].TransferContent(layers["collision"])
+    return layers
+
+
+def _visual(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> None:
+    from pxr import Gf, Sdf, UsdSemantics, UsdShade
+
+    types = Sdf.ValueTypeNames
+    _state_edit(stage, VISUAL, visual_edit(drawn, indoors=base.indoors))
+    if base.textured and drawn.albedo != (1.0, 1.0, 1.0):
+        image = UsdShade.Shader(stage.OverridePrim("/World/Looks/world/albedo"))
+        image.CreateInput("scale", types.Float4).Set(Gf.Vec4f(*drawn.albedo, 1.0))
+    if drawn.roughness != MADE_ROUGHNESS:
+        surface = UsdShade.Shader(stage.OverridePrim("/World/Looks/world/surface"))
+        surface.CreateInput("roughness", types.Float).Set(drawn.roughness)
+    for name, mesh in additions.things.items():
+        part = define_mesh(stage, f"{VISUAL}/{name}/object", mesh)
+        look = UsdShade.Material(stage.OverridePrim("/World/Looks/world"))
+        UsdShade.MaterialBindingAPI.Apply(part.GetPrim()).Bind(look)
+        UsdSemantics.LabelsAPI.Apply(part.GetPrim(), "class").CreateLabelsAttr(["object"])
+
+
+def _collision(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> None:
+    from pxr import UsdPhysics
+
+    for kind, (static, dynamic, restitution) in surfaces(base, drawn).items():
+        made = base.materials[kind]
+        if (static, dynamic, restitution) == (made.static_friction, made.dynamic_friction, made.restitution):
+            continue
+        api = UsdPhysics.MaterialAPI(stage.OverridePrim(f"/World/PhysicsMaterials/{kind}"))
+        api.CreateStaticFrictionAttr(static)
+        api.CreateDynamicFrictionAttr(dynamic)
+        api.CreateRestitutionAttr(restitution)
+    if additions.things:
+        stage.OverridePrim(COLLISION)
+        define_standing(stage, additions.things)
+
+
+def surfaces(base: Base, drawn: Draw) -> dict[str, tuple[float, float, float]]:
+    """Static friction, dynamic friction and restitution of each kind of collider that the base has."""
+    found = {}
+    for kind, made in base.materials.items():
+        if kind not in drawn.friction:
+            continue
+        dynamic = made.dynamic_friction * drawn.friction[kind]
+        if drawn.within_published:
+            low, high = made.published
+            dynamic = min(max(dynamic, min(low, made.dynamic_friction)), max(high, made.dynamic_friction))
+        factor = dynamic / made.dynamic_friction if made.dynamic_friction > 0 else 1.0
+        restitution = min(made.restitution + drawn.restitution[kind], 1.0)
+        found[kind] = (
+            round(made.static_friction * factor, 6) if factor != 1.0 else made.static_friction,
+            round(dynamic, 6) if factor != 1.0 else made.dynamic_friction,
+            round(restitution, 6) if drawn.restitution[kind] else made.restitution,
+        )
+    return found
+
+
+def _splats(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> None:
+    _state_edit(stage, SPLATS, splat_edit(drawn, indoors=base.indoors))
+    for name, cloud in additions.splats.items():
+        if len(cloud):
+            define_splats(stage, f"{SPLATS}/{name}", cloud, "object")
+
+
+def _state_edit(stage: Usd.Stage, path: str, edit: ColourEdit) -> None:
+    from pxr import Gf, Sdf
+
+    if not edit.changes:
+        return
+    prim = stage.OverridePrim(path)
+    for name, values in ((COLOUR_GAIN, edit.gain), (COLOUR_OFFSET, edit.offset)):
+        prim.CreateAttribute(name, Sdf.ValueTypeNames.Float3, True).Set(Gf.Vec3f(*values))
+
+
+def _mirror(stage: Usd.Stage, path: str) -> None:
+    """y becomes -y for everything below a prim that has no transform of its own.
+
+    The prim and not /World: whoever puts a world on a stage sets the transform of that.
+    """
+    from pxr import Gf, UsdGeom
+
+    UsdGeom.Xformable(stage.OverridePrim(path)).AddScaleOp().Set(Gf.Vec3f(1, -1, 1))
+
+
+def _write_world(folder: Path, base: Base, own: list[str], *, mirrored: bool) -> None:
+    from pxr import Gf, Sdf, UsdGeom
+
+    source = base.world.path("world.usda")
+    shared = Sdf.Layer.FindOrOpen(str(source))
+    stage = new_stage()
+    if mirrored and (hint := shared.GetAttributeAtPath("/World.extentsHint")) is not None:
+        corners = np.array(hint.default, float).reshape(-1, 2, 3)
+        UsdGeom.ModelAPI(stage.GetDefaultPrim()).SetExtentsHint(
+            [Gf.Vec3f(*map(float, c)) for c in _mirrored_boxes(corners).reshape(-1, 3)]
+        )
+    photo = shared.GetAttributeAtPath("/World/Cameras/photo.xformOp:transform")
+    if mirrored and photo is not None:
+        # World y and the camera's x change their signs: the pose stays a rotation. Rows, as USD stores them.
+        flip = np.ones((4, 4))
+        flip[:, 1] *= -1
+        flip[0] *= -1
+        moved = Gf.Matrix4d(*(np.array(photo.default) * flip + 0.0).ravel().tolist())
+        camera = stage.OverridePrim("/World/Cameras/photo")
+        camera.CreateAttribute("xformOp:transform", Sdf.ValueTypeNames.Matrix4d, False).Set(moved)
+    layer = bare_copy(stage)
+    layer.subLayerPaths = [relative(folder, source)]
+
+    def at(payload: Any) -> Any:
+        """The payload as seen from here: the variant's where it has its own."""
+        name = Path(payload.assetPath).stem
+        if name in own:
+            return Sdf.Payload(f"./payloads/{name}.usdc")
+        return Sdf.Payload(relative(folder, source.parent / payload.assetPath))
+
+    theirs, mine = shared.GetPrimAtPath("/World"), layer.GetPrimAtPath("/World")
+    _replace_payloads(theirs, mine, at)
+    for set_name, variant_set in theirs.variantSets.items():
+        my_set = Sdf.VariantSetSpec(mine, set_name)
+        for name, variant in variant_set.variants.items():
+            _replace_payloads(variant.primSpec, Sdf.VariantSpec(my_set, name).primSpec, at)
+    save_layer(layer, folder / "world.usda")
+
+
+def _replace_payloads(theirs: Any, mine: Any, at: Any) -> None:
+    """State a prim's payloads anew, in their order; a stronger list takes the place of a weaker one."""
+    payloads = list(theirs.payloadList.GetAddedOrExplicitItems())
+    if payloads:
+        mine.payloadList.explicitItems = [at(payload) for payload in payloads]
+
+
+def _mirrored_boxes(corners: np.ndarray) -> np.ndarray:
+    """Boxes [N, 2, 3] with y mirrored; empty ones, which have no size, stay empty."""
+    full = (corners[:, 0] <= corners[:, 1]).all(1)
+    moved = corners.copy()
+    moved[full, 0, 1], moved[full, 1, 1] = -corners[full, 1, 1], -corners[full, 0, 1]
+    return moved
+
+
+def _write_scene(folder: Path, base: Base, drawn: Draw, *, mirrored: bool) -> None:
+    from pxr import Gf, Sdf, UsdLux
+
+    stage = new_stage()
+    lights = [("dome", UsdLux.DomeLight, base.dome * drawn.dome)]
+    if base.indoors:
+        lights.append(("lamp", UsdLux.SphereLight, base.lamp * drawn.lamp))
+    for name, schema, intensity in lights:
+        light = schema(stage.OverridePrim(f"/World/Lights/{name}"))
+        light.CreateIntensityAttr(round(intensity, 3))
+        _tint(light, drawn, drawn.temperature_k, indoors=base.indoors)
+    if base.indoors and mirrored:
+        x, y, z = base.lamp_xyz_m
+        place = stage.OverridePrim("/World/Lights/lamp").CreateAttribute(
+            "xformOp:translate", Sdf.ValueTypeNames.Double3, False
+        )
+        place.Set(Gf.Vec3d(x, 0.0 - y, z))
+    if not base.indoors and drawn.sun > 0:
+        sun = UsdLux.DistantLight.Define(stage, "/World/Lights/sun")
+        # Normalised: the intensity is what falls on a surface that faces the sun; a dome's is pi times its own.
+        sun.CreateNormalizeAttr(True)
+        sun.CreateIntensityAttr(round(np.pi * base.dome * drawn.dome * drawn.sun, 3))
+        sun.CreateAngleAttr(0.53)
+        _tint(sun, drawn, drawn.sun_temperature_k, indoors=base.indoors)
+        # The light travels along -z of its frame, which is turned to where the sun stands.
+        sun.AddRotateZOp().Set(drawn.sun_azimuth_deg)
+        sun.AddRotateYOp().Set(90.0 - drawn.sun_elevation_deg)
+    layer = bare_copy(stage)
+    layer.subLayerPaths = ["./world.usda", relative(folder, base.world.path("world_scene.usda"))]
+    save_layer(layer, folder / "world_scene.usda")
+
+
+def _tint(light: Any, drawn: Draw, temperature_k: float, *, indoors: bool) -> None:
+    """Colour of a light, and the camera's exposure and white balance, which a stage can only state as light."""
+    from pxr import Gf
+
+    if stops := round(exposure_ev(drawn, indoors=indoors), 6):
+        light.CreateExposureAttr(stops)
+    if drawn.white_balance_k != WHITE_K:
+        light.CreateColorAttr(Gf.Vec3f(*(round(float(c), 6) for c in camera_factor(drawn))))
+    if temperature_k != WHITE_K:
+        light.CreateEnableColorTemperatureAttr(True)
+        light.CreateColorTemperatureAttr(temperature_k)
+
+
+def write_index(path: Path, names: list[str]) -> None:
+    """A stage whose variant set `variation` holds all variants: one list to choose from in any viewer.
+
+    Args:
+        path: the layer, beside the variants' folders.
+        names: of the folders; the first one is chosen.
+    """
+    from pxr import Sdf
+
+    layer = bare_copy(new_stage())
+    world = layer.GetPrimAtPath("/World")
+    world.variantSetNameList.Prepend("variation")
+    variation = Sdf.VariantSetSpec(world, "variation")
+    for name in names:
+        Sdf.VariantSpec(variation, name).primSpec.payloadList.Append(Sdf.Payload(f"./{name}/world_scene.usda"))
+    if names:
+        world.variantSelections["variation"] = names[0]
+    save_layer(layer, path)
