@@ -65,6 +65,8 @@ class CourseBook:
             np.array([g.centre_xy_m(np.zeros(2)) for g in grids]),
             device=device,
         )
+        self.goals_xy_m = tuple(p.goals_xy_m for p in pools)
+        """[G, 2] every world's pool of goals, in its own frame."""
         self._goals = _stacked([p.goals_xy_m for p in pools], device)
         self._starts = _stacked([p.starts_xy_m for p in pools], device)
         self._goal_count = torch.tensor([len(p.goals_xy_m) for p in pools], device=device)
@@ -78,6 +80,8 @@ class CourseBook:
         """[N, L] number of each stop in its world's pool; with `episodes` the number of the episode."""
         self.leg = torch.zeros(env_count, dtype=torch.long, device=device)
         """[N] the stop that comes next."""
+        self.way_m = torch.zeros(env_count, device=device)
+        """[N] length of each drive along the floor, from its start over all stops."""
         self.start_xy_w = torch.zeros(env_count, 2, device=device)
         self.start_yaw = torch.zeros(env_count, device=device)
 
@@ -123,8 +127,19 @@ class CourseBook:
             self._begin_episode(env_ids)
         else:
             self._begin_random(env_ids)
+        self.way_m[env_ids] = self._way_m(env_ids)
         self.leg[env_ids] = 0
         self.drives[env_ids] += 1
+
+    def _way_m(self, env_ids: torch.Tensor) -> torch.Tensor:
+        """[n] from the start to the first stop, then from each to the next."""
+        k = self.world[env_ids]
+        here, way = self.start_xy_w[env_ids] - self.offset_w[k, :2], torch.zeros(len(env_ids), device=self.device)
+        for leg in range(self.options.stops):
+            goal = self.goal_id[env_ids, leg]
+            way += self.fields.at(k, here, goal)
+            here = self._goals[k, goal]
+        return way
 
     def _begin_episode(self, env_ids: torch.Tensor) -> None:
         k, worlds = self.world[env_ids], len(self.atlas)

@@ -99,8 +99,12 @@ class Ground:
         inside = (cell >= 0).all(-1) & (cell[..., 0] <= cols - 1) & (cell[..., 1] <= rows - 1)
         return np.where(inside, interpolated(self.clearance_m, cell), 0.0)
 
-    def fields_to(self, goals_xy_m: np.ndarray) -> DistanceFields:
+    def fields_to(self, goals_xy_m: np.ndarray, *, strain: np.ndarray | None = None) -> DistanceFields:
         """Distance fields to goals [G, 2].
+
+        Args:
+            goals_xy_m: where the fields are zero.
+            strain: [rows, cols] of the map, by how much a metre there counts for more than a metre; None: nowhere.
 
         Raises:
             InputError: a goal lies where the robot does not fit.
@@ -113,6 +117,10 @@ class Ground:
         first = self.grid.centre_xy_m(np.array([step // 2, step // 2]))
         goals = np.asarray(goals_xy_m, float).reshape(-1, 2)
         nodes, steps = neighbour_graph(mask, cell)
+        if strain is not None:
+            cells = strain[step // 2 :: step, step // 2 :: step][mask]
+            a, b = steps.nonzero()
+            steps.data *= 1 + (cells[a] + cells[b]) / 2
         seat = np.clip(np.rint((goals - first) / cell).astype(int)[:, ::-1], 0, np.array(mask.shape) - 1)
         _, nearest = ndimage.distance_transform_edt(~mask, return_indices=True)
         sources = nodes[tuple(nearest[:, seat[:, 0], seat[:, 1]])]

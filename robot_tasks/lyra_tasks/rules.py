@@ -5,6 +5,7 @@ Written once for NumPy arrays and torch tensors, so that Isaac Lab's terms and `
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ PHYSICS_STEP_S = 1 / 100
 DECIMATION = 4
 """Steps of physics in one step of the task."""
 LIDAR_RAYS, LIDAR_RANGE_M = 36, 6.0
+LIDAR_BEAMS = 3
+"""A ray is told as the shortest of so many beams around it, so that no thin post stands between two rays."""
 TRAIL_STEPS = (50, 200)
 """A robot is told where it was so many steps of the task ago: what it needs to leave a dead end for good."""
 TRAIL_REACH_M = (2.0, 8.0)
@@ -32,6 +35,9 @@ class DriveRules:
     stop_speed_m_s: float = 1e9
     """And at no more than this speed."""
     time_limit_s: float = 30.0
+    """Every drive has at least this much time."""
+    pace_m_s: float = 0.5
+    """And one whose way is long as much as it takes at this speed along the floor."""
     touch_margin_m: float = 0.01
     """A gap between footprint and obstacles below this counts as touching."""
     planning_margin_m: float = 0.05
@@ -39,16 +45,11 @@ class DriveRules:
     far_m: float = 8.0
     """Stops farther away than this look as if they were this far away."""
 
-    @property
-    def step_limit(self) -> int:
-        """Steps of the task after which time is up."""
-        return round(self.time_limit_s / (PHYSICS_STEP_S * DECIMATION))
-
 
 POINT_GOAL = DriveRules()
 PATROL = DriveRules(stops=5, revisits=True, time_limit_s=90.0)
 DELIVER = DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=60.0)
-EXPLORE = DriveRules(time_limit_s=90.0)
+EXPLORE = DriveRules(time_limit_s=90.0, pace_m_s=math.inf)
 """Without stops to reach: a drive ends when enough of the floor is covered, see `coverage`."""
 
 
@@ -103,6 +104,18 @@ def velocity_told(speed_m_s: Any, turn_rad_s: Any, robot: Wheels) -> Any:
     return _library(speed_m_s).stack([speed_m_s / robot.max_speed_m_s, turn_rad_s / robot.max_turn_rad_s], -1)
 
 
+def nearest_beams(ranges: Any, beams: int) -> Any:
+    """[N, R] shortest of the beams around each ray, for ranges [N, R * beams] all around that begin with the first ray.
+
+    Args:
+        ranges: every beam's, evenly spaced.
+        beams: a ray, an odd number.
+    """
+    xp = _library(ranges)
+    around = xp.roll(ranges, beams // 2, -1)
+    return xp.amin(around.reshape(len(ranges), -1, beams), -1)
+
+
 def trail_told(way_xy_m: Any, yaw_rad: Any) -> Any:
     """[N, 2 T] where the robot was `TRAIL_STEPS` ago, ahead and to the left, as shares of `TRAIL_REACH_M`.
 
@@ -122,6 +135,12 @@ def trail_told(way_xy_m: Any, yaw_rad: Any) -> Any:
 def at_stop(distance_m: Any, speed_m_s: Any, *, goal_radius_m: float, stop_speed_m_s: float) -> Any:
     """[N] bool: within the goal radius, and slow enough where that is asked for."""
     return (distance_m < goal_radius_m) & (speed_m_s <= stop_speed_m_s)
+
+
+def step_limit(way_m: Any, *, time_limit_s: float, pace_m_s: float) -> Any:
+    """[N] whole steps of the task after which time is up, for ways [N] along the floor over all stops [m]."""
+    xp = _library(way_m)
+    return xp.round(xp.clip(way_m / pace_m_s, time_limit_s, None) / (PHYSICS_STEP_S * DECIMATION))
 
 
 def repeated_leg(leg: int, revisits: bool) -> int:

@@ -83,6 +83,18 @@ def test_drives_are_free_and_as_long_as_asked(atlas):
                 assert scenes[i % 2].clearance_m(xy[i], 0.05, 0.65) > RADIUS_M
 
 
+@pytest.mark.parametrize("source", [RANDOM, EPISODES])
+def test_ways_go_over_all_stops(atlas, source):
+    """Start to first stop to second stop: as if each leg were looked up while the robot stands at its beginning."""
+    book = book_of(atlas, source=source, stops=2)
+    book.begin(torch.arange(9))
+    book.begin(torch.tensor([3, 4]))
+    way = book.geodesic_m(book.start_xy_w)
+    book.leg[:] = 1
+    way += book.geodesic_m(book.stop_xy_w(torch.zeros(9, dtype=torch.long)))
+    torch.testing.assert_close(book.way_m, way)
+
+
 def test_lookups_equal_the_ground(atlas):
     """Tensors answer what NumPy answers, each environment in its own world."""
     book = book_of(atlas)

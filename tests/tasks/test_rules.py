@@ -67,6 +67,14 @@ def test_goals_are_told_in_the_robots_frame():
     np.testing.assert_allclose(told, [[0.25, 1, 0], [0.25, 0, 1], [1, -1, 0]], atol=1e-12)
 
 
+def test_rays_tell_the_nearest_of_their_beams():
+    """Three beams a ray, the first ray's own being the first beam: the last beam of all belongs to the first ray."""
+    ranges = np.array([[5.0, 6, 9, 8, 7, 3, 4, 6, 2]])
+    np.testing.assert_array_equal(rules.nearest_beams(ranges, 3), [[2, 7, 3]])
+    np.testing.assert_array_equal(rules.nearest_beams(torch.from_numpy(ranges), 3).numpy(), [[2, 7, 3]])
+    np.testing.assert_array_equal(rules.nearest_beams(ranges, 1), ranges)
+
+
 def test_patrols_repeat_their_last_stop_but_one():
     """Five stops: a, b, a, c, d; without revisits each leg is its own."""
     assert [rules.repeated_leg(leg, True) for leg in range(6)] == [0, 1, 0, 3, 4, 3]
@@ -75,5 +83,11 @@ def test_patrols_repeat_their_last_stop_but_one():
 
 
 def test_limits_are_whole_steps():
-    """The time limit is the one that Isaac Lab makes of it: seconds over steps of 40 ms."""
-    assert rules.POINT_GOAL.step_limit == 750 and rules.PATROL.step_limit == 2250
+    """The least time, or what the way takes at the pace, in steps of 40 ms; no way makes exploring take longer."""
+    way = np.array([0.0, 10.0, 15.0, 15.011, 54.6])
+    limit = rules.step_limit(way, time_limit_s=30.0, pace_m_s=0.5)
+    np.testing.assert_array_equal(limit, [750, 750, 750, 751, 2730])
+    tensor = rules.step_limit(torch.from_numpy(way), time_limit_s=30.0, pace_m_s=0.5)
+    np.testing.assert_array_equal(tensor.numpy(), limit)
+    drive = rules.EXPLORE
+    assert (rules.step_limit(way, time_limit_s=drive.time_limit_s, pace_m_s=drive.pace_m_s) == 2250).all()

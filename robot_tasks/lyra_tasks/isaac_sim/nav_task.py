@@ -68,6 +68,8 @@ class NavTask:
         self.ending: str | None = None
         """One of `evaluation.ENDINGS` once the drive is over."""
         self.steps = 0
+        self.step_limit = 0
+        """Steps after which the time of the current drive is up."""
         self.path_m = 0.0
         self.touches = 0
         """How often the robot came to touch something."""
@@ -146,6 +148,7 @@ class NavTask:
         self.state = RobotState(xy_m=episode.start_xy_m, yaw_rad=episode.start_yaw_rad)
         self._path = [episode.start_xy_m]
         self._start_geodesic_m = self.geodesic_m
+        self.step_limit = self._step_limit()
         return self.state
 
     def command(self, action: np.ndarray) -> np.ndarray:
@@ -185,7 +188,7 @@ class NavTask:
             self._end(GOAL)
         elif touching:
             self._end(COLLISION)
-        elif self.steps >= self.rules.step_limit:
+        elif self.steps >= self.step_limit:
             self._end(TIMEOUT)
         elif reached:
             self.leg += 1
@@ -202,8 +205,12 @@ class NavTask:
         goal = rules.goal_told(way, np.array([self.goal_distance_m]), np.array([state.yaw_rad]), self.rules.far_m)
         velocity = rules.velocity_told(np.array([state.speed_m_s]), np.array([state.turn_rad_s]), self.spec)
         ranges = self._lidar.ranges_m(
-            np.array(state.xy_m), state.yaw_rad, rays=rules.LIDAR_RAYS, max_range_m=rules.LIDAR_RANGE_M
+            np.array(state.xy_m),
+            state.yaw_rad,
+            rays=rules.LIDAR_RAYS * rules.LIDAR_BEAMS,
+            max_range_m=rules.LIDAR_RANGE_M,
         )
+        ranges = rules.nearest_beams(ranges[None], rules.LIDAR_BEAMS)[0]
         steps = len(self._path) - 1
         past = np.array([self._path[max(steps - back, 0)] for back in rules.TRAIL_STEPS]) - state.xy_m
         trail = rules.trail_told(past[None], np.array([state.yaw_rad]))
@@ -215,6 +222,15 @@ class NavTask:
     def metrics(self) -> dict[str, Any]:
         """Success, SPL, collisions per metre and time over all finished drives, see `evaluation.summarise`."""
         return summarise(d.outcome for d in self.driven)
+
+    def _step_limit(self) -> int:
+        """For the way along the floor over all stops."""
+        here, way_m = self.state.xy_m, 0.0
+        for stop in self.stops:
+            way_m += float(self._fields.at(stop, np.array(here)))
+            here = self.ground.world.episodes[stop].goal_xy_m
+        limits = {"time_limit_s": self.rules.time_limit_s, "pace_m_s": self.rules.pace_m_s}
+        return int(rules.step_limit(np.array([way_m]), **limits)[0])
 
     def _end(self, ending: str) -> None:
         self.ending = ending

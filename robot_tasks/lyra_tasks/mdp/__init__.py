@@ -1,6 +1,6 @@
 """Terms of navigation tasks; everything general comes from `isaaclab.envs.mdp`."""
 
-from isaaclab.envs.mdp import generated_commands, last_action, time_out
+from isaaclab.envs.mdp import generated_commands, last_action
 
 from ..courses import EPISODES, RANDOM
 from .actions import DiffDriveAction, DiffDriveActionCfg
@@ -10,7 +10,7 @@ from .events import CarryPayload, reset_to_course
 from .exploring import covered_share, explored, left_anywhere, left_in_sight, newly_covered
 from .observations import goal_geodesic, planar_velocity, stops_done, trail
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
-from .terminations import arrived, touched
+from .terminations import arrived, out_of_time, touched
 from .warp_lidar import WarpCaster, WarpLidar
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
     "left_anywhere",
     "left_in_sight",
     "newly_covered",
+    "out_of_time",
     "planar_velocity",
     "proximity",
     "reached_stop",
     "reset_to_course",
     "stops_done",
-    "time_out",
     "time_used",
     "touched",
     "towards_goal",

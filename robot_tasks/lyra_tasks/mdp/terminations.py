@@ -1,4 +1,4 @@
-"""How drives end; running out of time is Isaac Lab's own `time_out`."""
+"""How drives end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..rules import step_limit
+
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
+
+
+def out_of_time(env: NavigationEnv) -> torch.Tensor:
+    """[N] bool: the time that is allowed for the length of the drive is up."""
+    cfg = env.cfg
+    limit = step_limit(env.book.way_m, time_limit_s=cfg.episode_length_s, pace_m_s=cfg.pace_m_s)
+    return env.episode_length_buf >= limit
 
 
 def arrived(env: NavigationEnv) -> torch.Tensor:

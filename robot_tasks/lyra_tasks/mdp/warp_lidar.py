@@ -15,6 +15,7 @@ from isaaclab.managers import ManagerTermBase, ObservationTermCfg
 
 from ..courses import CourseBook
 from ..lidar_faults import LidarFaults
+from ..rules import nearest_beams
 from .events import env_indices
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class WarpCaster:
 
 
 class WarpLidar(ManagerTermBase):
-    """Observation [N, rays], see `WarpCaster.shares`, with the faults of a real sensor where they are asked for."""
+    """Observation [N, rays] of several beams each: `WarpCaster.shares`, `rules.nearest_beams`, and the faults of a real
+    sensor where they are asked for."""
 
     def __init__(self, cfg: ObservationTermCfg, env: NavigationEnv) -> None:
         super().__init__(cfg, env)
@@ -95,11 +97,11 @@ class WarpLidar(ManagerTermBase):
         if self._faults is not None:
             self._faults.reset(env_indices(self._env, env_ids))
 
-    def __call__(self, env: NavigationEnv, rays: int, max_range_m: float) -> torch.Tensor:
+    def __call__(self, env: NavigationEnv, rays: int, max_range_m: float, beams: int = 1) -> torch.Tensor:
         env.drive.measure()
-        shares = env.caster.shares(
-            env.drive.xy_w, env.drive.yaw, height_m=env.robot_spec.lidar_height_m, rays=rays, max_range_m=max_range_m
-        )
+        drive, height_m = env.drive, env.robot_spec.lidar_height_m
+        told = env.caster.shares(drive.xy_w, drive.yaw, height_m=height_m, rays=rays * beams, max_range_m=max_range_m)
+        shares = nearest_beams(told, beams)
         wanted = env.cfg.randomisation.lidar(max_range_m)
         if wanted is None:
             return shares

@@ -17,13 +17,14 @@ TASKS = {
 """Task name: its configuration, relative to this package."""
 
 for _name, _cfg in TASKS.items():
+    _runner = "ExplorationPPORunnerCfg" if "Explore" in _name else "NavigationPPORunnerCfg"
     gym.register(
         id=_name,
         entry_point=f"{__name__}.env:NavigationEnv",
         disable_env_checker=True,
         kwargs={
             "env_cfg_entry_point": f"{__name__}.{_cfg}",
-            "rsl_rl_cfg_entry_point": f"{__name__}.agents.rsl_rl_ppo_cfg:NavigationPPORunnerCfg",
+            "rsl_rl_cfg_entry_point": f"{__name__}.agents.rsl_rl_ppo_cfg:{_runner}",
             "default_agent": "rsl_rl",
         },
     )

@@ -24,7 +24,7 @@ from isaaclab.utils.noise import UniformNoiseCfg
 from .. import mdp
 from ..atlas import Atlas
 from ..robots.diff_drive import DiffDriveSpec, spec_of
-from ..rules import DECIMATION, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
+from ..rules import DECIMATION, LIDAR_BEAMS, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
 from .physics_cfg import NavigationPhysicsCfg
 from .randomisation_cfg import RandomisationCfg
 from .robot_cfg import diff_drive_cfg
@@ -57,7 +57,7 @@ class PolicyObservationsCfg(ObservationGroupCfg):
     last_action = ObservationTermCfg(func=mdp.last_action, clip=(-1.0, 1.0))
     lidar = ObservationTermCfg(
         func=mdp.WarpLidar,
-        params={"rays": LIDAR_RAYS, "max_range_m": LIDAR_RANGE_M},
+        params={"rays": LIDAR_RAYS, "max_range_m": LIDAR_RANGE_M, "beams": LIDAR_BEAMS},
         noise=UniformNoiseCfg(n_min=-0.005, n_max=0.005),
         clip=(0.0, 1.0),
     )
@@ -102,16 +102,17 @@ class RewardsCfg:
 
 @configclass
 class TerminationsCfg:
-    time_out = TerminationTermCfg(func=mdp.time_out, time_out=True)
+    time_out = TerminationTermCfg(func=mdp.out_of_time, time_out=True)
     arrived = TerminationTermCfg(func=mdp.arrived)
     touched = TerminationTermCfg(func=mdp.touched)
 
 
 @configclass
 class CurriculumCfg:
+    # Whoever copies a teacher first needs no short drives to begin with; without one, `first_m` of 3 m is a good start.
     geodesic = CurriculumTermCfg(
         func=mdp.widen_geodesic_limit,
-        params={"first_m": 3.0, "last_m": 40.0, "good_rate": 0.8, "poor_rate": 0.65, "growth": 2.0, "memory": 400.0},
+        params={"first_m": 40.0, "last_m": 80.0, "good_rate": 0.8, "poor_rate": 0.65, "growth": 2.0, "memory": 400.0},
     )
 
 
@@ -142,6 +143,8 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     """Every third stop is the one before the last one again."""
     stop_speed_m_s: float = POINT_GOAL.stop_speed_m_s
     """A stop counts as reached at no more than this speed [m/s]."""
+    pace_m_s: float = POINT_GOAL.pace_m_s
+    """Drives too long for `episode_length_s` have as much time as they take at this speed along the floor [m/s]."""
     goal_radius_m: float = POINT_GOAL.goal_radius_m
     """A stop is reached within this distance [m]."""
     touch_margin_m: float = POINT_GOAL.touch_margin_m
@@ -175,7 +178,7 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
         """Take over how a drive goes and ends."""
         self.stops, self.revisits = rules.stops, rules.revisits
         self.goal_radius_m, self.stop_speed_m_s = rules.goal_radius_m, rules.stop_speed_m_s
-        self.episode_length_s = rules.time_limit_s
+        self.episode_length_s, self.pace_m_s = rules.time_limit_s, rules.pace_m_s
         self.touch_margin_m, self.planning_margin_m = rules.touch_margin_m, rules.planning_margin_m
 
     def robot_spec(self) -> DiffDriveSpec:

@@ -78,10 +78,7 @@ def drive_episodes(env: NavigationEnv, act: Act) -> Rollout:
             observations = env.reset()[0]
             driving = True
             steps = 0
-            # Each episode ends by time at the latest.
-            for _ in range(int(left.max()) * (env.max_episode_length + 1)):
-                if not (left > 0).any():
-                    break
+            while (left > 0).any():  # each episode ends by time at the latest
                 xy = (drive.xy_w - book.env_offset_w[:, :2]).cpu().numpy()
                 for i in np.flatnonzero(left > 0):
                     paths[i].append((float(xy[i, 0]), float(xy[i, 1])))

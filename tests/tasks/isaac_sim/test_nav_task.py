@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lyra_tasks import rules
 from lyra_tasks.evaluation import COLLISION, ENDINGS, GOAL, TIMEOUT
 from lyra_tasks.ground import load_ground
 from lyra_tasks.isaac_sim.nav_task import NavTask, RobotState
+from lyra_tasks.pursuit import plan
 from lyra_tasks.robots.diff_drive import SIZES
 from lyra_tasks.rules import DriveRules
 from lyra_tasks.worlds import load_navigation_world
@@ -27,9 +29,9 @@ from task_worlds import write_world
 SPEC = SIZES["medium"]
 SCENE = known_scene(1004, kind="room")
 TRIALS = {
-    "point_goal": DriveRules(time_limit_s=0.4),
-    "patrol": DriveRules(stops=5, revisits=True, time_limit_s=1.2),
-    "deliver": DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=0.6),
+    "point_goal": DriveRules(time_limit_s=0.4, pace_m_s=math.inf),
+    "patrol": DriveRules(stops=5, revisits=True, time_limit_s=1.2, pace_m_s=math.inf),
+    "deliver": DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=0.6, pace_m_s=math.inf),
 }
 """The tasks with little time, so that it runs out now and then."""
 
@@ -58,7 +60,7 @@ def counted(task: NavTask, states: list[RobotState]) -> dict:
             ending = GOAL
         elif near:
             ending = COLLISION
-        elif steps >= drive.step_limit:
+        elif steps >= round(drive.time_limit_s / 0.04):
             ending = TIMEOUT
         elif there:
             leg += 1
@@ -188,6 +190,22 @@ def test_lengths_go_over_all_stops(ground):
     a, b = (np.array(ground.world.episodes[n].goal_xy_m) for n in (2, 3))
     least = ground.world.episodes[2].geodesic_m + np.linalg.norm(b - a) - 0.8
     assert driven.outcome.ending == GOAL and least <= driven.outcome.shortest_m + 0.01 < 3 * least
+
+
+def test_long_drives_have_more_time(ground):
+    """Two metres a second: the shortest episode has the least time, others what their ways take, over all stops."""
+    drive = DriveRules(stops=2, time_limit_s=1.0, pace_m_s=2.0)
+    task, episodes = NavTask(ground, SPEC, drive), ground.world.episodes
+    for number, episode in enumerate(episodes[:-1]):
+        task.begin(number)
+        a, b = np.array(episode.goal_xy_m), np.array(episodes[number + 1].goal_xy_m)
+        on = plan(ground, a, b, footprint_radius_m=SPEC.footprint_radius_m)
+        way = episode.geodesic_m + np.linalg.norm(np.diff(on.points_xy_m, axis=0), axis=1).sum()
+        # Grid distances exceed straightened paths by up to 8 %.
+        assert 0.93 * max(way / 2, 1.0) - 0.1 < task.step_limit * 0.04 < 1.1 * max(way / 2, 1.0) + 0.1
+        while task.advance(task.state) is None:
+            pass
+        assert task.ending == TIMEOUT and task.steps == task.step_limit
 
 
 @pytest.mark.parametrize("number", [-1, 24])

@@ -14,6 +14,7 @@ from isaaclab.app import launch_simulation
 from isaaclab_tasks.utils import resolve_task_config
 
 import lyra_tasks.navigation  # noqa: F401 registers the tasks
+from lyra_tasks.rules import LIDAR_BEAMS, LIDAR_RAYS, nearest_beams
 
 TASK = "Lyra-PointGoal-DiffDrive-Lidar"
 ENVS = 32
@@ -39,11 +40,9 @@ def main(physics: str, world: str, enabled: str, out_file: str) -> None:
         for _ in range(60):
             observations = env.step(torch.zeros(ENVS, 2))[0]
             told.append(observations["policy"][:, 7:43].clone())
-            lidar.append(
-                env.caster.shares(
-                    env.drive.xy_w, env.drive.yaw, height_m=env.robot_spec.lidar_height_m, rays=36, max_range_m=6.0
-                )
-            )
+            rays, height_m = LIDAR_RAYS * LIDAR_BEAMS, env.robot_spec.lidar_height_m
+            beams = env.caster.shares(env.drive.xy_w, env.drive.yaw, height_m=height_m, rays=rays, max_range_m=6.0)
+            lidar.append(nearest_beams(beams, LIDAR_BEAMS))
             speed.append(robot.data.root_lin_vel_b.torch[:, :2].norm(dim=-1))
         out["lidar"], out["told"], out["speed"] = (torch.stack(v).numpy() for v in (lidar, told, speed))
         # As hard as the wheels can: tyres with little grip spin and leave the robot behind.

@@ -1,12 +1,13 @@
-"""PPO of rsl_rl for navigation tasks."""
+"""PPO of rsl_rl for navigation tasks, with a teacher to copy first where there is one."""
 
 from __future__ import annotations
 
 import torch
 from isaaclab.utils import configclass
-from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlPpoAlgorithmCfg, RslRlSymmetryCfg
+from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlSymmetryCfg
 
 from ...mirroring import with_mirror_images
+from .imitation_cfg import ImitatingPpoAlgorithmCfg
 
 
 @configclass
@@ -16,7 +17,7 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
     # Isaac Lab's --device moves the simulation only, and the runner's own default is CUDA.
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     num_steps_per_env = 32
-    max_iterations = 160
+    max_iterations = 180
     save_interval = 50
     experiment_name = "lyra_navigation"
     obs_groups = {"actor": ["policy"], "critic": ["policy", "teacher"]}  # noqa: RUF012 a configclass copies it
@@ -24,17 +25,17 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
         hidden_dims=[128, 128],
         activation="elu",
         obs_normalization=True,
-        distribution_cfg=RslRlMLPModelCfg.GaussianDistributionCfg(init_std=0.6),
+        distribution_cfg=RslRlMLPModelCfg.GaussianDistributionCfg(init_std=0.2),
     )
     critic = RslRlMLPModelCfg(hidden_dims=[128, 128], activation="elu", obs_normalization=True)
-    algorithm = RslRlPpoAlgorithmCfg(
+    algorithm = ImitatingPpoAlgorithmCfg(
         value_loss_coef=1.0,
         use_clipped_value_loss=True,
         clip_param=0.2,
-        entropy_coef=0.001,
+        entropy_coef=0.0,
         num_learning_epochs=5,
         num_mini_batches=4,
-        learning_rate=1.0e-3,
+        learning_rate=1.0e-4,
         schedule="adaptive",
         gamma=0.99,
         lam=0.95,
@@ -42,3 +43,14 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
         max_grad_norm=1.0,
         symmetry_cfg=RslRlSymmetryCfg(use_data_augmentation=True, data_augmentation_func=with_mirror_images),
     )
+
+
+@configclass
+class ExplorationPPORunnerCfg(NavigationPPORunnerCfg):
+    """Nobody to copy from: wider trials and larger steps."""
+
+    def __post_init__(self) -> None:
+        self.algorithm.imitation.iterations = 0
+        self.algorithm.learning_rate = 1.0e-3
+        self.algorithm.entropy_coef = 0.001
+        self.actor.distribution_cfg.init_std = 0.6
