@@ -15,6 +15,7 @@ HEAVY = {
     "numba", "scipy", "skimage", "embreex", "xatlas", "ovphysx", "ovstage", "physx_usd_schemas",
     "newton", "warp", "mujoco", "coacd", "matplotlib", "fastapi",
     "starlette", "pydantic", "uvicorn", "h11", "prometheus_client", "viser",
+    "torchmetrics", "torch_fidelity", "torchvision",
 }  # fmt: skip
 KIT_ONLY = {
     *("extension.py", "window.py", "window_worlds.py", "stage.py", "stage_content.py", "settings.py", "task_run.py"),

@@ -24,7 +24,7 @@ step() {
 python="$(find_python 3.11 3.12)" || die "no Python 3.11 or 3.12 found; install one or name it in LYRA_PYTHON"
 [ -f .venv/.lyra-installed ] || { need_disk 6000; say "installing into $ROOT/.venv, once (some minutes) ..."; }
 make_venv .venv "$python"
-extras=dev,gen,recon,sim,physx,newton,convex,evaluate,models,train,serve,explore,ray,site
+extras=dev,gen,recon,sim,physx,newton,convex,evaluate,metrics,models,train,serve,explore,ray,site
 install_package .venv "$extras"
 # pyright runs on Node.js; a machine without one gets it as a wheel.
 [ -n "$fast" ] || command -v node >/dev/null 2>&1 || pip_install .venv 'pyright[nodejs]'

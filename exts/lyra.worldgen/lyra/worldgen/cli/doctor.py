@@ -58,6 +58,8 @@ PACKAGES = (
     Package(module="mujoco_warp", distribution="mujoco-warp", extra="newton", without="certify --newton"),
     Package(module="coacd", distribution="coacd", extra="convex", without="few convex pieces of scanned things"),
     Package(module="matplotlib", distribution="matplotlib", extra="evaluate", without="evaluate"),
+    Package(module="torchmetrics", distribution="torchmetrics", extra="metrics", without="LPIPS, FID, KID"),
+    Package(module="torch_fidelity", distribution="torch-fidelity", extra="fid", without="FID, KID"),
     Package(module="gsplat", distribution="gsplat", extra="", without="splat optimisation on a GPU"),
     Package(module="open3d", distribution="open3d", extra="", without="TSDF fusion"),
     Package(module="transformers", distribution="transformers", extra="models", without="foreign weights"),
