@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from known_scenes import KnownScene
+from known_scenes import KnownScene, known_scene
 from lyra.worldgen.core.frames import quat_wxyz_from_rotation, rigid, rotation_x, rotation_y, rotation_z
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.splats import GaussianCloud, sh_from_rgb, transform_splats
@@ -87,3 +87,17 @@ def mesh_in_file(R_file_world: np.ndarray, units_per_metre: float, mesh: TriMesh
     from dataclasses import replace
 
     return replace(mesh, vertices=mesh.vertices @ (R_file_world * units_per_metre).T + offset)
+
+
+def room_glb(seed: int) -> bytes:
+    """A room with coloured corners, as a binary glTF."""
+    import trimesh
+
+    truth = known_scene(seed).truth
+    rgba = np.random.default_rng(seed).integers(0, 256, (3 * truth.face_count, 4), np.uint8)
+    rgba[:, 3] = 255
+    faces = np.arange(3 * truth.face_count).reshape(-1, 3)
+    mesh = trimesh.Trimesh(truth.triangles().reshape(-1, 3), faces, vertex_colors=rgba, process=False)
+    data = mesh.export(file_type="glb")
+    assert isinstance(data, bytes)
+    return data

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from lyra.worldgen.kit.controller import KitState, Phase, WorldgenController
-from lyra.worldgen.kit.jobs import QUALITIES, ExtendRequest, GenerateRequest, extend_command, generate_command
+from lyra.worldgen.kit.jobs import (
+    QUALITIES,
+    UNITS,
+    UPS,
+    ExtendRequest,
+    GenerateRequest,
+    ImportRequest,
+    extend_command,
+    generate_command,
+    import_command,
+)
 from lyra.worldgen.session import Session
 from lyra.worldgen.session.events import ErrorEvent, ExitEvent, FrameEvent, LogEvent, ProgressEvent, ResultEvent
 from lyra.worldgen.session.worker import WorkerJob
@@ -295,3 +305,32 @@ def test_draft_is_the_preset_of_the_command_line():
     assert QUALITIES["draft"] == yaml.safe_load(preset.read_text())
     for quality in QUALITIES:
         assert generate_command(GenerateRequest(photo="p", out="o", quality=quality)).config.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"source": ""}, "Choose a scan"),
+        ({"source": "/nowhere/scan.ply"}, "no such file"),
+        ({"out": " "}, "output folder"),
+        ({"seed": -1}, "seed"),
+        ({"quality": "superb"}, "no quality"),
+        ({"camera_height_m": 0.0}, "camera height"),
+        ({"up": "sideways"}, "source.up"),
+        ({"units": "league"}, "source.units"),
+    ],
+)
+def test_an_import_that_cannot_be_is_refused(photo, change, words):
+    """Nothing is started, and the reason is a line for the user."""
+    job = ScriptedJob()
+    controller = scripted(job)
+    asked = ImportRequest(**({"source": str(photo), "out": str(photo.parent / "out")} | change))
+    assert not controller.import_file(asked)
+    assert controller.state.phase is Phase.FAILED and words in controller.state.message and not job.closed
+
+
+def test_what_the_form_offers_for_a_file_is_allowed(photo):
+    """Every axis, unit and quality of the form makes a command."""
+    for up, units, quality in zip(UPS, [*UNITS, "m"], [*QUALITIES, *["standard"] * 4], strict=True):
+        command = import_command(ImportRequest(source=str(photo), out="o", up=up, units=units, quality=quality, seed=3))
+        assert command.config.source.up == up and command.config.source.units == units and command.config.seed == 3

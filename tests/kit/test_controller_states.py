@@ -33,7 +33,7 @@ from lyra.worldgen.build import journey as build_journey
 from lyra.worldgen.build import run as build_run
 from lyra.worldgen.core.world import Manifest, PhotoRecord, load_world, manifest_to_json
 from lyra.worldgen.kit.controller import KitState, Phase, WorldgenController
-from lyra.worldgen.kit.jobs import ExtendRequest, GenerateRequest
+from lyra.worldgen.kit.jobs import ExtendRequest, GenerateRequest, ImportRequest
 from lyra.worldgen.session import Session
 from lyra.worldgen.session.events import ErrorEvent, ExitEvent, FrameEvent, LogEvent, ProgressEvent, ResultEvent
 from lyra.worldgen.session.worker import WorkerJob
@@ -120,13 +120,19 @@ class Controllers(RuleBasedStateMachine):
         assert len(living) <= 1, "two workers at once"
         return living[0] if living else None
 
-    @rule(name=st.sampled_from(["a", "b"]), good=st.booleans(), seed=st.integers(-1, 3))
-    def generate(self, name, good, seed) -> None:
+    @rule(
+        kind=st.sampled_from(["generate", "import"]),
+        name=st.sampled_from(["a", "b"]),
+        good=st.booleans(),
+        seed=st.integers(-1, 3),
+    )
+    def make(self, kind, name, good, seed) -> None:
         before, busy = len(self.jobs), self.controller.state.busy
-        asked = GenerateRequest(
-            photo=str(self.root / ("photo.jpg" if good else "absent.jpg")), out=str(self.root / name), seed=seed
-        )
-        began = self.controller.generate(asked)
+        file, out = str(self.root / ("photo.jpg" if good else "absent.jpg")), str(self.root / name)
+        if kind == "generate":
+            began = self.controller.generate(GenerateRequest(photo=file, out=out, seed=seed))
+        else:
+            began = self.controller.import_file(ImportRequest(source=file, out=out, seed=seed))
         assert began == (not busy and good and seed >= 0 and not self.launch_fails)
         assert len(self.jobs) == before + began
 
@@ -240,6 +246,7 @@ class Controllers(RuleBasedStateMachine):
         assert len(listening) <= 1
         for controller in self.closed:
             assert not controller.generate(GenerateRequest(photo="p", out="o"))
+            assert not controller.import_file(ImportRequest(source="p", out="o"))
 
     @invariant()
     def what_is_shown_is_what_is(self) -> None:

@@ -12,11 +12,13 @@ from PIL import Image
 
 from fake_omni_ui import Shown
 from lyra.worldgen.kit.controller import WorldgenController
-from lyra.worldgen.kit.jobs import REPRESENTATIONS
-from lyra.worldgen.session import Extend, Generate, Session, Undo
+from lyra.worldgen.kit.jobs import REPRESENTATIONS, UNITS, UPS
+from lyra.worldgen.session import Extend, Generate, Import, Session, Undo
 from lyra.worldgen.session.events import ErrorEvent, ExitEvent, ProgressEvent, ResultEvent
 
-OURS = ("lyra.worldgen.kit.settings", "lyra.worldgen.kit.window", "lyra.worldgen.kit.window_worlds")
+OURS = tuple(
+    f"lyra.worldgen.kit.{name}" for name in ("settings", "window", "window_import", "window_worlds", "file_picker")
+)
 
 
 class Settings(dict):
@@ -167,9 +169,38 @@ def test_what_is_done_to_a_world(kit):
     for press in ("Robot", "Task", "Free space", "Add key", "Drop key", "Record", "Record"):
         kit.shown.press(press)
     assert kit.pressed == ["robot", "task", "overlay", "add_key", "drop_key", "record True", "record False"]
-    kit.shown.boxes[2].value.set_value(REPRESENTATIONS.index("both"))
+    kit.shown.boxes[4].value.set_value(REPRESENTATIONS.index("both"))
     kit.shown.press("Load")
     assert kit.pressed[-1] == "load" and kit.settings["/exts/lyra.worldgen/representation"] == "both"
+
+
+def test_a_file_of_another_program_is_imported(kit):
+    """Dropped or typed, with its axes and units, as the command line's `import`; buttons follow the work."""
+    kit.shown.press("Import")
+    assert kit.commands == [] and "Choose a scan or a mesh" in kit.controller.state.message
+    scan = kit.folder / "scan.PLY"
+    scan.write_bytes(b"ply")
+    field = kit.shown.fields[-1]
+    assert field.accept("room.glb") and field.accept("hall_360.jpg") and not field.accept("a.txt")
+    kit.window._on_dropped(None, ["notes.txt", str(scan)])
+    assert field.options["model"].value == str(scan) and kit.shown.fields[0].options["model"].value == ""
+    kit.shown.boxes[1].value.set_value(1)
+    for box, value in ((kit.shown.boxes[2], UPS.index("y-down")), (kit.shown.boxes[3], UNITS.index("cm"))):
+        box.value.set_value(value)
+    kit.shown.press("Import")
+    (command,) = kit.commands
+    assert isinstance(command, Import) and command.source == scan and command.until == ""
+    assert (command.config.source.up, command.config.source.units) == ("y-down", "cm")
+    assert command.config.reconstruction.texture_px == 1024
+    assert command.config.generation.view_long_side_px == 512, (
+        "an import paints nothing, so a server takes no such setting"
+    )
+    assert not kit.shown.buttons["Import"].enabled
+    kit.jobs[0].events = [ErrorEvent(message="no splats"), ExitEvent(exit_code=2)]
+    kit.controller.poll()
+    assert "no splats" in kit.window._line.text and kit.shown.buttons["Import"].enabled
+    kit.shown.press("Resume")
+    assert kit.commands == [command, command]
 
 
 def test_pictures_worlds_and_the_end(kit, room_world):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import zipfile
 
-import numpy as np
 import pytest
-import trimesh
 
-from known_scenes import known_scene
 from lyra.worldgen.build import import_world
 from lyra.worldgen.core.config import load_config
 from lyra.worldgen.core.errors import InputError
@@ -17,21 +14,10 @@ from lyra.worldgen.core.world import load_world
 from lyra.worldgen.session import Import, Outcome, Session
 from lyra.worldgen.session.remote import RemoteJob
 from lyra.worldgen.session.service_client import ServiceClient
+from scan_files import room_glb
 from service_client import PATIENCE_S, Server
 
 pytestmark = pytest.mark.slow
-
-
-def room_glb(seed: int) -> bytes:
-    """A room with coloured corners, as a binary glTF."""
-    truth = known_scene(seed).truth
-    rgba = np.random.default_rng(seed).integers(0, 256, (3 * truth.face_count, 4), np.uint8)
-    rgba[:, 3] = 255
-    faces = np.arange(3 * truth.face_count).reshape(-1, 3)
-    mesh = trimesh.Trimesh(truth.triangles().reshape(-1, 3), faces, vertex_colors=rgba, process=False)
-    data = mesh.export(file_type="glb")
-    assert isinstance(data, bytes)
-    return data
 
 
 def test_a_mesh_over_the_wire(tmp_path):

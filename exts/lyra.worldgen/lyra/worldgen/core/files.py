@@ -18,6 +18,8 @@ from .machine import map_threads
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """What names of picture files end in, in lower case; whether one can be read shows its content."""
+SCENE_SUFFIXES = (".gltf", ".glb", ".obj", ".ply", ".spz")
+"""The same for splats, point clouds and meshes."""
 _GZIP_PIECE_BYTES = 1 << 20
 _GZIP_SAMPLE_BYTES = 1 << 16
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.config import SOURCE_KINDS, WorldConfig
 from ..core.errors import ConfigError, InputError
-from ..core.files import explain_os_error, sha256_file
+from ..core.files import SCENE_SUFFIXES, explain_os_error, sha256_file
 from ..core.optional import Registry
 from ..core.progress import SILENT, SupportsProgress
 from .records import ImportedScene, Source
@@ -210,7 +210,7 @@ def _of_folder(path: Path) -> tuple[str, str, tuple[Path, ...]]:
     names = {entry.name for entry in path.iterdir()}
     if "world.json" in names:
         raise InputError(f"this is a world already; look at it with: lyra-worldgen info: {path}")
-    if meshes := sorted(n for n in names if n.lower().endswith((".gltf", ".glb", ".obj", ".ply", ".spz"))):
+    if meshes := sorted(n for n in names if n.lower().endswith(SCENE_SUFFIXES)):
         raise InputError(f"give one file of the folder, for example {meshes[0][:80]}: {path}")
     files = tuple(sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.is_symlink()))
     if not files:

@@ -21,7 +21,7 @@ from ..core.errors import WorldgenError
 from ..session.commands import Command, Finish, Undo
 from ..session.events import DoneEvent, Event, FrameEvent, LogEvent, Outcome, ProgressEvent
 from ..session.session import Session
-from .jobs import ExtendRequest, GenerateRequest, extend_command, generate_command
+from .jobs import ExtendRequest, GenerateRequest, ImportRequest, extend_command, generate_command, import_command
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,18 @@ class WorldgenController:
             return self._fail(problem)
         try:
             command = generate_command(request)
+        except WorldgenError as error:
+            return self._fail(str(error))
+        return self._begin(command, Path(request.out))
+
+    def import_file(self, request: ImportRequest) -> bool:
+        """Make a world of a scan, a mesh, splats, a panorama or posed pictures."""
+        if self._refuses():
+            return False
+        if problem := _problem_with_file(request):
+            return self._fail(problem)
+        try:
+            command = import_command(request)
         except WorldgenError as error:
             return self._fail(str(error))
         return self._begin(command, Path(request.out))
@@ -272,6 +284,18 @@ def _problem_with(request: GenerateRequest) -> str | None:
         return "Choose a photo first."
     if not Path(request.photo).is_file():
         return f"There is no such photo: {request.photo}"
+    return _problem_with_rest(request)
+
+
+def _problem_with_file(request: ImportRequest) -> str | None:
+    if not request.source.strip():
+        return "Choose a scan or a mesh first."
+    if not Path(request.source).exists():
+        return f"There is no such file: {request.source}"
+    return _problem_with_rest(request)
+
+
+def _problem_with_rest(request: GenerateRequest | ImportRequest) -> str | None:
     if not request.out.strip():
         return "Choose an output folder first."
     if request.seed < 0:

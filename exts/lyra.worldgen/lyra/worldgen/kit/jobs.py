@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core.annotations import UNITS_M
 from ..core.config import GeometryConfig, ScaleConfig, WorldConfig, config_from_dict
 from ..core.errors import ConfigError
-from ..session.commands import GIVEN_HEIGHT_SIGMA, Command, Extend, Generate
+from ..session.commands import GIVEN_HEIGHT_SIGMA, Command, Extend, Generate, Import
 from ..session.session import Session
 from ..session.worker import Job, WorkerJob, find_launcher, work_command, worker_environment
 
@@ -33,6 +34,11 @@ QUALITIES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
 }
 """Settings of each quality that the form offers; the rest stays as it is."""
 PAINTERS = ("auto", "patch", "inpaint", "lyra2")
+IMPORTED_SECTIONS = ("reconstruction", "simulation", "certificate")
+"""What a quality says about a world that comes from a file."""
+UPS = ("auto", "z-up", "y-up", "x-up", "z-down", "y-down", "x-down")
+UNITS = ("auto", *UNITS_M)
+"""Which way is up in a file and how long one of its units is, as the form offers it."""
 PATHS = ("auto", "turn", "forward", "loop", "explore", "out-and-back", "spin")
 """Paths that the form proposes; any other may be typed, a trajectory file (.npz) included."""
 
@@ -74,6 +80,25 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """A world to make of what another program made."""
+
+    source: str
+    """Splats, a mesh, a panorama, or a folder of posed pictures."""
+    out: str
+    """Folder that becomes the world."""
+    seed: int = 0
+    up: str = "auto"
+    """One of `UPS`."""
+    units: str = "auto"
+    """One of `UNITS`."""
+    camera_height_m: float | None = None
+    """Height above the floor that a panorama was taken from [m]; None leaves it to the configuration."""
+    quality: str = "standard"
+    """One of `QUALITIES`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExtendRequest:
     """More of a world that exists."""
 
@@ -90,9 +115,7 @@ class ExtendRequest:
 
 def generate_command(request: GenerateRequest) -> Generate:
     """The command that a session performs; raises `ConfigError` for values out of range."""
-    if request.quality not in QUALITIES:
-        raise ConfigError(f"there is no quality '{request.quality}'; expected one of: {', '.join(QUALITIES)}")
-    config = config_from_dict({"seed": request.seed, **QUALITIES[request.quality]})
+    config = config_from_dict({"seed": request.seed, **_settings_of(request.quality)})
     generation = replace(config.generation, path=request.path or "auto", prompt=request.prompt, painter=request.painter)
     config = replace(config, generation=generation)
     # The height that the form proposes is a guess; one that somebody typed was measured.
@@ -103,6 +126,22 @@ def generate_command(request: GenerateRequest) -> Generate:
             scale=ScaleConfig(camera_height_sigma=GIVEN_HEIGHT_SIGMA),
         )
     return Generate(photo=Path(request.photo), config=config, until="understand" if request.seed_only else "")
+
+
+def import_command(request: ImportRequest) -> Import:
+    """The command that a session performs; raises `ConfigError` for values out of range."""
+    settings = {name: values for name, values in _settings_of(request.quality).items() if name in IMPORTED_SECTIONS}
+    source = {"up": request.up, "units": request.units}
+    config = config_from_dict({"seed": request.seed, "source": source, **settings})
+    if request.camera_height_m is not None:
+        config = replace(config, geometry=replace(config.geometry, camera_height_m=request.camera_height_m))
+    return Import(source=Path(request.source), config=config)
+
+
+def _settings_of(quality: str) -> Mapping[str, Mapping[str, int]]:
+    if quality not in QUALITIES:
+        raise ConfigError(f"there is no quality '{quality}'; expected one of: {', '.join(QUALITIES)}")
+    return QUALITIES[quality]
 
 
 def extend_command(request: ExtendRequest) -> Extend:

@@ -10,9 +10,11 @@ import omni.ui as ui
 
 from ..core.files import PICTURE_SUFFIXES
 from .controller import KitState, WorldgenController
-from .jobs import PAINTERS, QUALITIES, REPRESENTATIONS, ExtendRequest, GenerateRequest
+from .file_picker import FilePicker
+from .jobs import PAINTERS, QUALITIES, REPRESENTATIONS, ExtendRequest, GenerateRequest, ImportRequest
 from .pictures import Pixels, preview_pixels
 from .settings import KitSettings, remember
+from .window_import import ImportForm, is_scene
 from .window_worlds import WorldList
 
 TITLE = "Lyra World Generator"
@@ -47,7 +49,7 @@ class WorldgenWindow:
             deeds: what the buttons of the stage do.
         """
         self._controller, self._deeds = controller, deeds
-        self._dialog = None
+        self._picker = FilePicker()
         self._drop = None
         self._recording = False
         self._photo = ui.SimpleStringModel("")
@@ -103,6 +105,8 @@ class WorldgenWindow:
             ]
             self._cancel = ui.Button("Cancel", clicked_fn=self._controller.cancel)
             self._resume = ui.Button("Resume", clicked_fn=self._controller.resume)
+        self._import = ImportForm(self._picker, _LABEL_WIDTH, self._on_import)
+        self._begin.append(self._import.button)
 
     def _build_progress(self) -> None:
         ui.ProgressBar(self._progress, height=22)
@@ -171,7 +175,7 @@ class WorldgenWindow:
 
     def destroy(self) -> None:
         """Release every widget; safe to call twice."""
-        self._close_dialog()
+        self._picker.close()
         if self._drop is not None:
             self._drop.destroy()
             self._drop = None
@@ -199,6 +203,21 @@ class WorldgenWindow:
             seed_only=seed_only,
         )
         if self._controller.generate(request):
+            remember(output_dir=str(Path(folder).parent), last_world=folder)
+
+    def _on_import(self) -> None:
+        self._remember_server()
+        folder = self._folder.get_value_as_string()
+        request = ImportRequest(
+            source=self._import.source,
+            out=folder,
+            seed=self._seed.get_value_as_int(),
+            up=self._import.up,
+            units=self._import.units,
+            camera_height_m=self._camera_height_m.get_value_as_float(),
+            quality=tuple(QUALITIES)[_chosen(self._quality)],
+        )
+        if self._controller.import_file(request):
             remember(output_dir=str(Path(folder).parent), last_world=folder)
 
     def _on_extend(self) -> None:
@@ -237,7 +256,7 @@ class WorldgenWindow:
         remember(server=self._server.get_value_as_string())
 
     def _accept_drops(self) -> None:
-        """Take pictures that are dropped from outside the application."""
+        """Take pictures, scans and meshes that are dropped from outside the application."""
         try:
             from omni.kit.window.drop_support import ExternalDragDrop
         except ImportError:
@@ -248,31 +267,15 @@ class WorldgenWindow:
         photos = [path for path in payload if _is_photo(path)]
         if photos:
             self._photo.set_value(photos[0])
+        elif scenes := [path for path in payload if is_scene(path)]:
+            self._import.take(scenes[0])
 
     def _pick_photo(self) -> None:
-        try:
-            from omni.kit.window.filepicker import FilePickerDialog
-        except ImportError:  # an app without the file picker: the path can be typed
-            return
-        self._close_dialog()
-        self._dialog = FilePickerDialog(
-            "Choose a photo",
-            allow_multi_selection=False,
-            apply_button_label="Select",
-            click_apply_handler=self._on_picked,
-            click_cancel_handler=lambda filename, dirname: self._close_dialog(),
-        )
+        def picked(path: str) -> None:
+            if _is_photo(path):
+                self._photo.set_value(path)
 
-    def _on_picked(self, filename: str, dirname: str) -> None:
-        self._close_dialog()
-        if _is_photo(filename):
-            self._photo.set_value(str(Path(dirname or ".") / filename))
-
-    def _close_dialog(self) -> None:
-        if self._dialog is not None:
-            self._dialog.hide()
-            self._dialog.destroy()
-            self._dialog = None
+        self._picker.ask("Choose a photo", picked)
 
 
 def _is_photo(path: str) -> bool:
