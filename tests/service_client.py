@@ -137,3 +137,14 @@ def trajectory(frames: int = 81) -> bytes:
     K = np.tile(np.array([[80, 0, 40], [0, 80, 24], [0, 0, 1]], np.float32), (frames, 1, 1))
     np.savez(data, w2c=w2c, intrinsics=K, image_height=48, image_width=80)
     return data.getvalue()
+
+
+def other_user(server: Server, name: str, **quota: float) -> str:
+    """Another user's token, made beside the running server as an operator would."""
+    from lyra.worldgen.service.limits import ServiceConfig
+    from lyra.worldgen.service.server import open_database
+
+    database, _ = open_database(ServiceConfig(data=server.data))
+    token = database.add_user(name, quota=quota)
+    database.close()
+    return token

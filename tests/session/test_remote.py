@@ -26,11 +26,10 @@ from lyra.worldgen.session import (
     Generate,
     Outcome,
     ProgressEvent,
-    Rescale,
     Session,
     Undo,
 )
-from lyra.worldgen.session.remote import RemoteJob, job_request, note_path, read_note, unpack_world
+from lyra.worldgen.session.remote import RemoteJob, note_path, read_note, unpack_world
 from lyra.worldgen.session.service_client import ServiceClient, ServiceRefused
 from service_client import PATIENCE_S, Server, picture, trajectory
 
@@ -348,20 +347,6 @@ def test_archives_that_lead_elsewhere(tmp_path, name):
     with pytest.raises(InputError, match="unpacks"):
         unpack_world(tmp_path / "c.zip", tmp_path / "out3", most_bytes=100)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.zip", "b.zip", "c.zip"]
-
-
-def test_commands_in_the_services_words():
-    """Only what was said is sent; a command that the service has not is refused."""
-    assert job_request(Extend(path="turn", chunks=2)) == {
-        "command": "extend",
-        "path": "turn",
-        "chunks": 2,
-        "until": "",
-    }
-    assert job_request(Undo(chunks=3)) == {"command": "undo", "chunks": 3, "until": ""}
-    assert job_request(Rescale()) == {"command": "rescale", "until": ""}
-    with pytest.raises(InputError):
-        job_request(Generate(photo=Path("a.png")))
 
 
 def test_notes_that_make_no_sense_are_none(tmp_path):

@@ -54,6 +54,9 @@ FLAGS = (
 )
 """Flag, the configuration field that it sets (whose docstring is its help), type, placeholder; bool takes no value."""
 
+MADE_BY = "understand, explore, reconstruct, simulate, certify"
+"""Stages of a photo's world that `--until` may name."""
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
@@ -67,7 +70,22 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("photo", metavar="PHOTO", help="a picture file: JPEG, PNG, WebP, TIFF, ...")
     parser.add_argument("--out", metavar="DIR", help="the world folder (default: worlds/<name of the photo>)")
-    add_field_flags(parser, FLAGS)
+    add_making_flags(parser, FLAGS, MADE_BY, "print the resolved settings and do nothing")
+    parser.set_defaults(run=run)
+
+
+def add_making_flags(
+    parser: argparse.ArgumentParser, fields: Iterable[tuple[str, str, type, str]], stages: str, dry_run: str
+) -> None:
+    """Flags of a command that makes a world.
+
+    Args:
+        parser: of the command.
+        fields: see `FLAGS`.
+        stages: names that `--until` takes, for its help.
+        dry_run: what `--dry-run` does.
+    """
+    add_field_flags(parser, fields)
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings; flags win over it")
     parser.add_argument(
         "--set",
@@ -77,10 +95,9 @@ def add_parser(commands: Any) -> None:
         help="any setting by its key path, for example simulation.robot_radius_m=0.4; may be given again",
     )
     parser.add_argument("--overwrite", action="store_true", help="make the world anew if the folder holds one already")
-    add_until_flag(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and do nothing")
+    add_until_flag(parser, stages)
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
     add_output_flags(parser)
-    parser.set_defaults(run=run)
 
 
 def add_field_flags(parser: argparse.ArgumentParser, flags: Iterable[tuple[str, str, type, str]]) -> None:
@@ -111,14 +128,10 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for every detail")
 
 
-def add_until_flag(parser: argparse.ArgumentParser) -> None:
+def add_until_flag(parser: argparse.ArgumentParser, stages: str = MADE_BY) -> None:
     """Flag of the commands that run several stages."""
-    parser.add_argument(
-        "--until",
-        metavar="STAGE",
-        default="",
-        help="stop after this stage (understand, explore, reconstruct, simulate, certify); `finish` does the rest",
-    )
+    text = f"stop after this stage ({stages}); `finish` does the rest"
+    parser.add_argument("--until", metavar="STAGE", default="", help=text)
 
 
 def field_help(key: str) -> tuple[str, str]:

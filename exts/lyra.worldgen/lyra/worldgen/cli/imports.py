@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..session import Import
-from .generate import add_field_flags, add_output_flags, field_values, parse_setting
+from .generate import add_making_flags, field_values, parse_setting
 from .terminal import Console
 from .worlds import run_command
 
@@ -60,24 +60,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("source", metavar="FILE", help="the file, or a folder of posed pictures")
     parser.add_argument("--out", metavar="DIR", help="the world folder (default: worlds/<name of the file>)")
-    add_field_flags(parser, FLAGS)
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings; flags win over it")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="any setting by its key path, for example simulation.robot_radius_m=0.4; may be given again",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="make the world anew if the folder holds one already")
-    parser.add_argument(
-        "--until",
-        metavar="STAGE",
-        default="",
-        help="stop after this stage (import, reconstruct, simulate, certify); `finish` does the rest",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what the file is and print the resolved settings")
-    add_output_flags(parser)
+    stages = "import, reconstruct, simulate, certify"
+    add_making_flags(parser, FLAGS, stages, "say what the file is and print the resolved settings")
     parser.set_defaults(run=run)
 
 

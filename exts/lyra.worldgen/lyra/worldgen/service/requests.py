@@ -97,6 +97,7 @@ def _settings_model(name: str, allowed: dict[str, dict[str, Any]]) -> type[Stric
 
 
 IMPORT_ALLOWED: dict[str, dict[str, Any]] = {
+    "geometry": {"camera_height_m": ALLOWED["geometry"]["camera_height_m"]},
     "source": {
         "up": Literal["auto", "x-up", "x-down", "y-up", "y-down", "z-up", "z-down"],
         "units": Literal["auto", "m", "cm", "mm", "in", "ft"],

@@ -17,25 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.config import RescaleConfig, load_config
+from ..core.config import load_config
 from ..core.errors import InputError, WorldgenError
-from ..core.schema import build_section
 from ..core.world_writer import holder
-from ..session.commands import (
-    Branch,
-    Certify,
-    Command,
-    Extend,
-    Finish,
-    Generate,
-    Import,
-    Preview,
-    Rescale,
-    Undo,
-    resumed,
-    world_token,
-)
+from ..session.commands import Branch, Command, resumed, world_token
 from ..session.events import ErrorEvent, ExitEvent, FrameEvent, LogEvent, ProgressEvent, ResultEvent
+from ..session.service_words import command_from_request
 from ..session.worker import WorkerJob, own_launcher, work_command, worker_environment
 from .database import Database, Row
 from .limits import ServiceConfig
@@ -266,59 +253,16 @@ class Supervisor:
 def command_of(job: Row, config: ServiceConfig) -> Command:
     """The session's command for a job in the service's words; raises `ConfigError` for settings that cannot be."""
     said = job["command"]
-    kind, until = said["command"], said.get("until", "")
 
-    def upload(name: str) -> Path | None:
-        return None if said.get(name) is None else upload_path(config, said[name], SUFFIXES[name])
+    def upload(kind: str) -> Path | None:
+        return None if said.get(kind) is None else upload_path(config, said[kind], SUFFIXES[kind])
 
-    names = {key: said.get(key, "") for key in ("trajectory_name", "captions_name")}
-    if kind == "generate":
-        overrides = dict(said["settings"])
-        if (trajectory := upload("trajectory")) is not None:
-            overrides["generation.path"] = str(trajectory)
-        if (captions := upload("captions")) is not None:
-            overrides["generation.captions"] = str(captions)
-        photo = upload("photo")
-        assert photo is not None, "the request names a photo"
-        return Generate(
-            photo=photo,
-            config=load_config(config.config_file, overrides),
-            until=until,
-            photo_name=said["photo_name"],
-            **names,
-        )
-    if kind == "import":
-        scene = upload("scene")
-        assert scene is not None, "the request names a scene"
-        config_here = load_config(config.config_file, said["settings"])
-        return Import(source=scene, config=config_here, until=until, source_name=said["source_name"])
-    if kind == "extend":
-        trajectory = upload("trajectory")
-        return Extend(
-            path=str(trajectory) if trajectory is not None else said.get("path") or "",
-            prompt=said.get("prompt"),
-            captions=upload("captions"),
-            pose_scale=said.get("pose_scale"),
-            chunks=said.get("chunks"),
-            seed=said.get("seed"),
-            until=until,
-            **names,
-        )
-    if kind == "undo":
-        return Undo(chunks=said["chunks"], until=until)
-    if kind == "finish":
-        return Finish(until=until)
-    if kind == "rescale":
-        names = ("factor", "camera_height_m", "measure", "known", "tag_size_m")
-        values = {name: said[name] for name in names if said.get(name) is not None}
-        return Rescale(rescale=build_section(RescaleConfig, values), until=until)
-    if kind == "certify":
-        return Certify()
-    if kind == "preview":
-        return Preview()
-    if kind == "branch":
-        return Branch(out=config.worlds / job["target"], chunks=said.get("chunks"), until=until)
-    raise InputError(f"unknown command '{kind}'")
+    return command_from_request(
+        said,
+        upload=upload,
+        configured=lambda settings: load_config(config.config_file, settings),
+        branch=config.worlds / (job["target"] or ""),
+    )
 
 
 def upload_path(config: ServiceConfig, upload_id: str, suffix: str) -> Path:

@@ -20,20 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, WorldgenError
-from ..core.journey import POSE_SCALE
-from .commands import (
-    Branch,
-    Certify,
-    Command,
-    Extend,
-    Finish,
-    Generate,
-    Import,
-    Preview,
-    Rescale,
-    Undo,
-    command_to_json,
-)
+from .commands import Branch, Command, Extend, Finish, Generate, Import, Undo, command_to_json
 from .events import (
     EXIT_CANCELLED,
     ErrorEvent,
@@ -45,6 +32,7 @@ from .events import (
     WorkerEvent,
 )
 from .service_client import ServerEvent, ServiceClient, ServiceRefused
+from .service_words import chosen_settings, job_request
 
 ENDED = ("finished", "failed", "cancelled")
 WORK_SHARE = 0.9
@@ -404,47 +392,6 @@ def unpack_world(archive: Path, folder: Path, *, most_bytes: int) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with members.open(info) as source, open(target, "xb") as file:
                 shutil.copyfileobj(source, file)
-
-
-def chosen_settings(command: Generate | Import) -> dict[str, Any]:
-    """Settings of a command that differ from the defaults, as the service takes them; it refuses what it has not."""
-    from ..core.config import WorldConfig
-    from ..core.schema import resolved_dict
-
-    def changed(mine: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in mine.items():
-            other = usual.get(name)
-            if isinstance(value, Mapping) and isinstance(other, Mapping):
-                if inner := changed(value, other):
-                    found[name] = inner
-            elif value != other:
-                found[name] = value
-        return found
-
-    return changed(resolved_dict(command.config), resolved_dict(WorldConfig()))
-
-
-def job_request(command: Command) -> dict[str, Any]:
-    """A command on a world that exists, in the service's words."""
-    if isinstance(command, Extend):
-        asked = {name: getattr(command, name) for name in ("path", "prompt", "pose_scale", "chunks", "seed", "until")}
-        asked["path"] = asked["path"] or None
-        asked["captions"] = None if command.captions is None else str(command.captions)
-        if asked["pose_scale"] == POSE_SCALE:
-            asked["pose_scale"] = None
-    elif isinstance(command, Undo):
-        asked = {"chunks": command.chunks, "until": command.until}
-    elif isinstance(command, Finish):
-        asked = {"until": command.until}
-    elif isinstance(command, Rescale):
-        sent = ("factor", "camera_height_m", "measure", "known", "tag_size_m")
-        asked = {name: getattr(command.rescale, name) or None for name in sent} | {"until": command.until}
-    elif isinstance(command, Certify | Preview):
-        asked = {}
-    else:
-        raise InputError(f"the server knows no '{command.name}'")
-    return {"command": command.name} | {name: value for name, value in asked.items() if value is not None}
 
 
 def _content_id(world: Mapping[str, Any]) -> str:
