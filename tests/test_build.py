@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -277,6 +278,17 @@ def test_too_little_room_is_refused_before_anything_is_made(photo, tmp_path):
     with pytest.raises(InputError, match="MiB are free on the disk, the world needs up to"):
         build_world(photo, tmp_path / "w", SEED5, stages=stages)
     assert not (tmp_path / "w").exists()
+
+
+def test_larger_views_need_more_room(photo, tmp_path, monkeypatch):
+    """What is enough for views of 512 px is not for views of 1024 px; nothing else grows with them."""
+    stages = fake_stages()
+    need_mib = sum(stage.disk_mib for stage in stages.items)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1e12, free=(need_mib + 1) * 2**20))
+    with pytest.raises(InputError, match="MiB are free on the disk"):
+        config = load_config(None, {"seed": 5, "generation.view_long_side_px": 1024})
+        build_world(photo, tmp_path / "w", config, stages=stages)
+    assert build_world(photo, tmp_path / "w", SEED5, stages=stages).finished
 
 
 def test_out_of_memory_is_a_backend_error(photo, tmp_path):

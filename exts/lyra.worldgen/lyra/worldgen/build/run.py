@@ -128,7 +128,7 @@ def check_stages(out: Path, before: Manifest | None, config: WorldConfig, stages
     to_run = stages.items if before is None else _missing(before, stages)
     for stage in to_run:
         stage.check(config)
-    _expect_room(out, to_run)
+    _expect_room(out, sum(stage.room_mib(config) for stage in to_run))
 
 
 def begin_or_go_on(writer: WorldWriter, manifest: Manifest, *, overwrite: bool) -> None:
@@ -470,9 +470,8 @@ def _at(config: dict[str, Any], key_path: str) -> Any:
     return value
 
 
-def _expect_room(out: Path, missing: tuple[Stage, ...]) -> None:
+def _expect_room(out: Path, need_mib: float) -> None:
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
-    need_mib = sum(stage.disk_mib for stage in missing)
     usage = shutil.disk_usage(place)
     free_mib = usage.free / 2**20
     if usage.total and free_mib < need_mib:  # a total of 0 says that the file system does not count

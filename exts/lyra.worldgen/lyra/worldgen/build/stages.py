@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.config import ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
+from ..core.config import GenerationConfig, ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
 from ..core.errors import WorldgenError
 from ..core.mesh import TriMesh
 from ..core.optional import Registry
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+VIEWS_PX = GenerationConfig.view_long_side_px
+"""Long side of views that `Stage.disk_mib` is for."""
 NOTICE_NAME = "NOTICE.txt"
 NOTICE = """\
 Pictures of this world were painted with the weights "{model}" under the licence:
@@ -73,7 +75,7 @@ class Stage:
     work: float = 1.0
     """Share of the whole build's time, in any unit."""
     disk_mib: float = 1.0
-    """Room that its files take at most."""
+    """Room that its files take at most [MiB]; of a chunked stage, whose files are views, with views of `VIEWS_PX`."""
     outputs: tuple[str, ...] = ()
     """Files without which it has failed."""
     in_place: tuple[str, ...] = ()
@@ -84,6 +86,10 @@ class Stage:
     """Refuses, before anything is written, a configuration that it could not run with."""
     revision: int = 1
     """Counted up when the same inputs lead to another result."""
+
+    def room_mib(self, config: WorldConfig) -> float:
+        """Room that its files take at most with a configuration [MiB]."""
+        return self.disk_mib * ((config.generation.view_long_side_px / VIEWS_PX) ** 2 if self.chunked else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +124,8 @@ def default_stages() -> Stages:
                 sections=("geometry", "generation", "inpaint", "models"),
                 painter_sections=("lyra2",),
                 work=50,
-                disk_mib=100,
+                # A walk of 480 frames took 55 MiB, `explore` in six places 33 MiB, a turn 20 MiB; journeys grow.
+                disk_mib=200,
                 outputs=("memory/explored.npz",),
                 chunked=True,
                 check=_check_painter,
