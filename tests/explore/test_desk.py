@@ -16,6 +16,7 @@ from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.core.world_writer import open_for_writing
 from lyra.worldgen.explore.desk import Desk, News
+from lyra.worldgen.explore.options import ExplorerOptions
 from lyra.worldgen.explore.shelf import open_shelf
 from lyra.worldgen.explore.uploads import MAX_UPLOAD_BYTES, keep_photo
 from service_client import picture
@@ -30,7 +31,9 @@ class Hand:
     def __init__(self, folder: Path, scratch: Path, pause_s: float = 0.0) -> None:
         scratch.mkdir(exist_ok=True)
         launcher = [sys.executable, str(PROGRAM), str(pause_s)]
-        self.desk = Desk(open_shelf(folder), scratch, config=load_config(None, {"seed": 3}), launcher=launcher)
+        self.desk = Desk(
+            open_shelf(folder), scratch, ExplorerOptions(config=load_config(None, {"seed": 3}), launcher=launcher)
+        )
         self.news: list[News] = []
         self._at_rest = threading.Event()
         self.desk.subscribe(self._hear)
@@ -70,7 +73,7 @@ def test_a_photo_becomes_a_world_step_by_step(hand, tmp_path):
     slow, fast = hand("slow"), hand("fast")
     desk = slow.desk
     assert desk.generate(picture(), "kitchen.png", painter="patch", seed=7) == tmp_path / "slow"
-    assert not slow.wait().bad and desk.contents is not None and not desk.contents.has_layer("points")
+    assert not slow.wait().bad and desk.contents is not None and not desk.contents.has_layer("mesh")
     desk.extend("forward", until="explore")
     slow.wait()
     assert chunks(desk.folder) == CHUNKS and sum(news.kind == "frame" for news in slow.news) == CHUNKS

@@ -43,7 +43,7 @@ def flat() -> dict[str, object]:
 def in_the_explorer(photo: Path, folder: Path, scratch: Path, launcher: Sequence[str]) -> bytes:
     """As the panels do it; the trajectory file that was authored."""
     scratch.mkdir()
-    desk = Desk(open_shelf(folder), scratch, config=load_config(None, flat()), launcher=launcher)
+    desk = Desk(open_shelf(folder), scratch, ExplorerOptions(config=load_config(None, flat()), launcher=launcher))
     ended, endings = threading.Event(), []
 
     def hear(news: News) -> None:

@@ -10,8 +10,9 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,33 @@ import pytest
 from PIL import Image
 
 from browser import DESKTOP, PHONE, TIMEOUT_MS, Watched, chromium, opened
-from fake_stages import content
+from fake_stages import CHUNKS, content
+from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.chunks import chunk_stages
 from lyra.worldgen.core.config import WorldConfig, load_config
 from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.world import load_world
+from lyra.worldgen.core.world_writer import open_for_writing
 from lyra.worldgen.explore.app import Explorer
+from lyra.worldgen.explore.options import ExplorerOptions
+from lyra.worldgen.explore.reel import Reel
 from lyra.worldgen.explore.shelf import open_shelf
+from lyra.worldgen.explore.stage import pose_of
 from lyra.worldgen.faces.contents import LAYERS
+from lyra.worldgen.preview.raster import MeshRasteriser
 from lyra.worldgen.session import Generate, Session
+from lyra.worldgen.session.summary import read_certificate
 from service_client import picture
 
 pytest.importorskip("viser")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
+FAKE = Path(__file__).resolve().parent.parent / "session" / "fake_program.py"
 PATIENCE_S = 600.0
 CLICK_S = 20.0
 """How long a click may take to arrive before it counts as lost [s]."""
+CANVAS = (640, 360)
+"""The middle of the 3D view of `DESKTOP`, beside the panel."""
 COMPACT = {"viewport": {"width": 760, "height": 440}}
 """Quick to draw, for what does not depend on the size."""
 LIBRARY_WARNING = "warning: THREE.Clock: This module has been deprecated. Please use THREE.Timer instead."
@@ -44,7 +55,7 @@ LIBRARY_WARNING = "warning: THREE.Clock: This module has been deprecated. Please
 TINY = {
     "seed": 1007,
     "geometry.working_long_side_px": 192,
-    "generation.path": "turn",
+    "generation.path": "horizontal_zoom:frames=25,strength=0.3",
     "generation.view_long_side_px": 96,
     "reconstruction.texture_px": 256,
     "reconstruction.splat_budget": 20000,
@@ -124,9 +135,16 @@ class Visitor:
     def tick(self, name: str) -> None:
         self.page.get_by_label(name, exact=True).click()
 
+    def choose(self, label: str, option: str) -> None:
+        """Take an entry of a drop-down list."""
+        self.page.get_by_label(label, exact=True).first.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
     def write(self, label: str, text: str) -> None:
         """Type into the field of that name in the tab that is open."""
-        field = self.page.locator(f"xpath=//label[normalize-space(.)='{label}']/following::input[1]")
+        field = self.page.locator(
+            f"xpath=//label[normalize-space(.)='{label}']/following::input[not(@type='hidden')][1]"
+        )
         field.locator("visible=true").last.fill(text)
         self.page.keyboard.press("Tab")
 
@@ -160,6 +178,11 @@ class Visitor:
         self.explorer.panels.stage.look(T_world_cam)
         self.settle()
 
+    @property
+    def eye(self) -> np.ndarray:
+        """Where the browser's camera is, [3]."""
+        return np.array(next(iter(self.explorer.server.get_clients().values())).camera.position)
+
     def says(self, text: str) -> None:
         """Wait until the page shows a text."""
         self.page.get_by_text(text).first.wait_for(timeout=TIMEOUT_MS)
@@ -171,10 +194,17 @@ class Visitor:
 
 @contextlib.contextmanager
 def visiting(
-    browser: Any, folder: Path, pictures: Path, device: dict[str, Any] = COMPACT, config: WorldConfig | None = None
+    browser: Any,
+    folder: Path,
+    pictures: Path,
+    device: dict[str, Any] = COMPACT,
+    *,
+    config: WorldConfig | None = None,
+    launcher: Sequence[str] | None = None,
 ) -> Iterator[Visitor]:
     """The real server on a folder, and a browser before it; complains about everything the page complains about."""
-    with Explorer(open_shelf(folder), config=config, splats=3_000, points=20_000) as explorer:
+    options = ExplorerOptions(config=config or WorldConfig(), splats=3_000, points=20_000, launcher=launcher)
+    with Explorer(open_shelf(folder), options) as explorer:
         with opened(browser, explorer.url, device) as watched:
             visitor = Visitor(watched, explorer, pictures)
             yield visitor
@@ -195,7 +225,7 @@ def chunks(folder: Path) -> int:
 def test_layers_are_seen(browser, world, pictures):
     """Each layer alone changes the picture, none of them is one colour, and off again it is gone."""
     with visiting(browser, world, pictures) as visitor:
-        visitor.says("48.0 m²")
+        visitor.says(f"{read_certificate(load_world(world))['facts']['connected_area_m2']:.1f} m²")
         visitor.tab("View")
         visitor.tick("splats")
         visitor.look(camera_pose(np.array([0.0, 0.0, 1.5]), heading_rad=0.4, pitch_rad=-0.3))
@@ -211,6 +241,17 @@ def test_layers_are_seen(browser, world, pictures):
             visitor.tick(name)
             visitor.settle()
         assert np.abs(visitor.shoot("layer-none-again")[view].astype(int) - empty).max() < 20
+        # No light and no tone mapping comes on top of the one in the photo: the mesh is as bright as its texture.
+        visitor.tick("mesh")
+        visitor.settle()
+        seen = visitor.shoot("layer-mesh-again")[view].astype(float)
+        client = next(iter(visitor.explorer.server.get_clients().values()))
+        w, h = COMPACT["viewport"]["width"], COMPACT["viewport"]["height"]
+        hfov_rad = 2 * float(np.arctan(np.tan(client.camera.fov / 2) * w / h))
+        camera = PinholeCamera.from_hfov(w, h, hfov_rad)
+        drawn = MeshRasteriser(load_world(world).mesh()).render(camera, pose_of(client.camera), supersample=1)
+        texture = drawn.rgb_u8[view].astype(float)
+        np.testing.assert_allclose(seen.mean((0, 1)), texture.mean((0, 1)), atol=3)
 
 
 def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
@@ -244,8 +285,7 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
         visitor.press("Look along the path")
         until(lambda: visitor.explorer.panels.path.previewed_frame == 80, "the camera has run along the path")
         visitor.settle()
-        seen_from = next(iter(visitor.explorer.server.get_clients().values())).camera.position
-        np.testing.assert_allclose(seen_from, desk.draft.keys[-1][:3, 3], atol=1e-3)
+        np.testing.assert_allclose(visitor.eye, desk.draft.keys[-1][:3, 3], atol=1e-3)
         with page.expect_download() as download:
             visitor.press("Save as path.npz")
         assert Path(download.value.path()).read_bytes() == desk.draft.trajectory(desk.contents.viewpoint[0])
@@ -259,22 +299,46 @@ def test_a_path_is_authored_generated_and_undone(browser, world, pictures):
         until(lambda: not desk.state.busy, "the path is generated")
         assert desk.state.done is not None and desk.state.done.exit_code == 0, desk.state.done
         assert page.evaluate("seen.size") >= 2
-        assert chunks(world) == 3 and desk.draft.keys == []
+        assert chunks(world) == 2 and desk.draft.keys == []
         visitor.says("Done.")
         visitor.tab("View")
+        visitor.press("splats")
+        visitor.says("the world has no splats now")
+        visitor.write("frame", "104")
+        visitor.says("105 of 105 (chunk 2, film), painted")
         visitor.shoot("painted")
         visitor.tab("World")
-        visitor.says("chunks: 3")
+        visitor.says("chunks: 2")
         page.get_by_label("go on to").first.click()
         page.get_by_role("option", name="splats and mesh").click()
         until(lambda: visitor.explorer.panels.world.until == "reconstruct", "steps lead to splats and mesh")
         visitor.press("Undo the last chunk")
-        until(lambda: chunks(world) == 2 and not desk.state.busy, "the chunk is taken back")
+        until(lambda: chunks(world) == 1 and not desk.state.busy, "the chunk is taken back")
         assert desk.state.done.exit_code == 0, desk.state.done
         visitor.says("still to do: simulate, certify, preview")
     after = content(world)
     assert {"mesh.glb", "splats.ply", "memory/explored.npz"} <= after.keys()
     assert [name for name in after if name != "world.json" and after[name] != before.get(name)] == []
+
+
+def shown_picture(page: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """[H, W, 3] the picture of the open tab, in another size if that is wanted."""
+    data = page.locator("img:visible").last.evaluate("""async (image) => {
+      const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+      return btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
+    }""")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        rgb = np.asarray(image.convert("RGB"))
+    return rgb if shape is None else resized(rgb, shape)
+
+
+def resized(rgb_u8: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(Image.fromarray(rgb_u8).resize((shape[1], shape[0])))
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean difference of two pictures of the same size."""
+    return float(np.abs(a.astype(float) - b).mean())
 
 
 def test_painted_and_splats_drive_and_measure(browser, world, pictures):
@@ -283,13 +347,31 @@ def test_painted_and_splats_drive_and_measure(browser, world, pictures):
         desk, page = visitor.explorer.desk, visitor.page
         visitor.show("mesh")
         visitor.tab("View")
-        painted = page.locator("img").last.get_attribute("src")
+        film = len(Reel(desk.contents.world))
+        assert film == 25
+        visitor.says(f"1 of {film} (photo), painted")
+        visitor.write("frame", "12")
+        visitor.says(f"13 of {film} (chunk 1, film), painted")
+        painted = shown_picture(page)
+        visitor.shoot("film-painted")
         visitor.press("splats")
-        visitor.says("look 0, splats")
-        visitor.shoot("look-splats")
-        assert page.locator("img").last.get_attribute("src") != painted
+        visitor.says(f"13 of {film} (chunk 1, film), splats")
+        splats = shown_picture(page, painted.shape)
+        visitor.shoot("film-splats")
+        # The same camera: what the splats show resembles this frame, and this one more than where the film ends.
+        last = resized(Reel(desk.contents.world).frame(film - 1).rgb_u8, painted.shape)
+        assert apart(splats, painted) < min(20, 0.8 * apart(splats, last)), (
+            apart(splats, painted),
+            apart(splats, last),
+        )
         visitor.press("painted")
-        visitor.says("look 0, painted")
+        visitor.press("Play")
+        visitor.says(f"{film} of {film} (chunk 1, film), painted")
+        visitor.press("Look from there")
+        until(
+            lambda: np.allclose(visitor.eye, desk.draft.T_world_begin[:3, 3], atol=1e-3),
+            "the camera is at the film's end",
+        )
 
         visitor.tab("Drive")
         visitor.press("Place the robot where it fits")
@@ -360,5 +442,113 @@ def test_a_photo_begins_a_world(browser, photos, tmp_path, pictures):
         page.evaluate(DROP, [dropped, "apartment.png"])
         until(lambda: visitor.explorer.desk.state.done is not None, "the photo is understood")
         visitor.says("made from: apartment.png")
-        visitor.shoot("begun")
+        visitor.settle()
+        # What was found in the photo is there as points, seen from where it was taken, so that a path can be chosen.
+        seen = visitor.shoot("begun")[150:, :420]
+        assert (np.ptp(seen, axis=-1) > 10).mean() > 0.5 and seen.std() > 20
         assert load_world(folder).manifest.stages.keys() == {"understand"}
+
+
+def test_a_path_is_recorded_and_taken_from_a_preset_and_a_click_places_the_robot(browser, world, pictures):
+    """Walking with the keys leaves key poses; a preset becomes key poses; the robot stands where the map is clicked."""
+    with visiting(browser, world, pictures, DESKTOP) as visitor:
+        desk, page = visitor.explorer.desk, visitor.page
+        visitor.show("mesh")
+        T_world_home = desk.contents.viewpoint[1]
+        visitor.look(T_world_home)
+        visitor.tab("Path")
+        visitor.tick("record my camera")
+        keys = desk.draft.keys
+        page.mouse.click(*CANVAS)  # keys go to what was clicked last
+        give_up = time.monotonic() + PATIENCE_S
+        while len(keys) < 4 and time.monotonic() < give_up:
+            page.keyboard.down("w")
+            page.wait_for_timeout(200)
+            page.keyboard.up("w")
+        visitor.settle()
+        visitor.tick("record my camera")
+        steps = np.diff(np.stack([key[:3, 3] for key in keys]), axis=0)
+        assert len(keys) >= 4 and (steps @ T_world_home[:3, 2] > 0.9 * np.linalg.norm(steps, axis=1)).all()
+        assert (np.linalg.norm(steps, axis=1) > 0.2).all()
+        recorded = len(keys)
+        visitor.says(f"{recorded} key poses")
+        visitor.look(camera_pose(np.array([-1.0, 0.0, 2.2]), pitch_rad=-0.5))
+        assert len(keys) == recorded, "what is not recorded any more leaves no key pose"
+        visitor.shoot("recorded")
+        visitor.press("Remove all")
+        page.get_by_text("Presets").click()
+        visitor.choose("preset", "turn")
+        visitor.press("Turn it into key poses")
+        until(lambda: len(keys) > 2, "the preset is key poses")
+        np.testing.assert_allclose(keys[-1][:3, 3], desk.draft.T_world_begin[:3, 3], atol=1e-6)
+        visitor.shoot("preset")
+        visitor.choose("preset", "explore")
+        visitor.says("so without preview")
+        assert page.get_by_role("button", name="Turn it into key poses").is_disabled()
+
+        visitor.tab("Drive")
+        space = desk.contents.space
+        fits = space.grid.centre_xy_m(np.argwhere(space.component))
+        target = fits[np.linalg.norm(fits, axis=1).argmin()]
+        visitor.look(overlooking(target))
+        visitor.tick("click on the floor places it")
+        visitor.point(
+            *CANVAS, lambda: desk.robot is not None and desk.robot.state is not None, "the robot stands there"
+        )
+        np.testing.assert_allclose(desk.robot.state.xy_m, target, atol=0.05)
+        visitor.says("m clear.")
+        visitor.press("ahead")
+        until(lambda: desk.robot.state.xy_m[0] > target[0] + 0.1 or desk.robot.state.blocked, "it drives")
+        visitor.shoot("robot-placed")
+        stands = desk.robot.state
+        taken = space.grid.centre_xy_m(np.argwhere(space.clearance_m < 0.5 * space.robot_radius_m))
+        visitor.look(overlooking(taken[np.linalg.norm(taken - target, axis=1).argmin()]))
+        refused = page.get_by_text("does not fit at")
+        visitor.point(*CANVAS, refused.count, "a place where it does not fit is refused")
+        assert desk.robot.state == stands
+
+
+def overlooking(xy_m: np.ndarray) -> np.ndarray:
+    """A camera that has a place of the floor in the middle of its picture."""
+    back_m, height_m = 1.0, 1.4
+    return camera_pose(np.array([xy_m[0] - back_m, xy_m[1], height_m]), pitch_rad=-np.arctan2(height_m, back_m))
+
+
+def test_work_is_stopped_and_goes_on_and_a_locked_world_says_so(browser, tmp_path, pictures):
+    """On a phone, over tiny stages: a photo, a preset, cancel, resume; then another program writes to the world."""
+    folder = tmp_path / "world"
+    launcher = [sys.executable, str(FAKE), "2"]
+    with visiting(browser, folder, pictures, PHONE, launcher=launcher) as visitor:
+        desk, page = visitor.explorer.desk, visitor.page
+        kitchen = {"name": "kitchen.png", "mimeType": "image/png", "buffer": picture()}
+        page.locator("input[type=file]").set_input_files(kitchen)
+        visitor.says("made from: kitchen.png")
+        until(lambda: not desk.state.busy, "the photo is understood")
+        visitor.tab("Path")
+        page.get_by_text("Presets").click()
+        visitor.press("Generate along the preset")
+        until(lambda: desk.state.busy and chunks(folder) >= 1, "the first chunk is painted")
+        visitor.press("Cancel")
+        visitor.says("what is finished stays")
+        assert 1 <= chunks(folder) < CHUNKS and not desk.state.busy
+        visitor.settle()
+        visitor.shoot("phone-stopped")
+        visitor.press("Resume")
+        until(lambda: chunks(folder) == CHUNKS and not desk.state.busy, "the whole path is there")
+        visitor.says("Done.")
+        page.get_by_role("button", name="Resume").wait_for(state="hidden")
+
+        before = content(folder)
+        with open_for_writing(folder):
+            visitor.tab("World")
+            visitor.press("Finish the world")
+            visitor.says("writes to this world; wait for it")
+            visitor.says("Locked: process")
+            visitor.settle()
+            visitor.shoot("phone-locked")
+        assert content(folder) == before
+        visitor.press("Look again")
+        page.get_by_text("Locked: process").wait_for(state="hidden")
+        visitor.press("Finish the world")
+        until(lambda: desk.state.done is not None and not desk.state.busy, "the world is finished")
+        assert load_world(folder).finished

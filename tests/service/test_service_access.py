@@ -108,7 +108,7 @@ def test_quotas_hold(server):
 def test_uploads_over_the_wire(server, client):
     """Too large, declared or not, too slow, not what it says: refused, and nothing is kept."""
     before = sorted(path.name for path in (server.data / "uploads").iterdir())
-    large = b"x" * (LIMITS["photo_bytes"] + 1)
+    large = b"x" * (server.options["limits"]["photo_bytes"] + 1)
     assert client.upload(large).status_code == 413
     assert client.upload(iter([large[:1000], large])).status_code == 413  # pyright: ignore[reportArgumentType]
     assert client.upload(picture(4, (1100, 1000), "JPEG")[:190_000]).status_code == 415

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..explore.options import ExplorerOptions
 from .generate import add_output_flags
 from .terminal import Console
 
@@ -39,10 +40,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--trust-network", action="store_true", help="allow a --host that other machines reach, without a password"
     )
-    parser.add_argument(
-        "--splats", metavar="N", type=int, default=1_000_000, help="most splats shown (default: 1000000)"
-    )
-    parser.add_argument("--points", metavar="N", type=int, default=200_000, help="most points shown (default: 200000)")
+    for name in ("splats", "points"):
+        most = getattr(ExplorerOptions, name)
+        parser.add_argument(
+            f"--{name}", metavar="N", type=int, default=most, help=f"most {name} shown (default: {most})"
+        )
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings of new worlds")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting of new worlds; may be given again"
@@ -70,9 +72,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     config = load_config(Path(args.config) if args.config else None, dict(parse_setting(text) for text in args.set))
     shelf = open_shelf(Path(args.folder))
-    with Explorer(
-        shelf, host=args.host, port=args.port, config=config, points=args.points, splats=args.splats
-    ) as explorer:
+    options = ExplorerOptions(config=config, points=args.points, splats=args.splats)
+    with Explorer(shelf, options, host=args.host, port=args.port) as explorer:
         values = {"address": explorer.url, "folder": str(shelf.folder.resolve()), "worlds": len(shelf.worlds())}
         console.result(f"open {explorer.url} in a browser; Ctrl-C ends", values)
         try:

@@ -7,15 +7,14 @@ import io
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.config import WorldConfig
 from ..core.errors import InputError
 from ..core.optional import require
 from .desk import Desk
 from .guard import admit_own_pages, limit_uploads, never_share
+from .options import ExplorerOptions
 from .page import served_from, write_page
 from .panels import Panels
 from .shelf import Shelf
@@ -29,26 +28,15 @@ class Explorer:
     """A running explorer."""
 
     def __init__(
-        self,
-        shelf: Shelf,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        config: WorldConfig | None = None,
-        points: int = 200_000,
-        splats: int = 1_000_000,
-        launcher: Sequence[str] | None = None,
+        self, shelf: Shelf, options: ExplorerOptions | None = None, *, host: str = "127.0.0.1", port: int = 0
     ) -> None:
         """Start serving; the first world is opened.
 
         Args:
             shelf: worlds to explore.
+            options: the defaults when None.
             host: address to listen on.
             port: 0 for any that is free.
-            config: settings of new worlds.
-            points: most points that browsers are sent.
-            splats: most splats that browsers are sent.
-            launcher: see `Session`.
 
         Raises:
             DependencyError: viser is missing.
@@ -65,7 +53,7 @@ class Explorer:
         never_share(self._server)
         limit_uploads(self._server)
         admit_own_pages(self._server, LOOPBACK if host in LOOPBACK else frozenset())
-        self.desk = Desk(shelf, self._scratch, config=config, points=points, splats=splats, launcher=launcher)
+        self.desk = Desk(shelf, self._scratch, options or ExplorerOptions())
         self.panels = Panels(self._server, self.desk, lambda complain: Stage(self._server, complain))
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._server.get_port()}/"

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core.config import WorldConfig
 from ..core.errors import InputError, WorldgenError
 from ..faces.camera_path import PathDraft
 from ..faces.contents import Contents
@@ -34,6 +33,7 @@ from ..session import (
     Undo,
 )
 from .measure import Ruler, rescale_by
+from .options import ExplorerOptions
 from .robot_drive import RobotDrive
 from .shelf import Shelf
 from .uploads import keep_photo
@@ -65,28 +65,15 @@ class News:
 class Desk:
     """One world at a time, its session, and what is being prepared for it."""
 
-    def __init__(
-        self,
-        shelf: Shelf,
-        scratch: Path,
-        *,
-        config: WorldConfig | None = None,
-        points: int = 200_000,
-        splats: int = 1_000_000,
-        launcher: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, shelf: Shelf, scratch: Path, options: ExplorerOptions) -> None:
         """
         Args:
             shelf: where worlds are.
             scratch: folder for photos and paths on their way to a worker; exists.
-            config: settings of new worlds.
-            points: most points that are shown.
-            splats: most splats that are shown.
-            launcher: see `Session`.
+            options: settings of new worlds, how much is shown, what starts workers.
         """
-        self.shelf, self.config = shelf, config or WorldConfig()
-        self._scratch, self._launcher = scratch, launcher
-        self._budgets = {"points": points, "splats": splats}
+        self.shelf, self.config = shelf, options.config
+        self._scratch, self._options = scratch, options
         self._lock = threading.RLock()
         self._listeners: list[Callable[[News], None]] = []
         self.session: Session | None = None
@@ -109,6 +96,12 @@ class Desk:
         """Of the world at hand."""
         return self.session.folder if self.session is not None else None
 
+    @property
+    def other_writer(self) -> str:
+        """Which process writes to the world at hand and is none of ours, as `PID on HOST`; empty if none does."""
+        session = self.session
+        return "" if session is None or session.state.busy else session.holder()
+
     def open(self, folder: Path) -> None:
         """Take a world; raises `InputError` while a command runs, or for a folder that holds none."""
         with self._lock:
@@ -116,6 +109,12 @@ class Desk:
             if folder not in self.shelf.worlds():
                 raise InputError(f"this is no world of the folder that was opened: {folder}")
             self._take(folder)
+
+    def look_again(self) -> None:
+        """Take the world at hand as it is now, after somebody else has changed it; raises `InputError`."""
+        with self._lock:
+            self._expect_rest()
+            self._take(self._expect_session().folder)
 
     def generate(
         self,
@@ -226,17 +225,17 @@ class Desk:
     def _take(self, folder: Path) -> None:
         if self.session is not None:
             self.session.close()
-        self.session = Session(folder, launcher=self._launcher, background=True)
+        self.session = Session(folder, launcher=self._options.launcher, background=True)
         self.session.subscribe(self._hear)
         self.draft = PathDraft(np.eye(4))
         self._reload()
-        if holder := self.session.holder():
+        if holder := self.other_writer:
             text = f"Process {holder} writes to this world now; you can look, but not change it."
             self._tell(News(kind="notice", text=text, bad=True))
 
     def _start(self, command: Command) -> None:
         session = self._expect_session()
-        if holder := ("" if session.state.busy else session.holder()):
+        if holder := self.other_writer:
             raise InputError(f"process {holder} writes to this world; wait for it, or stop it: {session.folder}")
         try:
             session.start(command)
@@ -262,7 +261,7 @@ class Desk:
         self.contents, self.ruler, self.robot = None, Ruler(), None
         try:
             world = session.load()
-            contents = Contents(world, **self._budgets)
+            contents = Contents(world, points=self._options.points, splats=self._options.splats)
             if world.has("memory/geometry.npz") or world.has("memory/explored.npz"):
                 self.draft.begin_at(contents.T_world_begin)
             self.contents = contents

@@ -1,4 +1,5 @@
-"""viser's page with two things added: photos can be dropped anywhere on it, and splats draw without an error.
+"""viser's page with three things changed: photos can be dropped anywhere on it, splats draw without an error, and
+textures that are light already are shown as they are.
 
 The page of viser is one file that unpacks its own program. What is added stands before that program, and works on the
 text of it; a page of another version, in which a mark is missing, stays without what hangs on the mark.
@@ -18,8 +19,11 @@ PROGRAM = "td.decode(heap.subarray(up+ss,up+sz))"
 HEAD = "<head>"
 ADDED = """<script>
 // Splats are drawn on a square whose corners have two coordinates; three.js looks for three and complains.
+// A photo's texture has its light in it: materials without lights keep out of the tone mapping, too.
 globalThis.lyraProgram = (text) => text.replace(
-  /new Float32Array\\(\\[-2,-2,2,-2,2,2,-2,2\\]\\),2\\)/, "new Float32Array([-2,-2,0,2,-2,0,2,2,0,-2,2,0]),3)");
+  /new Float32Array\\(\\[-2,-2,2,-2,2,2,-2,2\\]\\),2\\)/, "new Float32Array([-2,-2,0,2,-2,0,2,2,0,-2,2,0]),3)"
+).replace(
+  /(extendParams\\((\\w+),\\w+,\\w+\\)\\{let \\w+=\\[\\];)(\\2\\.color=new)/, "$1$2.toneMapped=!1,$3");
 // A file that is dropped takes the way of one that is chosen with the button.
 addEventListener("dragover", (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
 addEventListener("drop", (event) => {

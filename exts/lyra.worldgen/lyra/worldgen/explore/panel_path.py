@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from ..generation.paths import path_names
 from .desk import PATH_FILE
 from .measure import floor_at
 from .panel_world import optional_seed
+from .playback import Playback
 from .stage import pose_of
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ class PathPanel:
 
     def __init__(self, panels: Panels) -> None:
         self._panels, self._desk, self._stage = panels, panels.desk, panels.stage
-        self._playing = threading.Event()
         self._recording: Any = None
         gui = panels.server.gui
         self._text = gui.add_markdown("")
@@ -52,6 +50,7 @@ class PathPanel:
         with gui.add_folder("Preview"):
             self._frame = gui.add_slider("frame", 0, 80, 1, 0)
             self._play = gui.add_button("Look along the path")
+            self._playback = Playback(self._play, FRAMES_S)
             self._save = gui.add_button("Save as " + PATH_FILE, hint="for --path FILE --pose-scale 1")
         with gui.add_folder("Generate along the path"):
             self._prompt = gui.add_text("prompt", "", hint="for painters that read text; empty: the world's own")
@@ -105,7 +104,7 @@ class PathPanel:
             self._map.value = False
 
     def close(self) -> None:
-        self._playing.clear()
+        self._playback.stop()
 
     def _chosen(self) -> int:
         if self._key.value == NONE:
@@ -200,25 +199,13 @@ class PathPanel:
 
     def _run(self, event: Any) -> None:
         """Move the browser's camera along the path, or stop doing so."""
-        if self._playing.is_set():
-            self._playing.clear()
-            return
         Ts, client = self._desk.draft.poses(), event.client
-        self._playing.set()
-        self._play.label = "Stop"
-        try:
-            begun = time.monotonic()
-            # By the clock: a browser that draws slowly skips frames and keeps the pace.
-            while self._playing.is_set() and (k := int((time.monotonic() - begun) * FRAMES_S)) < len(Ts):
-                self._stage.look(Ts[k], [client] if client is not None else None)
-                self._frame.value = k
-                time.sleep(1 / FRAMES_S)
-            if self._playing.is_set():
-                self._stage.look(Ts[-1], [client] if client is not None else None)
-                self._frame.value = len(Ts) - 1
-        finally:
-            self._playing.clear()
-            self._play.label = "Look along the path"
+
+        def show(k: int) -> None:
+            self._stage.look(Ts[k], [client] if client is not None else None)
+            self._frame.value = k
+
+        self._playback.toggle(0, len(Ts), show)
 
     def _download(self, event: Any) -> None:
         contents = self._desk.contents

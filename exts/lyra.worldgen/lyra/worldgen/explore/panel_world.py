@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.chunks import chunk_stages
 from ..core.errors import InputError
 from ..generation.painter import PAINTERS
 from .desk import GOALS
@@ -59,6 +60,8 @@ class WorldPanel:
             self._text.content = "Upload a photo to begin a world."
             self._certificate.content = ""
             return
+        # The first chunk always stays.
+        self._undo.disabled = len(chunk_stages(contents.world.manifest.stages)) < 2
         self._text.content = world_text(contents)
         self._certificate.content = certificate_text(contents.certificate)
 

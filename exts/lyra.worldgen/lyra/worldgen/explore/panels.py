@@ -16,6 +16,7 @@ from .panel_drive import DrivePanel
 from .panel_path import PathPanel
 from .panel_view import ViewPanel
 from .panel_world import WorldPanel
+from .readout import plain
 from .stage import Stage
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Panels:
         self._frame_there = threading.Event()
         self._closed = threading.Event()
         self._folder: Any = None
+        self._looked = False
         gui = server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, dark_mode=False, control_width="medium")
         self._status = gui.add_markdown("")
@@ -51,6 +53,8 @@ class Panels:
         self._live = gui.add_image(np.zeros((9, 16, 3), np.uint8), label="being painted", visible=False)
         self._cancel = gui.add_button("Cancel", color="red", visible=False)
         self._resume = gui.add_button("Resume", visible=False)
+        self._again = gui.add_button("Look again", visible=False, hint="take the world as it is now")
+        self.on_click(self._again, lambda event: desk.look_again())
         self.on_click(self._cancel, lambda event: desk.cancel())
         self.on_click(self._resume, lambda event: desk.resume())
         tabs = gui.add_tab_group()
@@ -78,6 +82,7 @@ class Panels:
         self._closed.set()
         self._frame_there.set()
         self.path.close()
+        self.view.close()
         self.stage.close()
 
     def on_click(self, button: Any, act: Callable[[Any], None]) -> None:
@@ -99,6 +104,7 @@ class Panels:
             act()
         except WorldgenError as error:
             self.tell(str(error), bad=True, client=getattr(event, "client", None))
+            self._show_work()
         except Exception as error:
             log.exception("the explorer failed")
             self.tell(f"Internal error: {type(error).__name__}: {error}", bad=True)
@@ -151,12 +157,14 @@ class Panels:
     def _show_world(self) -> None:
         contents = self.desk.contents
         if self.desk.folder != self._folder:
-            self._folder = self.desk.folder
+            self._folder, self._looked = self.desk.folder, False
             self.view.another_world()
-            if contents is not None:
-                T_world_cam = contents.viewpoint[1]
-                self.stage.begin_looking(T_world_cam)
-                self.stage.look(T_world_cam)
+        if contents is not None and not self._looked:
+            # A world that was only just begun has no place to look from until its photo is understood.
+            self._looked = True
+            T_world_cam = contents.viewpoint[1]
+            self.stage.begin_looking(T_world_cam)
+            self.stage.look(T_world_cam)
         self.stage.take(contents)
         self.view.another_state()
         for panel in (self.world, self.path, self.drive):
@@ -179,8 +187,16 @@ class Panels:
             )
         else:
             self._live.visible = False
-            name = self.desk.folder.name if self.desk.folder else "no world yet"
+            name = plain(self.desk.folder.name) if self.desk.folder else "no world yet"
             self._status.content = f"**{name}**"
+            if writer := self.desk.other_writer:
+                # Until somebody looks again: nobody tells when the other one ends.
+                self._again.visible = True
+                self._status.content += (
+                    f"\n\n**Locked:** process {writer} writes to it. You can look, but not change it."
+                )
+            else:
+                self._again.visible = False
 
     def _show_frames(self) -> None:
         from PIL import Image

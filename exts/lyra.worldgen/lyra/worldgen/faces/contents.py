@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..certify.space import FreeSpace, analyse
-from ..certify.world_data import WorldData, read_path_poses, read_world, viewpoint
+from ..certify.world_data import WorldData, find_photo, read_path_poses, read_world, viewpoint
 from ..core.camera import PinholeCamera
 from ..core.errors import InputError
+from ..core.mesh import Label
 from ..core.raycast import Raycaster
+from ..core.scaling import scaled_view
 from ..core.splats import GaussianCloud
-from ..core.views import PhotoGeometry, WorldViews
+from ..core.store import load_view
+from ..core.views import SOURCE_PHOTO, PhotoGeometry, RgbdView, WorldViews
 from ..core.world import World
+from ..generation.photo import decode_photo, read_photo_file
 from ..session.summary import read_certificate
 from ..sim.usd_read import ColliderMesh, read_colliders
 from .layers import (
@@ -34,14 +38,15 @@ from .layers import (
 T = TypeVar("T")
 LAYERS = ("points", "splats", "mesh", "collider", "free space", "certificate")
 _NEEDS = {
-    "points": "memory/explored.npz",
-    "splats": "memory/splats.npz",
-    "mesh": "mesh.glb",
-    "collider": "world_scene.usda",
-    "free space": "nav/map.yaml",
-    "certificate": "certificate.json",
+    "points": ("memory/explored.npz", "memory/geometry.npz"),
+    "splats": ("memory/splats.npz",),
+    "mesh": ("mesh.glb",),
+    "collider": ("world_scene.usda",),
+    "free space": ("nav/map.yaml",),
+    "certificate": ("certificate.json",),
 }
-"""File without which a layer has nothing to show."""
+"""Files without any of which a layer has nothing to show."""
+_VIEWS = "memory/views/"
 
 
 class Contents:
@@ -64,7 +69,7 @@ class Contents:
 
     def has_layer(self, name: str) -> bool:
         """Whether the world is far enough for a layer."""
-        return self.world.has(_NEEDS[name])
+        return any(self.world.has(file) for file in _NEEDS[name])
 
     def default_layer(self) -> str:
         """What is worth looking at first; empty when there is nothing yet."""
@@ -144,7 +149,32 @@ class Contents:
 
     @cached_property
     def _point_layer(self) -> PointLayer:
-        return point_layer(self._views.views, self._points)
+        if self.world.has("memory/explored.npz"):
+            return point_layer(self._views.views, self._points)
+        # Not explored to the end yet: what is remembered so far, or the photo alone.
+        files = sorted(name for name in self.world.manifest.files() if name.startswith(_VIEWS))
+        factor = self.world.manifest.metres_per_unit
+        views = [scaled_view(load_view(self.world.path(name)), factor) for name in files]
+        return point_layer(views or [self._photo_view], self._points)
+
+    @cached_property
+    def _photo_view(self) -> RgbdView:
+        """The photo at the depth that was found in it."""
+        geometry, path = self._geometry, find_photo(self.folder)
+        if path is None:
+            raise InputError(f"the world does not hold its photo: {self.folder}")
+        size = (geometry.camera.height_px, geometry.camera.width_px)
+        photo = decode_photo(read_photo_file(path), path, long_side_px=max(size))
+        return RgbdView(
+            view_id=0,
+            camera=geometry.camera,
+            T_world_cam=geometry.T_world_cam,
+            rgb_u8=photo.rgb_u8,
+            depth_z_m=geometry.depth_z_m,
+            valid=~np.isin(geometry.labels, (Label.SKY, Label.BACKDROP)),
+            source=np.full(size, SOURCE_PHOTO, np.uint8),
+            labels=geometry.labels,
+        )
 
     @cached_property
     def _splat_layer(self) -> SplatLayer:

@@ -96,27 +96,11 @@ class WorldgenController:
 
     def generate(self, request: GenerateRequest) -> bool:
         """Begin a world; False, with the reason in `state.message`, if that cannot be. So are all calls below."""
-        if self._refuses():
-            return False
-        if problem := _problem_with(request):
-            return self._fail(problem)
-        try:
-            command = generate_command(request)
-        except WorldgenError as error:
-            return self._fail(str(error))
-        return self._begin(command, Path(request.out))
+        return self._make(_problem_with(request), lambda: generate_command(request), request.out)
 
     def import_file(self, request: ImportRequest) -> bool:
         """Make a world of a scan, a mesh, splats, a panorama or posed pictures."""
-        if self._refuses():
-            return False
-        if problem := _problem_with_file(request):
-            return self._fail(problem)
-        try:
-            command = import_command(request)
-        except WorldgenError as error:
-            return self._fail(str(error))
-        return self._begin(command, Path(request.out))
+        return self._make(_problem_with_file(request), lambda: import_command(request), request.out)
 
     def extend(self, request: ExtendRequest) -> bool:
         """Explore the world further."""
@@ -184,6 +168,17 @@ class WorldgenController:
 
     def _refuses(self) -> bool:
         return self._closed or self._state.busy
+
+    def _make(self, problem: str | None, command: Callable[[], Command], out: str) -> bool:
+        if self._refuses():
+            return False
+        if problem:
+            return self._fail(problem)
+        try:
+            asked = command()
+        except WorldgenError as error:
+            return self._fail(str(error))
+        return self._begin(asked, Path(out))
 
     def _begin(self, command: Command, folder: Path | None = None) -> bool:
         if self._refuses():
