@@ -18,7 +18,8 @@ HEAVY = {
     "torchmetrics", "torch_fidelity", "torchvision",
 }  # fmt: skip
 KIT_ONLY = {
-    *("extension.py", "window.py", "window_worlds.py", "stage.py", "stage_content.py", "settings.py", "task_run.py"),
+    *("extension.py", "settings.py", "stage.py", "stage_content.py", "task_run.py"),
+    *("window.py", "window_import.py", "window_worlds.py"),
 }
 
 

@@ -31,6 +31,7 @@ CHAPTERS = {
     "Start": [
         "tutorial",
         "exploring",
+        "walkthrough",
         "explorer",
         "import",
         "import-pictures",
