@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 from page_links import site_text
@@ -105,7 +106,7 @@ def navigation(source: Path, reference: list[dict[str, list[str]]]) -> list[dict
 
 def configuration(source: Path, out: Path, nav: list[dict]) -> dict:
     """Of the site generator. Docstrings are read as text: no module is imported."""
-    python = {"paths": [str(ROOT / "exts" / "lyra.worldgen"), str(ROOT / "robot_tasks")]}
+    python: dict[str, Any] = {"paths": [str(ROOT / "exts" / "lyra.worldgen"), str(ROOT / "robot_tasks")]}
     python["options"] = {
         "show_root_heading": False,
         "show_root_toc_entry": False,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,12 @@ from ..core.progress import SILENT, SupportsProgress
 from ..sim.physx_process import INSTALL_HINT, PhysxOutcome, run_physx_job
 from .judge import Evidence, judge, unmeasured_lines
 from .newton import NewtonPart, newton_part
-from .one_frame import frame_lines
+from .one_frame import FrameAgreement, frame_lines
 from .page import render_page
 from .pictures import draw_pictures
 from .plan import Plan, make_plan
 from .records import Certificate, Line
-from .sensor_agreement import sensor_lines
+from .sensor_agreement import SensorEvidence, sensor_lines
 from .space import FreeSpace, analyse
 from .splat_depth import splat_lines
 from .world_data import WorldData, origin_of, read_world
@@ -61,6 +63,10 @@ def certify_world(
     plan = make_plan(world, space, cfg)
     planned = time.perf_counter()
     progress.step("certify", 1, 4, "PhysX")
+    # What is only looked at needs no physics, and PhysX keeps one core busy in a process of its own.
+    beside = ThreadPoolExecutor(max_workers=1)
+    looks = beside.submit(_looked_at, world, space, folder)
+    beside.shutdown(wait=False)
     with tempfile.TemporaryDirectory(prefix="lyra-certify-") as workdir:
         outcome = run_physx_job(plan.job, Path(workdir), timeout_s=cfg.timeout_s, python=python, progress=progress)
         simulated = time.perf_counter()
@@ -77,13 +83,9 @@ def certify_world(
         judgement = judge(world, space, plan, outcome.result)
         lines, evidence = list(judgement.lines), judgement.evidence
         lines += splat_lines(world, plan, outcome.result)
-    judged = time.perf_counter()
-    one_frame, frames = frame_lines(folder)
-    framed = time.perf_counter()
-    sensed, sensors = sensor_lines(world, space)
-    lines += [*newton.lines, *one_frame, *sensed, *_space_lines(world, space), *_size_lines(world)]
-    timings = {"read": planned - started, "physics": simulated - planned, "frames": framed - judged}
-    timings["sensors"] = time.perf_counter() - framed
+    look = looks.result()
+    lines += [*newton.lines, *look.lines, *_space_lines(world, space), *_size_lines(world)]
+    timings = {"read": planned - started, "physics": simulated - planned, **look.timings_s}
     if cfg.newton:
         timings |= {"newton": dropped - simulated}
         timings |= {f"newton_{name}": seconds for name, seconds in newton.timings_s.items()}
@@ -94,16 +96,36 @@ def certify_world(
     certificate = Certificate(
         lines=tuple(lines),
         facts=_facts(world, space, plan, outcome, newton)
-        | {"frames": [frame.as_dict() for frame in frames], "sensors": sensors.as_dict()},
+        | {"frames": [frame.as_dict() for frame in look.frames], "sensors": look.sensors.as_dict()},
         drives=_drives(outcome),
         warnings=(*_warnings(world, outcome), *newton.warnings),
         timings_s=timings,
     )
-    pictures = draw_pictures(world, space, evidence, sensors)
+    pictures = draw_pictures(world, space, evidence, look.sensors)
     write_text(folder / "certificate.html", render_page(certificate, pictures))
     write_json(folder / "certificate.json", certificate.as_dict())
     progress.step("certify", 4, 4, certificate.summary)
     return certificate
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What was found without physics."""
+
+    lines: tuple[Line, ...]
+    frames: tuple[FrameAgreement, ...]
+    sensors: SensorEvidence
+    timings_s: dict[str, float]
+
+
+def _looked_at(world: WorldData, space: FreeSpace, folder: Path) -> _Look:
+    """Whether everything is drawn in one frame, and whether sensors see the same in splats, mesh and collider."""
+    started = time.perf_counter()
+    one_frame, frames = frame_lines(folder)
+    framed = time.perf_counter()
+    sensed, sensors = sensor_lines(world, space)
+    timings = {"frames": framed - started, "sensors": time.perf_counter() - framed}
+    return _Look(lines=(*one_frame, *sensed), frames=frames, sensors=sensors, timings_s=timings)
 
 
 def _space_lines(world: WorldData, space: FreeSpace) -> list[Line]:
