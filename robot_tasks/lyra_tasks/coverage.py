@@ -69,7 +69,8 @@ class CoverageBook:
         """[N] covered by the last look, nothing by the first one after a reset."""
         self._cell_m2 = CELL_M**2
         self._fresh = torch.ones(env_count, dtype=torch.bool, device=device)
-        self._way = torch.zeros_like(self.cells_w)
+        self._bearing = torch.zeros_like(self.real, dtype=torch.float32)
+        """[N, C] direction of each cell in turns, counter-clockwise from the robot's back."""
         self._distance_m = torch.full_like(self.real, torch.inf, dtype=torch.float32)
         self._seen = torch.zeros_like(self.real)
 
@@ -89,11 +90,10 @@ class CoverageBook:
         way = self.cells_w - xy_w.unsqueeze(1)
         cos, sin = yaw.cos().unsqueeze(1), yaw.sin().unsqueeze(1)
         ahead, left = cos * way[..., 0] + sin * way[..., 1], cos * way[..., 1] - sin * way[..., 0]
-        self._way = torch.stack([ahead, left], -1)
-        self._distance_m = torch.where(self.real, way.norm(dim=-1), torch.inf)
+        self._bearing = torch.atan2(left, ahead) / (2 * torch.pi) + 0.5
+        self._distance_m = torch.where(self.real, (ahead.square() + left.square()).sqrt(), torch.inf)
         rays = ranges_m.shape[1]
-        place = (torch.atan2(left, ahead) / (2 * torch.pi) + 0.5) * rays
-        first = place.floor().long() % rays
+        first = (self._bearing * rays).floor().long() % rays
         # Between two rays the nearer obstacle counts: nothing is covered through a wall.
         free = torch.minimum(ranges_m.gather(1, first), ranges_m.gather(1, (first + 1) % rays))
         self._seen = self.real & (self._distance_m < free) & (self._distance_m < self.options.sight_m)
@@ -126,8 +126,7 @@ class CoverageBook:
         return self._by_direction(self.real & ~self.covered, weight, sectors)
 
     def _by_direction(self, which: torch.Tensor, weight: torch.Tensor, sectors: int) -> torch.Tensor:
-        bearing = torch.atan2(self._way[..., 1], self._way[..., 0]) / (2 * torch.pi) + 0.5
-        sector = (bearing * sectors).floor().long().clamp(0, sectors - 1)
+        sector = (self._bearing * sectors).floor().long().clamp(0, sectors - 1)
         found = torch.zeros(len(which), sectors, device=which.device)
         found.scatter_add_(1, sector, torch.where(which, weight, 0.0) * self._cell_m2)
         return (found / (torch.pi * self.options.sight_m**2 / sectors)).clamp(max=1.0)

@@ -10,7 +10,7 @@ import numpy as np
 from lyra.worldgen.core.optional import require
 
 from .ground import Ground
-from .pursuit import GuidedPath, plan
+from .pursuit import GuidedPath, guided
 
 PLACES_M = 0.4
 """Spacing of the places that are compared."""
@@ -45,7 +45,7 @@ class Explorer:
     def __init__(self, count: int, *, near_m: float, footprint_radius_m: float) -> None:
         self._near_m, self._radius_m = near_m, footprint_radius_m
         self._going = [_Going() for _ in range(count)]
-        self._places: dict[int, np.ndarray] = {}
+        self._places: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def forget(self, robot: int) -> None:
         """A new drive begins."""
@@ -74,7 +74,7 @@ class Explorer:
         """The path to the best place; None when no floor is left that could be seen from anywhere new."""
         going = self._going[robot]
         going.place_xy_m, going.gain = None, 0
-        places = self._places_of(ground)
+        places, nodes = self._places_of(ground)
         if not len(left_xy_m):
             return None
         spatial = require("scipy.spatial", extra="tasks")
@@ -82,23 +82,26 @@ class Explorer:
         for been in going.been:
             gain[np.linalg.norm(places - been, axis=1) < PLACES_M / 2] = 0.0
         planner = ground.planner
-        distance, _ = planner.field(planner.nearest(xy_m))
+        # One search serves all places and the path to the one that is chosen: it is what a plan costs.
+        distance, previous = planner.field(planner.nearest(xy_m))
         way = places - xy_m
         turn = np.arctan2(way[:, 1], way[:, 0]) - yaw_rad
         turn = np.abs(np.arctan2(np.sin(turn), np.cos(turn)))
-        cost = distance[[planner.node_at(p) for p in places]] + TURN_M_PER_RAD * turn + START_M
+        cost = distance[nodes] + TURN_M_PER_RAD * turn + START_M
         worth = gain / cost
         best = int(worth.argmax())
         if worth[best] <= 0:
             return None
         going.place_xy_m, going.gain = places[best], int(gain[best])
-        return plan(ground, xy_m, places[best], footprint_radius_m=self._radius_m)
+        corners = np.concatenate([[xy_m], planner.path_xy_m(previous, int(nodes[best]))])
+        return guided(ground, corners, footprint_radius_m=self._radius_m)
 
-    def _places_of(self, ground: Ground) -> np.ndarray:
-        """[P, 2] every so many navigable cells."""
+    def _places_of(self, ground: Ground) -> tuple[np.ndarray, np.ndarray]:
+        """[P, 2] every so many navigable cells, and their nodes [P]."""
         if id(ground) not in self._places:
             step = max(1, round(PLACES_M / ground.grid.cell_m))
             mask = np.zeros_like(ground.navigable)
             mask[step // 2 :: step, step // 2 :: step] = True
-            self._places[id(ground)] = ground.grid.centre_xy_m(np.argwhere(mask & ground.navigable))
+            places = ground.grid.centre_xy_m(np.argwhere(mask & ground.navigable))
+            self._places[id(ground)] = places, ground.planner.nodes_at(places)
         return self._places[id(ground)]

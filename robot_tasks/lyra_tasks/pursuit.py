@@ -45,7 +45,12 @@ def plan(
     if not np.isfinite(distance[node]):
         return None
     corners = np.concatenate([[start_xy_m], planner.path_xy_m(previous, node)[::-1], [goal_xy_m]])
-    points = densified(corners, STEP_M)
+    return guided(ground, corners, footprint_radius_m=footprint_radius_m)
+
+
+def guided(ground: Ground, corners_xy_m: np.ndarray, *, footprint_radius_m: float) -> GuidedPath:
+    """The path along corners [C, 2] that a robot of that radius can drive."""
+    points = densified(corners_xy_m, STEP_M)
     return GuidedPath(ground=ground, points_xy_m=points, clearance_m=footprint_radius_m + SLACK_M)
 
 

@@ -60,11 +60,20 @@ class PathPlanner:
 
     def node_at(self, xy_m: np.ndarray) -> int:
         """The node of a position, -1 where the robot may not be."""
-        rc = self.space.grid.rowcol(np.asarray(xy_m))
-        return int(self._node[rc[0], rc[1]]) if bool(self.space.grid.inside(rc)) else -1
+        return int(self.nodes_at(np.asarray(xy_m)[None])[0])
+
+    def nodes_at(self, xy_m: np.ndarray) -> np.ndarray:
+        """[N] nodes of positions [N, 2], -1 where the robot may not be."""
+        grid = self.space.grid
+        rc = grid.rowcol(np.asarray(xy_m))
+        row, col = np.clip(rc, 0, np.array(grid.shape) - 1).T
+        return np.where(grid.inside(rc), self._node[row, col], -1)
 
     def nearest(self, xy_m: np.ndarray) -> int:
         """The node nearest to a position, wherever that lies."""
+        node = self.node_at(xy_m)
+        if node >= 0:
+            return node
         return int(np.linalg.norm(self.xy_m(np.arange(len(self.cells))) - xy_m, axis=1).argmin())
 
     def xy_m(self, nodes: np.ndarray) -> np.ndarray:
