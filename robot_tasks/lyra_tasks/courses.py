@@ -52,6 +52,7 @@ class CourseBook:
         """[K, 3]."""
         self.env_offset_w = self.offset_w[self.world]
         """[N, 3]."""
+        self._env_offset_xy_w = self.env_offset_w[:, :2].contiguous()
         self.fields = PackedGrids(
             [p.fields.distance_m for p in pools],
             [p.fields.cell_m for p in pools],
@@ -79,11 +80,15 @@ class CourseBook:
         self.goal_id = torch.zeros(env_count, options.stops, dtype=torch.long, device=device)
         """[N, L] number of each stop in its world's pool; with `episodes` the number of the episode."""
         self.leg = torch.zeros(env_count, dtype=torch.long, device=device)
-        """[N] the stop that comes next."""
+        """[N] the stop that comes next; `go_on` changes it."""
         self.way_m = torch.zeros(env_count, device=device)
         """[N] length of each drive along the floor, from its start over all stops."""
         self.start_xy_w = torch.zeros(env_count, 2, device=device)
         self.start_yaw = torch.zeros(env_count, device=device)
+        self._own_fields, self._own_clearance = self.fields.chosen(self.world), self.clearances.chosen(self.world)
+        self._next_id = self.goal_id[:, 0]
+        self.goal_xy_w = self.stop_xy_w(self.leg)
+        """[N, 2] the next stop."""
 
     def _pool(self, k: int) -> Places:
         ground, options = self.atlas.grounds[k], self.options
@@ -98,24 +103,27 @@ class CourseBook:
             start_distance_m=sampled(fields, starts).astype(np.float32),
         )
 
-    @property
-    def goal_xy_w(self) -> torch.Tensor:
-        """[N, 2] the next stop."""
-        return self.stop_xy_w(self.leg)
-
     def stop_xy_w(self, leg: torch.Tensor) -> torch.Tensor:
         """[N, 2] position of stop `leg` [N]."""
         goal = self.goal_id.gather(1, leg.unsqueeze(1)).squeeze(1)
-        return self._goals[self.world, goal] + self.env_offset_w[:, :2]
+        return self._goals[self.world, goal] + self._env_offset_xy_w
 
     def clearance_m(self, xy_w: torch.Tensor) -> torch.Tensor:
-        """[N] clearance at each environment's own position [N, 2]."""
-        return self.clearances.at(self.world, xy_w - self.env_offset_w[:, :2])
+        """[..., N] clearance at each environment's own positions [..., N, 2]."""
+        return self._own_clearance.at(xy_w - self._env_offset_xy_w)
 
     def geodesic_m(self, xy_w: torch.Tensor) -> torch.Tensor:
-        """[N] distance along the floor from positions [N, 2] to each environment's next stop."""
-        goal = self.goal_id.gather(1, self.leg.unsqueeze(1)).squeeze(1)
-        return self.fields.at(self.world, xy_w - self.env_offset_w[:, :2], goal)
+        """[..., N] distance along the floor from positions [..., N, 2] to each environment's next stop."""
+        return self._own_fields.at(xy_w - self._env_offset_xy_w, self._next_id)
+
+    def go_on(self, which: torch.Tensor) -> None:
+        """Environments [N] bool head for the stop after their next one."""
+        self.leg += which
+        self._head_for_next()
+
+    def _head_for_next(self) -> None:
+        self._next_id = self.goal_id.gather(1, self.leg.unsqueeze(1)).squeeze(1)
+        self.goal_xy_w = self.stop_xy_w(self.leg)
 
     def rewind(self) -> None:
         """Begin with the first drive again, as a new book would."""
@@ -130,6 +138,7 @@ class CourseBook:
         self.way_m[env_ids] = self._way_m(env_ids)
         self.leg[env_ids] = 0
         self.drives[env_ids] += 1
+        self._head_for_next()
 
     def _way_m(self, env_ids: torch.Tensor) -> torch.Tensor:
         """[n] from the start to the first stop, then from each to the next."""

@@ -96,9 +96,9 @@ class DriveState:
     def next_stop(self) -> None:
         """After rewards: robots that have reached a stop head for the following one; remember distances."""
         self.measure()
-        going_on = self.at_stop & (self._book.leg < self._book.options.stops - 1)
         if self._book.options.stops > 1:
-            self._book.leg += going_on
+            going_on = self.at_stop & (self._book.leg < self._book.options.stops - 1)
+            self._book.go_on(going_on)
             self.goal_distance_m = (self._book.goal_xy_w - self.xy_w).norm(dim=-1)
             self.geodesic_m = self._book.geodesic_m(self.xy_w)
         self.last_geodesic_m = self.geodesic_m

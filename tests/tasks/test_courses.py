@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from known_scenes import known_scene
-from lyra_tasks.atlas import load_atlas
+from lyra_tasks.atlas import choose_places, load_atlas
 from lyra_tasks.courses import EPISODES, RANDOM, CourseBook, CourseOptions, hashed_uniform
 from task_worlds import write_known_worlds
 
@@ -90,7 +90,7 @@ def test_ways_go_over_all_stops(atlas, source):
     book.begin(torch.arange(9))
     book.begin(torch.tensor([3, 4]))
     way = book.geodesic_m(book.start_xy_w)
-    book.leg[:] = 1
+    book.go_on(torch.ones(9, dtype=torch.bool))
     way += book.geodesic_m(book.stop_xy_w(torch.zeros(9, dtype=torch.long)))
     torch.testing.assert_close(book.way_m, way)
 
@@ -103,6 +103,14 @@ def test_lookups_equal_the_ground(atlas):
     for i in range(9):
         xy = (book.start_xy_w[i] - book.env_offset_w[i, :2]).numpy().astype(float)
         assert clearance[i] == pytest.approx(atlas.grounds[i % 2].clearance_at(xy), abs=1e-4)
+    # Several positions each, on the map and beyond its border, and every environment its own field.
+    around_w = book.start_xy_w + torch.tensor(np.random.default_rng(2).uniform(-4, 4, (7, 9, 2)), dtype=torch.float32)
+    places = [choose_places(g, goals=16, starts=128, seed=5, key=k) for k, g in enumerate(atlas.grounds)]
+    found = book.geodesic_m(around_w).numpy()
+    for i in range(9):
+        xy = (around_w[:, i] - book.env_offset_w[i, :2]).numpy().astype(float)
+        expected = places[i % 2].fields.at(int(book.goal_id[i, 0]), xy)
+        np.testing.assert_allclose(found[:, i], expected, atol=2e-3)
     at_goal = book.geodesic_m(book.goal_xy_w)
     assert (at_goal < 0.12).all(), "the field of a goal is lowest at the goal"
 

@@ -134,7 +134,7 @@ def test_the_scripted_explorer_covers_every_world(atlas):
         episode = ground.world.episodes[0]
         robots[i].place(RobotState(xy_m=episode.start_xy_m, yaw_rad=episode.start_yaw_rad))
     nearest = np.inf
-    for _ in range(rules.EXPLORE.step_limit):
+    for _ in range(round(rules.EXPLORE.time_limit_s / (rules.PHYSICS_STEP_S * rules.DECIMATION))):
         xy = np.array([r.state().xy_m for r in robots])
         yaw = np.array([r.state().yaw_rad for r in robots])
         look(book, eyes, xy + atlas.offsets_m[:, :2], yaw)

@@ -23,6 +23,8 @@ class DiffDriveAction(ActionTerm):
         self._joints = [self._asset.find_joints(name)[0][0] for name in WHEEL_JOINTS]
         self._raw = torch.zeros(self.num_envs, 2, device=self.device)
         self._wheels_rad_s = torch.zeros_like(self._raw)
+        self._told = False
+        """The simulation knows this step's targets; it is asked before every step of physics."""
 
     @property
     def action_dim(self) -> int:
@@ -40,9 +42,12 @@ class DiffDriveAction(ActionTerm):
     def process_actions(self, actions: torch.Tensor) -> None:
         self._raw[:] = actions
         self._wheels_rad_s[:] = wheel_speeds(actions, self.cfg)
+        self._told = False
 
     def apply_actions(self) -> None:
-        self._asset.set_joint_velocity_target_index(target=self._wheels_rad_s, joint_ids=self._joints)
+        if not self._told:
+            self._asset.set_joint_velocity_target_index(target=self._wheels_rad_s, joint_ids=self._joints)
+        self._told = True
 
     def reset(self, env_ids: Sequence[int] | slice | None = None) -> None:
         self._raw[slice(None) if env_ids is None else env_ids] = 0.0

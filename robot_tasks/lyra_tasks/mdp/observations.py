@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PROBE_M = 0.15
 """How far around the robot the distance field is felt for its slope."""
+PROBES = ((PROBE_M, 0.0), (-PROBE_M, 0.0), (0.0, PROBE_M), (0.0, -PROBE_M))
 
 
 def planar_velocity(env: NavigationEnv) -> torch.Tensor:
@@ -35,8 +36,8 @@ def goal_geodesic(env: NavigationEnv, far_m: float) -> torch.Tensor:
     """
     drive, book = env.drive, env.book
     drive.measure()
-    shifts = torch.tensor([[PROBE_M, 0.0], [-PROBE_M, 0.0], [0.0, PROBE_M], [0.0, -PROBE_M]], device=env.device)
-    east, west, north, south = (book.geodesic_m(drive.xy_w + shift) for shift in shifts)
+    shifts = drive.xy_w.new_tensor(PROBES).unsqueeze(1)
+    east, west, north, south = book.geodesic_m(drive.xy_w + shifts)
     slope = torch.stack([west - east, south - north], dim=-1)
     way = slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     cos, sin = drive.yaw.cos(), drive.yaw.sin()

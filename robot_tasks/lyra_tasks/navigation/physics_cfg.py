@@ -14,6 +14,7 @@ class NavigationPhysicsCfg(PresetCfg):
 
     newton_mjwarp: NewtonCfg = NewtonCfg(
         solver_cfg=MJWarpSolverCfg(
+            class_type="lyra_tasks.navigation.newton_replay:NewtonReplayManager",
             njmax=120,
             nconmax=30,
             cone="pyramidal",
@@ -28,5 +29,5 @@ class NavigationPhysicsCfg(PresetCfg):
         default_shape_cfg=NewtonShapeCfg(margin=0.002, gap=0.01, ke=2.0e4, kd=400.0),
         num_substeps=1,
     )
-    ovphysx: OvPhysxCfg = OvPhysxCfg()
+    ovphysx: OvPhysxCfg = OvPhysxCfg(class_type="lyra_tasks.navigation.ovphysx_steps:OvPhysxWholeStepManager")
     default: NewtonCfg = newton_mjwarp
