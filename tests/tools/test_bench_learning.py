@@ -79,3 +79,22 @@ def test_limits_are_those_of_the_parts_that_ran(bench):
     assert not any(bench[0].verdicts(result(0.899, 0.9, 0.79, 0.94, 0.3)).values())
     assert not bench[0].verdicts(result(1.0, 0.79, 1.0, 1.0, 1.0))["seed 0"]
     assert bench[0].verdicts({}) == {}
+
+
+def test_picture_shows_the_parts_that_were_run(bench, tmp_path):
+    """One panel a part; none at all where nothing can be drawn."""
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    curve = [{"steps": 4096.0, "arrived": 0.1, "reward": 1.0}, {"steps": 8192.0, "arrived": 0.6, "reward": 2.0}]
+    result = {"seeds": {"by_seed": {"0": {"curve": curve}}}, "tasks": {"patrol": {"curve": curve}}}
+    places = {
+        "1": {"success": 0.5, "success_by_world": {"a": 0.5}},
+        "24": {"success": 0.8, "success_by_world": {"a": 1}},
+    }
+    widths = []
+    for number, parts in enumerate(({}, result, result | {"places": places})):
+        bench[0].plot(tmp_path / f"{number}.png", parts)
+        if parts:
+            with image.open(tmp_path / f"{number}.png") as picture:
+                widths.append(picture.width)
+    assert not (tmp_path / "0.png").exists() and widths[1] == pytest.approx(1.5 * widths[0], abs=2)

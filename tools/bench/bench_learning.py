@@ -250,31 +250,45 @@ def plot(path: Path, result: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
-    for seed, row in result.get("seeds", {}).get("by_seed", {}).items():
-        _curve(axes[0], row["curve"], "arrived", f"seed {seed}")
-    axes[0].set_title("one world: drives that arrive, while training", fontsize=10)
-    if "places" in result:
-        counts = [int(count) for count in result["places"]]
-        success = [100 * row["success"] for row in result["places"].values()]
-        axes[1].plot(counts, success, marker="o")
-        for count, row in zip(counts, result["places"].values(), strict=True):
-            shares = [100 * share for share in row["success_by_world"].values()]
-            axes[1].scatter([count] * len(shares), shares, s=8, color="gray", alpha=0.6)
-        axes[1].set_xscale("log", base=2)
-        axes[1].set_xticks(counts, [str(count) for count in counts])
-        axes[1].set_ylim(0, 102)
-    axes[1].set_title("eight unseen worlds: success [%]", fontsize=10)
-    axes[1].set_xlabel("worlds trained in, equal steps")
-    for name, row in result.get("tasks", {}).items():
-        _curve(axes[2], row["curve"], "reward", name)
-    axes[2].set_title("other tasks: mean reward, while training", fontsize=10)
+    draw = {"seeds": _draw_seeds, "places": _draw_places, "tasks": _draw_tasks}
+    parts = [part for part in draw if part in result]
+    if not parts:
+        return
+    figure, grid = plt.subplots(1, len(parts), figsize=(4.4 * len(parts), 3.6), constrained_layout=True, squeeze=False)
+    axes = grid[0]
+    for axis, part in zip(axes, parts, strict=True):
+        draw[part](axis, result[part])
     for axis in axes:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _draw_seeds(axis: Any, seeds: dict[str, Any]) -> None:
+    for seed, row in seeds.get("by_seed", {}).items():
+        _curve(axis, row["curve"], "arrived", f"seed {seed}")
+    axis.set_title("one world: drives that arrive, while training", fontsize=10)
+
+
+def _draw_places(axis: Any, places: dict[str, Any]) -> None:
+    counts = [int(count) for count in places]
+    axis.plot(counts, [100 * row["success"] for row in places.values()], marker="o")
+    for count, row in zip(counts, places.values(), strict=True):
+        shares = [100 * share for share in row["success_by_world"].values()]
+        axis.scatter([count] * len(shares), shares, s=8, color="gray", alpha=0.6)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.set_ylim(0, 102)
+    axis.set_title("eight unseen worlds: success [%]", fontsize=10)
+    axis.set_xlabel("worlds trained in, equal steps")
+
+
+def _draw_tasks(axis: Any, tasks: dict[str, Any]) -> None:
+    for name, row in tasks.items():
+        _curve(axis, row["curve"], "reward", name)
+    axis.set_title("other tasks: mean reward, while training", fontsize=10)
 
 
 def _curve(axis: Any, rows: list[dict[str, float]], figure: str, label: str) -> None:
@@ -290,9 +304,9 @@ def main() -> int:
     parser.add_argument("--world", help="of the parts seeds and tasks; default: the first to train in")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--envs", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=160)
-    parser.add_argument("--place-iterations", type=int, default=101)
-    parser.add_argument("--task-iterations", type=int, default=50)
+    parser.add_argument("--iterations", type=int, default=250)
+    parser.add_argument("--place-iterations", type=int, default=51)
+    parser.add_argument("--task-iterations", type=int, default=60)
     parser.add_argument("--episodes", type=int, default=40, help="of every unseen world")
     args = parser.parse_args()
     places = args.places.resolve()
