@@ -2,6 +2,8 @@
 
 import math
 
+BACKENDS = ("ovphysx", "newton_mjwarp")
+"""Physics engines that every test of Isaac Lab runs on."""
 CASES = {
     # World 0 is 10 x 8 m, x from -4 to 6, y from -3.5 to 4.5, a chest at x 3.0 to 4.2, y -1.0 to 0.4.
     "straight": ((-3.0, -1.5, 0.0), (0.8, 0.0)),

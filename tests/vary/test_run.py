@@ -216,6 +216,8 @@ def test_command_line(place, capsys, monkeypatch):
     assert main(["vary", "variants", "--no-certify"]) == 2
     assert "no world folder" in capsys.readouterr().err
     assert main(["info", "room-variants/variant_000"]) == 0
+    said = capsys.readouterr().out
+    assert "../../room, number 0 of seed 0" in said and "go on with lyra-worldgen certify" in said
     with pytest.raises(SystemExit):
         main(["vary", "--help"])
     assert "env.worlds=" in capsys.readouterr().out

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab_cases import BACKENDS
 from lab_process import run_lab
 
 HERE = Path(__file__).resolve().parent
 WORKER = HERE / "drive_worker.py"
-BACKENDS = ("ovphysx", "newton_mjwarp")
 
 
 def pytest_collection_modifyitems(items) -> None:

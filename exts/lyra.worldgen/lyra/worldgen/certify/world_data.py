@@ -93,12 +93,12 @@ def read_world(folder: Path) -> WorldData:
         raise InputError(f"no world_scene.usda here; pass a world folder with finished USD files: {folder}")
     manifest = _json_object(folder / "world.json")
     factor = _metres_per_unit(manifest)
-    exact = locate(folder, "memory/mesh.npz")
-    if not exact.is_file() and "base" in manifest:
-        # A variant with other geometry: what its stage shows is all that there is of it.
-        mesh = read_visual(locate(folder, "payloads/visual.usdc"))
+    shown = folder / "payloads" / "visual.usdc"
+    if "base" in manifest and shown.is_file():
+        # A variant that looks different: what its stage shows is all that there is of it.
+        mesh = read_visual(shown)
     else:
-        mesh = scaled_mesh(load_mesh(exact), factor)
+        mesh = scaled_mesh(load_mesh(locate(folder, "memory/mesh.npz")), factor)
     grid = load_ros_map(locate(folder, "nav/map.yaml"))
     space = _json_object(locate(folder, "nav/free_space.json"))
     camera, T_world_photo = viewpoint(folder, factor)

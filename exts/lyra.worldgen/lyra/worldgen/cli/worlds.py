@@ -9,7 +9,7 @@ from typing import Any
 from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, with_late_sections
 from ..core.schema import differing_keys, resolved_dict
-from ..core.world import SCALE_STAGES, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
+from ..core.world import SCALE_STAGES, VARY, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
 from ..session import Certify, Command, Preview, Session
 from ..session.summary import world_values
 from .generate import add_output_flags
@@ -59,7 +59,8 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     chosen = [key for key in ("geometry.backend", "generation.painter") if _value(default, key) == "auto"]
     config = with_late_sections(manifest.config)
     changed = [key for key in differing_keys(default, config) if key not in chosen]
-    state = "finished" if world.finished else f"unfinished: go on with lyra-worldgen finish {world.folder}"
+    advice = "finish" if manifest.base is None else "certify"
+    state = "finished" if world.finished else f"unfinished: go on with lyra-worldgen {advice} {world.folder}"
     scale = manifest.scale
     rows = [
         ("world", f"{world.folder} ({manifest.id}, format {manifest.format})"),
@@ -73,7 +74,8 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         *(("", note) for note in scale_notes(manifest)),
         ("licence", manifest.licence if manifest.photo.imported else f"{manifest.licence} (weights that took part)"),
         ("parents", ", ".join(manifest.parents) or "none"),
-        *(() if manifest.photo.imported else (("explored", exploration(manifest)),)),
+        *variation_rows(manifest),
+        *(() if manifest.photo.imported or manifest.base else (("explored", exploration(manifest)),)),
     ]
     stages = [("stage", "backend", "time", "size", "files")]
     chunks = {name for _, name in chunk_stages(manifest.stages)}
@@ -110,6 +112,20 @@ def origin_row(manifest: Manifest) -> tuple[str, str]:
         return "photo", f"{origin.name}, {origin.size_px[0]}x{origin.size_px[1]} px"
     up = manifest.fact("import", "up")
     return "imported", f"{origin.name}, {origin.kind}{f', up is {up}' if isinstance(up, str) else ''}"
+
+
+def variation_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which world a variant was made from, and what is different; nothing for a world of its own."""
+    if manifest.base is None:
+        return []
+    values, things = manifest.fact(VARY, "values"), manifest.fact(VARY, "things")
+    words = ["mirrored"] if manifest.base.mirrored else []
+    if isinstance(things, list) and things:
+        words.append(f"{len(things)} things on the floor")
+    if isinstance(values, dict):
+        words += [f"{key}={value}" for key, value in values.items() if isinstance(value, float)]
+    seed, index = manifest.fact(VARY, "seed"), manifest.fact(VARY, "index")
+    return [("variant of", f"{manifest.base.path}, number {index} of seed {seed}"), ("", ", ".join(words))]
 
 
 def scale_text(scale: Scale, *, imported: bool = False) -> str:

@@ -91,7 +91,7 @@ def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) 
 
 
 def _visual(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> None:
-    from pxr import Gf, Sdf, UsdSemantics, UsdShade
+    from pxr import Gf, Sdf, UsdGeom, UsdSemantics, UsdShade
 
     types = Sdf.ValueTypeNames
     _state_edit(stage, VISUAL, visual_edit(drawn, indoors=base.indoors))
@@ -102,6 +102,7 @@ def _visual(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> 
         surface = UsdShade.Shader(stage.OverridePrim("/World/Looks/world/surface"))
         surface.CreateInput("roughness", types.Float).Set(drawn.roughness)
     for name, mesh in additions.things.items():
+        UsdGeom.Xform.Define(stage, f"{VISUAL}/{name}")
         part = define_mesh(stage, f"{VISUAL}/{name}/object", mesh)
         look = UsdShade.Material(stage.OverridePrim("/World/Looks/world"))
         UsdShade.MaterialBindingAPI.Apply(part.GetPrim()).Bind(look)
