@@ -20,6 +20,7 @@ from ..sim.episodes import Episode
 from ..sim.occupancy import load_ros_map
 from ..sim.surface_materials import MATERIALS
 from ..sim.usd_read import read_visual
+from .mirror import can_mirror
 
 NEEDED = ("world.usda", "world_scene.usda", "payloads/visual.usdc", "payloads/collision.usdc", "nav/map.yaml")
 PALETTE = 64
@@ -58,8 +59,8 @@ class Base:
     textured: bool
     """Whether the visible material has a texture, whose factor can be set."""
     has_splats: bool
-    has_objects: bool
-    """Whether there are bodies that can be pushed."""
+    unmirrorable: str
+    """Why it cannot be mirrored; empty if it can."""
     palette: np.ndarray
     """[K, 3] sRGB colours in 0..1 that occur in it."""
     palette_uv: np.ndarray
@@ -119,10 +120,19 @@ def read_base(folder: Path) -> Base:
         materials=_materials(colliders),
         textured=bool(visual.GetPrimAtPath("/World/Looks/world/albedo")),
         has_splats=world.has("payloads/splats.usdc"),
-        has_objects=world.has("payloads/objects.usdc"),
+        unmirrorable=_unmirrorable(world),
         palette=palette,
         palette_uv=palette_uv,
     )
+
+
+def _unmirrorable(world: World) -> str:
+    if world.has("payloads/objects.usdc"):
+        return "the world has bodies that can be pushed, and those are not mirrored"
+    names = [f"payloads/{name}.usdc" for name in ("collision", "collision_convex")]
+    if not all(can_mirror(world.path(name)) for name in names if world.has(name)):
+        return "the world has colliders of a kind that is not mirrored"
+    return ""
 
 
 def _episodes(world: World) -> tuple[Episode, ...]:

@@ -225,9 +225,9 @@ def _write(folder: Path, base: Base, cfg: VaryConfig, *, seed: int, index: int, 
     scale = next((fact for fact in stated if fact is not None), None)
     drawn = draw(cfg, seed=seed, index=index)
     notes: list[str] = []
-    mirrored = drawn.mirrored and not base.has_objects
+    mirrored = drawn.mirrored and not base.unmirrorable
     if drawn.mirrored and not mirrored:
-        notes.append("not mirrored: the world has bodies that can be pushed, and bodies cannot be mirrored")
+        notes.append(f"not mirrored: {base.unmirrorable}")
     if base.indoors and cfg.light.sun[1] > 0:
         notes.append("no sun: a lamp hangs in a closed room")
     placed = place_clutter(

@@ -26,11 +26,13 @@ from ..sim.usd_stage import bare_copy, new_stage, save_layer
 from .base import Base
 from .draw import WHITE_K, Draw
 from .light import camera_factor, exposure_ev, splat_edit, visual_edit
+from .mirror import mirror_colliders, mirrored_mesh
 
 if TYPE_CHECKING:
     from pxr import Usd
 
-COLLISION = "/World/Collision"
+MIRRORED = {"visual": VISUAL, "splats": SPLATS}
+"""Payloads that a transform mirrors, and the prim that gets it; colliders are written anew."""
 MADE_ROUGHNESS = 0.9
 
 
@@ -72,21 +74,26 @@ def relative(folder: Path, target: Path) -> str:
 def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) -> dict[str, Any]:
     """The layers of payloads that differ, by name."""
     layers = {}
-    for name, author in (("visual", _visual), ("collision", _collision), ("splats", _splats)):
-        if name != "splats" or base.has_splats:
-            stage = new_stage()
-            author(stage, base, drawn, additions)
-            root = {"visual": VISUAL, "collision": COLLISION, "splats": SPLATS}[name]
+    for name in ("visual", "collision", "collision_convex", "splats"):
+        file = f"payloads/{name}.usdc"
+        if not base.world.has(file):
+            continue
+        stage = new_stage()
+        if name == "visual":
+            _visual(stage, base, drawn, additions)
+        elif name == "splats":
+            _splats(stage, base, drawn, additions)
+        else:
+            things = additions.things
             if mirrored:
-                _mirror(stage, root)
-            layer = bare_copy(stage)
-            if any(child.name for child in layer.GetPrimAtPath("/World").nameChildren):
-                layers[name] = layer
-    if "collision" in layers and base.world.has("payloads/collision_convex.usdc"):
-        from pxr import Sdf
-
-        layers["collision_convex"] = Sdf.Layer.CreateAnonymous(".usda")
-        layers["collision_convex"].TransferContent(layers["collision"])
+                mirror_colliders(stage, base.world.path(file))
+                things = {key: mirrored_mesh(mesh) for key, mesh in things.items()}
+            _collision(stage, base, drawn, things)
+        if mirrored and name in MIRRORED:
+            _mirror(stage, MIRRORED[name])
+        layer = bare_copy(stage)
+        if layer.GetPrimAtPath("/World").nameChildren:
+            layers[name] = layer
     return layers
 
 
@@ -109,7 +116,7 @@ def _visual(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> 
         UsdSemantics.LabelsAPI.Apply(part.GetPrim(), "class").CreateLabelsAttr(["object"])
 
 
-def _collision(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) -> None:
+def _collision(stage: Usd.Stage, base: Base, drawn: Draw, things: Mapping[str, TriMesh]) -> None:
     from pxr import UsdPhysics
 
     for kind, (static, dynamic, restitution) in surfaces(base, drawn).items():
@@ -120,9 +127,9 @@ def _collision(stage: Usd.Stage, base: Base, drawn: Draw, additions: Additions) 
         api.CreateStaticFrictionAttr(static)
         api.CreateDynamicFrictionAttr(dynamic)
         api.CreateRestitutionAttr(restitution)
-    if additions.things:
-        stage.OverridePrim(COLLISION)
-        define_standing(stage, additions.things)
+    if things:
+        stage.OverridePrim("/World/Collision")
+        define_standing(stage, things)
 
 
 def surfaces(base: Base, drawn: Draw) -> dict[str, tuple[float, float, float]]:
