@@ -38,6 +38,7 @@ CHAPTERS = {
         "import-pictures",
         "vary",
         "batch",
+        "evaluation",
         "web-export",
         "service",
     ],

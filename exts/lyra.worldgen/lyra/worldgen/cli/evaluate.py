@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from .generate import add_output_flags
 from .tasks_environment import evaluate_policy
 from .terminal import Console, table
+
+if TYPE_CHECKING:
+    from ..evaluate.run import Report
 
 POLICY_FLAGS = {
     "task": ("NAME", "of the task (default: point-goal with a lidar)"),
@@ -24,12 +28,18 @@ EPILOG = """\
 examples:
   lyra-worldgen evaluate worlds/kitchen --persistence
   lyra-worldgen evaluate photos/*.jpg --persistence --out reports/memory --size 320
+  lyra-worldgen evaluate worlds/kitchen worlds/hall --video --networks weights
   lyra-worldgen evaluate baseline --worlds worlds
   lyra-worldgen evaluate model_399.pt --worlds worlds/kitchen --out reports/kitchen --export exported
 
 --persistence walks out and back and turns on the spot, with the spatial memory and without, and compares what is seen
 again. It takes minutes a photo, most of them for painting again what the walk without memory has forgotten.
 The report is persistence.json, persistence.png and persistence.html; the worlds themselves are only read.
+
+--video looks at the frames that a world remembers of its walk: camera control (poses recovered from the pictures
+against those asked for), reprojection error, style consistency, revisits. LPIPS, FID and Gram matrices need weights,
+which are looked for in --networks or in torch's hub folder and never downloaded; without them the report says which
+file is missing. The report is video.json, video.md, video.png and video.html; docs/evaluation.md defines every figure.
 
 --worlds drives the certified episodes of worlds in Isaac Lab with a policy: 'baseline', 'random', a checkpoint or an
 exported ONNX file. It runs in the environment of the robot tasks (.venv-lab, or the Python that LYRA_TASKS_PYTHON
@@ -41,7 +51,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure what the memory, or a robot's policy, is worth, and write a report",
+        help="measure the memory, films or a robot's policy, and write a report",
         description="Measure photos, worlds or a policy and write a report. Exit code 1 if a limit does not hold.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +62,7 @@ def add_parser(commands: Any) -> None:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--persistence", action="store_true", help="memory ablation and drift")
+    what.add_argument("--video", action="store_true", help="camera control, reprojection, style and revisits of walks")
     what.add_argument(
         "--worlds", metavar="WORLDS", help="drive in these: a folder, a folder of worlds, a pattern, a list"
     )
@@ -60,6 +71,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--size", metavar="PX", type=int, help="long side of the frames (default: 320)")
     parser.add_argument("--distance", metavar="METRES", type=float, help="way out and back (default: 4)")
     parser.add_argument("--seed", metavar="N", type=int, help="of everything that is painted (default: 0)")
+    parser.add_argument(
+        "--networks",
+        metavar="DIR",
+        type=Path,
+        help="weights of AlexNet, VGG-16, Inception (default: torch's hub folder)",
+    )
     policy = parser.add_argument_group("with --worlds")
     for name, (metavar, text) in POLICY_FLAGS.items():
         policy.add_argument(f"--{name}", metavar=metavar, help=text)
@@ -75,7 +92,29 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _policy(args, console, given)
     if given:
         raise InputError(f"{given[0].partition('=')[0]} means something with --worlds only")
-    return _persistence(args, console)
+    return _video(args, console) if args.video else _persistence(args, console)
+
+
+def _video(args: argparse.Namespace, console: Console) -> int:
+    from ..evaluate import evaluate_video
+
+    refuse_flags(args, ("loops", "size", "distance", "seed"), "--persistence")
+    report = evaluate_video(args.sources, args.out, networks=args.networks, progress=console.progress)
+    console.result(films_said(report), report.values)
+    return 0
+
+
+def films_said(report: Report) -> str:
+    """Table, reasons and files of a report on films."""
+    reasons = [f"not measured: {reason}" for reason in report.notes]
+    return "\n\n".join(filter(None, (table(list(report.table)), "\n".join(reasons), "\n".join(map(str, report.files)))))
+
+
+def refuse_flags(args: argparse.Namespace, names: Iterable[str], belongs_to: str) -> None:
+    """Raise `InputError` for a flag that means something with another measurement only."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name} means something with {belongs_to} only")
 
 
 def _policy(args: argparse.Namespace, console: Console, flags: list[str]) -> int:
@@ -92,6 +131,7 @@ def _policy(args: argparse.Namespace, console: Console, flags: list[str]) -> int
 
 
 def _persistence(args: argparse.Namespace, console: Console) -> int:
+    refuse_flags(args, ("networks",), "--video")
     from ..evaluate import evaluate_persistence
     from ..evaluate.persistence import PersistenceConfig
 

@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 from .run import evaluate_persistence as evaluate_persistence
+from .video import evaluate_video as evaluate_video

@@ -255,7 +255,7 @@ class _Watcher:
 
         numbers = sorted(self._Ts)
         Ts = np.stack([self._Ts[n] for n in numbers])
-        walked_m, turned_rad = (dict(zip(numbers, way, strict=True)) for way in _way(Ts))
+        walked_m, turned_rad = (dict(zip(numbers, way, strict=True)) for way in way_along(Ts))
         revisits = []
         for revisit in sorted(self._revisits, key=lambda r: r.again):
             between_m = abs(walked_m[revisit.again] - walked_m[revisit.first])
@@ -288,7 +288,7 @@ class _Watcher:
         )
 
 
-def _way(Ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def way_along(Ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far a camera has walked [P] [m] and turned [P] [rad] until each pose [P, 4, 4]."""
     steps_m = np.linalg.norm(np.diff(Ts[:, :3, 3], axis=0), axis=1)
     cosine = (np.einsum("nij,nij->n", Ts[1:, :3, :3], Ts[:-1, :3, :3]) - 1) / 2

@@ -107,15 +107,9 @@ def render_page(
     """The whole page; holds nothing that differs between two runs on one machine."""
     passed = all(line.status == "passed" for line in lines)
     title = "The memory holds" if passed else "The memory does not hold"
-    style = (resources.files("lyra.worldgen.certify") / "style.html").read_text(encoding="utf-8").strip()
-    curves = f'<img alt="Curves" src="{_uri(plots, "png")}">'
+    curves = f'<img alt="Curves" src="{data_uri(plots, "png")}">'
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Persistence: {title}</title>{style}"
-        "<style>table{border-collapse:collapse;width:100%;font-size:.85rem}td,th{padding:.3rem .5rem;text-align:right;"
-        "border-top:1px solid var(--rule)}td:first-child,th:first-child{text-align:left}.scroll{overflow-x:auto}"
-        "</style></head><body><main>"
+        f"{page_head(f'Persistence: {title}')}<body><main>"
         f'<section class="hero {"passed" if passed else "failed"}"><p class="name">Persistence of {len(results)} '
         f"{'photo' if len(results) == 1 else 'photos'}</p><h1>{title}</h1><p>{_SENTENCES[passed]}</p></section>"
         f"<h2>Limits</h2>{''.join(_line(line) for line in lines)}"
@@ -126,6 +120,19 @@ def render_page(
         f"<h2>How it was measured</h2>{_method(cfg)}"
         f"<footer>{', '.join(f'{escape(k)} {escape(str(v))}' for k, v in machine.items())}. All numbers, and the times "
         "they took, are in <code>persistence.json</code>.</footer></main></body></html>\n"
+    )
+
+
+def page_head(title: str) -> str:
+    """Beginning of a page up to its body, in the certificate's style."""
+    style = (resources.files("lyra.worldgen.certify") / "style.html").read_text(encoding="utf-8").strip()
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title>{style}"
+        "<style>table{border-collapse:collapse;width:100%;font-size:.85rem}td,th{padding:.3rem .5rem;text-align:right;"
+        "border-top:1px solid var(--rule)}td:first-child,th:first-child{text-align:left}.scroll{overflow-x:auto}"
+        "</style></head>"
     )
 
 
@@ -172,21 +179,21 @@ def _strips(one: Persistence) -> str:
                 continue
             strip = np.concatenate(
                 [
-                    np.concatenate([_thumb(getattr(shown, name)) for shown in walk.shown], 1)
+                    np.concatenate([thumbnail(getattr(shown, name)) for shown in walk.shown], 1)
                     for name in ("first_u8", "again_u8")
                 ]
             )
             side = "with memory" if remembers else "without memory"
             shown = ", ".join(shown.label for shown in walk.shown)
             figures.append(
-                f'<figure class="card"><img alt="{escape(f"{one.name}, {words}, {side}")}" src="{_jpeg_uri(strip)}">'
+                f'<figure class="card"><img alt="{escape(f"{one.name}, {words}, {side}")}" src="{jpeg_uri(strip)}">'
                 f"<figcaption>{escape(one.name)}, {words}, {side}: first visit above, last visit below ({shown})."
                 "</figcaption></figure>"
             )
     return f'<div style="display:grid;gap:.8rem;margin-bottom:1.6rem">{"".join(figures)}</div>'
 
 
-def _thumb(rgb_u8: np.ndarray) -> np.ndarray:
+def thumbnail(rgb_u8: np.ndarray) -> np.ndarray:
     import cv2
 
     height, width = rgb_u8.shape[:2]
@@ -195,13 +202,13 @@ def _thumb(rgb_u8: np.ndarray) -> np.ndarray:
     return cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
 
 
-def _jpeg_uri(rgb_u8: np.ndarray) -> str:
+def jpeg_uri(rgb_u8: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb_u8)).save(buffer, "JPEG", quality=85)
-    return _uri(buffer.getvalue(), "jpeg")
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
-def _uri(data: bytes, kind: str) -> str:
+def data_uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

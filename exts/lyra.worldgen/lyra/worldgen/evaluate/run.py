@@ -40,6 +40,8 @@ class Report:
     values: dict[str, Any]
     """All of it as JSON values."""
     files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    """What was not measured, and why."""
 
     @property
     def passed(self) -> bool:
@@ -84,7 +86,7 @@ def evaluate_persistence(
         began = time.perf_counter()
         on_step(0, f"{source.name}, geometry")
         photo, geometry, painter, config = read_source(source)
-        name = _unused(source.stem if source.is_file() else source.name, settings)
+        name = unused_name(source.stem if source.is_file() else source.name, settings)
         result = measure_persistence(name, photo, geometry, painter, config.generation, cfg, on_step=on_step)
         results.append(result)
         settings[name] = {
@@ -171,6 +173,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _unused(name: str, taken: dict[str, Any]) -> str:
+def unused_name(name: str, taken: dict[str, Any]) -> str:
     """The name, with a number if it is taken."""
     return next(n for n in (name, *(f"{name} {i}" for i in range(2, len(taken) + 3))) if n not in taken)
