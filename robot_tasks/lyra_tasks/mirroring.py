@@ -12,6 +12,8 @@ import torch  # noqa: TID253 this module is about tensors
 
 from lyra.worldgen.core.errors import ConfigError
 
+from .rules import CAMERA_WIDTH_PX
+
 SIGNS = {
     "goal": (1.0, 1.0, -1.0),
     "velocity": (1.0, -1.0),
@@ -24,6 +26,8 @@ SIGNS = {
 """Terms whose columns keep or change their signs."""
 RAYS = ("lidar",)
 """Terms of rays all around, the first pointing backwards."""
+PICTURES = {"depth": CAMERA_WIDTH_PX}
+"""Terms of pixels, row by row, and the length of a row."""
 SECTORS = ("left",)
 """Terms of sectors all around, the first beginning at the robot's back."""
 ACTION_SIGNS = (1.0, -1.0)
@@ -38,6 +42,8 @@ def mirror(term: str, values: torch.Tensor) -> torch.Tensor:
     columns = values.shape[-1]
     if term in RAYS:
         return values[:, (-torch.arange(columns, device=values.device)) % columns]
+    if term in PICTURES and columns % PICTURES[term] == 0:
+        return values.unflatten(-1, (-1, PICTURES[term])).flip(-1).flatten(-2)
     if term in SECTORS:
         return values.flip(-1)
     if term not in SIGNS or len(SIGNS[term]) != columns:

@@ -16,6 +16,9 @@ DECIMATION = 4
 LIDAR_RAYS, LIDAR_RANGE_M = 36, 6.0
 LIDAR_BEAMS = 3
 """A ray is told as the shortest of so many beams around it, so that no thin post stands between two rays."""
+CAMERA_WIDTH_PX, CAMERA_HEIGHT_PX, CAMERA_HFOV_DEG, CAMERA_PITCH_DEG = 32, 24, 90.0, 0.0
+"""Of the robots' depth cameras."""
+CAMERA_RANGE_M = 6.0
 TRAIL_STEPS = (50, 200)
 """A robot is told where it was so many steps of the task ago: what it needs to leave a dead end for good."""
 TRAIL_REACH_M = (2.0, 8.0)

@@ -20,7 +20,7 @@ from lyra.worldgen.core.mesh import TriMesh
 from lyra_tasks import rules
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.coverage import RAYS, CoverageBook, CoverageOptions
-from lyra_tasks.mirroring import ACTION_SIGNS, SECTORS, SIGNS, mirror, with_mirror_images
+from lyra_tasks.mirroring import ACTION_SIGNS, PICTURES, SECTORS, SIGNS, mirror, with_mirror_images
 from lyra_tasks.mirroring import RAYS as RAY_TERMS
 from lyra_tasks.planar_lidar import PlanarLidar
 from lyra_tasks.robots.diff_drive import SIZES
@@ -28,7 +28,7 @@ from sample_worlds import simple_room
 from task_worlds import write_world
 
 SPEC = SIZES["medium"]
-WIDTHS = {**{name: len(signs) for name, signs in SIGNS.items()}, "lidar": 36, "left": 12}
+WIDTHS = {**{name: len(signs) for name, signs in SIGNS.items()}, "lidar": 36, "left": 12, "depth": 24 * 32}
 coordinates = st.floats(-3.0, 3.0, width=32)
 
 
@@ -108,7 +108,7 @@ def test_uncovered_floor_is_told_as_in_a_mirrored_room(tmp_path):
 def test_mirrored_twice_is_the_original(term, seed):
     """Every term that is known."""
     values = torch.rand(3, WIDTHS[term], generator=torch.Generator().manual_seed(seed))
-    assert set(WIDTHS) == {*SIGNS, *RAY_TERMS, *SECTORS}
+    assert set(WIDTHS) == {*SIGNS, *RAY_TERMS, *SECTORS, *PICTURES}
     assert torch.equal(mirror(term, mirror(term, values)), values)
 
 
@@ -132,3 +132,13 @@ def test_batches_are_followed_by_their_images():
     assert torch.equal(both["policy"][5:, 3:], mirror("lidar", obs["policy"][:, 3:]))
     none, actions = with_mirror_images(env, obs=None, actions=torch.tensor([[0.5, 0.25]]))
     assert none is None and actions.tolist() == [[0.5, 0.25], [0.5, -0.25]]
+
+
+def test_pictures_are_mirrored_row_by_row():
+    """Left becomes right in every row of a picture; rows stay where they are."""
+    width = PICTURES["depth"]
+    picture = torch.arange(3.0 * width).reshape(1, 3 * width)
+    image = mirror("depth", picture).reshape(3, width)
+    assert torch.equal(image, picture.reshape(3, width).flip(1))
+    with pytest.raises(ConfigError, match="depth"):
+        mirror("depth", picture[:, 1:])

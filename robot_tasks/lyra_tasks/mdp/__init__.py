@@ -11,6 +11,7 @@ from .exploring import covered_share, explored, left_anywhere, left_in_sight, ne
 from .observations import goal_geodesic, planar_velocity, stops_done, trail
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
 from .terminations import arrived, out_of_time, touched
+from .warp_camera import WarpDepthCamera
 from .warp_lidar import WarpCaster, WarpLidar
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "GoalCommand",
     "GoalCommandCfg",
     "WarpCaster",
+    "WarpDepthCamera",
     "WarpLidar",
     "action_change",
     "arrived",

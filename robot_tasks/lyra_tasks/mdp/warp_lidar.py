@@ -48,11 +48,11 @@ class WarpCaster:
     """Level rays from every robot against the colliders of its own world."""
 
     def __init__(self, book: CourseBook, device: str) -> None:
-        self._device = device
-        self._meshes = [_mesh(g.colliders.vertices, g.colliders.faces, device) for g in book.atlas.grounds]
-        self._ids = wp.array([m.id for m in self._meshes], dtype=wp.uint64, device=device)
-        self._world = wp.from_torch(book.world.to(torch.int32).contiguous())
-        self._offset = wp.from_torch(book.offset_w.contiguous(), dtype=wp.vec3)
+        self.device = device
+        self._kept = [_mesh(g.colliders.vertices, g.colliders.faces, device) for g in book.atlas.grounds]
+        self.meshes = wp.array([m.id for m in self._kept], dtype=wp.uint64, device=device)
+        self.world = wp.from_torch(book.world.to(torch.int32).contiguous())
+        self.offset = wp.from_torch(book.offset_w.contiguous(), dtype=wp.vec3)
 
     def shares(
         self, xy_w: torch.Tensor, yaw: torch.Tensor, *, height_m: float, rays: int, max_range_m: float
@@ -71,16 +71,16 @@ class WarpCaster:
             _cast,
             dim=(len(xy_w), rays),
             inputs=[
-                self._ids,
-                self._world,
-                self._offset,
+                self.meshes,
+                self.world,
+                self.offset,
                 wp.from_torch(xy_w.contiguous()),
                 wp.from_torch(yaw.contiguous()),
                 height_m,
                 max_range_m,
             ],
             outputs=[wp.from_torch(shares)],
-            device=self._device,
+            device=self.device,
         )
         return shares
 

@@ -13,6 +13,10 @@ TASKS = {
     "Lyra-Patrol-DiffDrive-Lidar": "patrol_env_cfg:LidarPatrolEnvCfg",
     "Lyra-Explore-DiffDrive-Lidar": "explore_env_cfg:LidarExploreEnvCfg",
     "Lyra-Deliver-DiffDrive-Lidar": "deliver_env_cfg:LidarDeliverEnvCfg",
+    "Lyra-PointGoal-DiffDrive-Depth": "camera_env_cfg:DepthPointGoalEnvCfg",
+    "Lyra-Patrol-DiffDrive-Depth": "camera_env_cfg:DepthPatrolEnvCfg",
+    "Lyra-Explore-DiffDrive-Depth": "camera_env_cfg:DepthExploreEnvCfg",
+    "Lyra-Deliver-DiffDrive-Depth": "camera_env_cfg:DepthDeliverEnvCfg",
 }
 """Task name: its configuration, relative to this package."""
 
