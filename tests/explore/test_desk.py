@@ -160,7 +160,9 @@ def test_what_cannot_be_done_is_said_in_words(hand, tmp_path):
             it.desk.finish()
         watcher = hand()
         watcher.desk.open(tmp_path / "world")
-        assert "you can look" in watcher.wait().text
+        assert "you can look" in watcher.wait().text and watcher.desk.other_writer == it.desk.other_writer != ""
+    watcher.desk.look_again()
+    assert watcher.desk.other_writer == "" and watcher.desk.contents is not None
 
 
 @pytest.mark.slow
