@@ -16,6 +16,7 @@ from lyra.worldgen.core.config import load_config
 from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.explore.desk import PATH_FILE, Desk, News
+from lyra.worldgen.explore.options import ExplorerOptions
 from lyra.worldgen.explore.shelf import open_shelf
 from service_client import Server
 
