@@ -234,7 +234,7 @@ def test_a_branch_that_was_stopped_begins_anew(photo, tmp_path):
 def test_one_writer_at_a_time(photo, tmp_path):
     """A second session is refused and told who writes; what a killed writer leaves is in nobody's way."""
     folder = tmp_path / "world"
-    first, second = session(folder, 0.2), session(folder)
+    first, second = session(folder, PATIENCE_S), session(folder)  # the first is at work until it is killed
     with first, second:
         first.start(Generate(photo=photo))
         assert first._job is not None
