@@ -29,6 +29,8 @@ examples:
   lyra-worldgen evaluate worlds/kitchen --persistence
   lyra-worldgen evaluate photos/*.jpg --persistence --out reports/memory --size 320
   lyra-worldgen evaluate worlds/kitchen worlds/hall --video --networks weights
+  lyra-worldgen evaluate DL3DV/1K/0a1b* --dataset dl3dv --frames 161
+  lyra-worldgen evaluate TanksAndTemples/Barn --dataset tanks-and-temples --config config/generation/fast.yaml
   lyra-worldgen evaluate baseline --worlds worlds
   lyra-worldgen evaluate model_399.pt --worlds worlds/kitchen --out reports/kitchen --export exported
 
@@ -40,6 +42,10 @@ The report is persistence.json, persistence.png and persistence.html; the worlds
 against those asked for), reprojection error, style consistency, revisits. LPIPS, FID and Gram matrices need weights,
 which are looked for in --networks or in torch's hub folder and never downloaded; without them the report says which
 file is missing. The report is video.json, video.md, video.png and video.html; docs/evaluation.md defines every figure.
+
+--dataset makes a world of a real film's first picture along the film's real path and compares its frames with the real
+ones: PSNR, SSIM, LPIPS, FID, KID, and the figures of --video. The unit of the poses is measured by matching pictures
+unless --pose-scale says it. The report is dataset.json, dataset.md, dataset.png and dataset.html.
 
 --worlds drives the certified episodes of worlds in Isaac Lab with a policy: 'baseline', 'random', a checkpoint or an
 exported ONNX file. It runs in the environment of the robot tasks (.venv-lab, or the Python that LYRA_TASKS_PYTHON
@@ -58,11 +64,16 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "sources", metavar="DIR|PHOTO|POLICY", nargs="+", type=Path, help="world folders, picture files, or one policy"
+        "sources",
+        metavar="DIR|PHOTO|POLICY",
+        nargs="+",
+        type=Path,
+        help="worlds, scenes, picture files, or one policy",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--persistence", action="store_true", help="memory ablation and drift")
     what.add_argument("--video", action="store_true", help="camera control, reprojection, style and revisits of walks")
+    what.add_argument("--dataset", metavar="NAME", help="likeness to real films: dl3dv or tanks-and-temples scenes")
     what.add_argument(
         "--worlds", metavar="WORLDS", help="drive in these: a folder, a folder of worlds, a pattern, a list"
     )
@@ -77,6 +88,10 @@ def add_parser(commands: Any) -> None:
         type=Path,
         help="weights of AlexNet, VGG-16, Inception (default: torch's hub folder)",
     )
+    film = parser.add_argument_group("with --dataset")
+    film.add_argument("--frames", metavar="N", type=int, help="pictures of each film that are used (default: 161)")
+    film.add_argument("--pose-scale", metavar="METRES", type=float, help="of a unit of the poses (default: measured)")
+    film.add_argument("--config", metavar="FILE", type=Path, help="YAML file with painter, geometry and frame size")
     policy = parser.add_argument_group("with --worlds")
     for name, (metavar, text) in POLICY_FLAGS.items():
         policy.add_argument(f"--{name}", metavar=metavar, help=text)
@@ -92,6 +107,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _policy(args, console, given)
     if given:
         raise InputError(f"{given[0].partition('=')[0]} means something with --worlds only")
+    if args.dataset is not None:
+        return _dataset(args, console)
+    refuse_flags(args, ("frames", "pose_scale", "config"), "--dataset")
     return _video(args, console) if args.video else _persistence(args, console)
 
 
@@ -100,6 +118,26 @@ def _video(args: argparse.Namespace, console: Console) -> int:
 
     refuse_flags(args, ("loops", "size", "distance", "seed"), "--persistence")
     report = evaluate_video(args.sources, args.out, networks=args.networks, progress=console.progress)
+    console.result(films_said(report), report.values)
+    return 0
+
+
+def _dataset(args: argparse.Namespace, console: Console) -> int:
+    from ..core.config import load_config
+    from ..evaluate import evaluate_dataset
+    from ..evaluate.dataset_run import DatasetConfig
+
+    refuse_flags(args, ("loops", "size", "distance"), "--persistence")
+    given = {"frames": args.frames, "seed": args.seed, "pose_scale": args.pose_scale}
+    report = evaluate_dataset(
+        args.sources,
+        args.dataset,
+        args.out,
+        DatasetConfig(**{name: value for name, value in given.items() if value is not None}),
+        config=load_config(args.config),
+        networks=args.networks,
+        progress=console.progress,
+    )
     console.result(films_said(report), report.values)
     return 0
 
@@ -114,7 +152,7 @@ def refuse_flags(args: argparse.Namespace, names: Iterable[str], belongs_to: str
     """Raise `InputError` for a flag that means something with another measurement only."""
     for name in names:
         if getattr(args, name) is not None:
-            raise InputError(f"--{name} means something with {belongs_to} only")
+            raise InputError(f"--{name.replace('_', '-')} means something with {belongs_to} only")
 
 
 def _policy(args: argparse.Namespace, console: Console, flags: list[str]) -> int:

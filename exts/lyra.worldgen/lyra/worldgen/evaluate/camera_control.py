@@ -114,8 +114,9 @@ def recover_pose(reference: RgbdView, rgb_u8: np.ndarray, camera: PinholeCamera)
     )
     if not found or inliers is None or len(inliers) < LEAST_INLIERS:
         return None
-    keep = inliers[:, 0]
-    rvec, tvec = cv2.solvePnPRefineLM(points[keep], pixels[keep], camera.K_px, None, rvec, tvec)
+    keep = np.asarray(inliers)[:, 0].astype(int)
+    points, pixels = np.asarray(points)[keep], np.asarray(pixels)[keep]
+    rvec, tvec = cv2.solvePnPRefineLM(points, pixels, camera.K_px, None, rvec, tvec)
     if not (np.isfinite(rvec).all() and np.isfinite(tvec).all()):
         return None
     T_cam_world = rigid(cv2.Rodrigues(rvec)[0], tvec[:, 0])
@@ -126,8 +127,7 @@ def match_features(a_u8: np.ndarray, b_u8: np.ndarray) -> tuple[np.ndarray, np.n
     """Pixels [M, 2] in both pictures of SIFT features that are each other's best match."""
     import cv2
 
-    # Every feature counts once: one place often gets several directions.
-    sift: Any = cv2.SIFT_create(nfeatures=MAX_FEATURES, contrastThreshold=0.02)
+    sift: Any = cv2.SIFT_create(nfeatures=MAX_FEATURES, contrastThreshold=0.02)  # pyright: ignore
     (at_a, of_a), (at_b, of_b) = (
         sift.detectAndCompute(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), None) for x in (a_u8, b_u8)
     )

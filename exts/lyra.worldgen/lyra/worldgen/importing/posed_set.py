@@ -72,7 +72,7 @@ def find_posed_set(source: Source) -> PosedSet:
         return _with_depth(read_transforms(root / TRANSFORMS_NAME), source.files)
     colmap = find_colmap(root)
     if colmap is not None:
-        return _with_depth(_with_pictures(read_colmap(colmap), root, source.files), source.files)
+        return _with_depth(with_pictures(read_colmap(colmap), root, source.files), source.files)
     paths = [file for file in source.files if file.suffix.lower() == ".npz" and file.parent == root]
     if len(paths) == 1:
         return _with_depth(read_lyra(paths[0]), source.files)
@@ -98,10 +98,21 @@ def load_pictures(
     film = {}
     if posed.video is not None:
         film = read_video_frames(posed.video, [frame.video_index for frame in chosen])
-    return [_load(frame, posed, film, long_side_px) for frame in progress.track("pictures", chosen)]
+    return [load_picture(frame, posed, film, long_side_px) for frame in progress.track("pictures", chosen)]
 
 
-def _load(frame: PosedFrame, posed: PosedSet, film: dict[int, np.ndarray], long_side_px: int) -> PosedPicture:
+def load_picture(frame: PosedFrame, posed: PosedSet, film: dict[int, np.ndarray], long_side_px: int) -> PosedPicture:
+    """One frame with pixels and depth, straightened and reduced.
+
+    Args:
+        frame: of the set.
+        posed: the set.
+        film: frames of its video by number, where it has one; the one that is used is taken out.
+        long_side_px: of the result.
+
+    Raises:
+        InputError: a damaged picture or depth map, or one of another shape than the lens's.
+    """
     if frame.picture is None:
         assert posed.video is not None, "a frame without a picture comes from the video"
         rgb = film.pop(frame.video_index)
@@ -130,7 +141,7 @@ def _load(frame: PosedFrame, posed: PosedSet, film: dict[int, np.ndarray], long_
     )
 
 
-def _with_pictures(posed: PosedSet, root: Path, files: tuple[Path, ...]) -> PosedSet:
+def with_pictures(posed: PosedSet, root: Path, files: tuple[Path, ...]) -> PosedSet:
     """Pictures found by the names that the model gives them: anywhere in the folder, where only one fits."""
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     by_name: dict[str, list[Path]] = {}

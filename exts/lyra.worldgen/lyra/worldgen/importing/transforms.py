@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from .side_files import side_file
 TRANSFORMS_NAME = "transforms.json"
 MAX_JSON_BYTES = 256 << 20
 _PLAIN = ("", "OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+_IMAGES = re.compile(r"^((?:\./)?)images/")
+_REDUCED = ("images_2/", "images_4/", "images_8/")
+"""Folders of reduced copies that data sets ship, some of them without the originals."""
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG")
 
 
@@ -83,10 +87,11 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _find(path: Path, name: str) -> Path | None:
-    """The picture that is named, with or without its suffix."""
-    for suffix in _SUFFIXES:
-        if found := side_file(path, name + suffix, quoted=False):
-            return found
+    """The picture that is named, with or without its suffix; a reduced one where the full one was left out."""
+    for folder in ("images/", *_REDUCED):
+        for suffix in _SUFFIXES:
+            if found := side_file(path, _IMAGES.sub(rf"\g<1>{folder}", name) + suffix, quoted=False):
+                return found
     return None
 
 
