@@ -18,12 +18,14 @@ import pytest
 
 from fake_stages import content, fake_stages
 from lyra.worldgen.build import build_world, rerun_stage
-from lyra.worldgen.build.stages import photo_licence
-from lyra.worldgen.core.config import load_config
+from lyra.worldgen.build.stages import photo_licence, simulation_facts
+from lyra.worldgen.core.config import SimulationConfig, load_config
 from lyra.worldgen.core.errors import BackendError, Cancelled, InputError
 from lyra.worldgen.core.progress import Progress
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.core.world_writer import open_for_writing
+from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
+from sample_worlds import sample_splats, simple_room
 
 SEED5 = load_config(None, {"seed": 5})
 
@@ -421,3 +423,25 @@ def test_manifest_is_plain_json(photo, tmp_path, whole):
 def test_the_licence_of_a_photo_is_told_where_it_is_known(said, text):
     """What its owner stated goes into the files of the world; without it they say that there is one."""
     assert photo_licence(load_config(None, said)) == text
+
+
+def test_the_manifest_tells_what_the_simulation_decided(tmp_path):
+    """Materials of every kind of collider, movable things and convex pieces, as docs/colliders.md promises."""
+    pytest.importorskip("pxr", reason="needs OpenUSD")
+    mesh = simple_room()
+    cfg = SimulationConfig(episode_count=5, movable_objects=True, convex=True)
+    result = write_simulation(
+        tmp_path / "asked", mesh, sample_splats(mesh, 10), cfg=cfg, meta=WorldMeta(name="x"), seed=0
+    )
+    facts = json.loads(json.dumps(simulation_facts(result)))
+    assert set(facts["materials"]) == set(result.materials) >= {"floor", "wall", "object"}
+    assert facts["materials"]["floor"]["material"] == result.materials["floor"].material
+    assert [thing["name"] for thing in facts["objects"]] == ["object_000"]
+    assert facts["objects"][0]["mass_kg"] > 0
+    assert result.convex is not None and facts["convex"]["pieces"] == len(result.convex.pieces)
+    assert facts["convex"]["ray_error_p95_m"] < 0.03
+    plain = replace(cfg, movable_objects=False, convex=False)
+    result = write_simulation(
+        tmp_path / "plain", mesh, sample_splats(mesh, 10), cfg=plain, meta=WorldMeta(name="x"), seed=0
+    )
+    assert not {"objects", "convex"} & set(simulation_facts(result))

@@ -456,14 +456,7 @@ def _simulate(context: StageContext) -> None:
     )
     notes.backend = "usd"
     notes.versions = installed_versions("numpy", "usd-core", "scipy", "fast-simplification")
-    notes.facts = {
-        "collider": result.plan.mode,
-        "boxes": len(result.plan.boxes),
-        "episodes": len(result.episodes),
-        "free_space": result.space.stats,
-        "ray_error_median_m": rounded(result.ray_error_median_m),
-        "ray_error_p95_m": rounded(result.ray_error_p95_m),
-    }
+    notes.facts = simulation_facts(result)
     notes.findings = result.report.as_list()
 
 
@@ -473,12 +466,29 @@ def photo_licence(config: WorldConfig) -> str:
     return f"photo: {stated}" if stated else "the photo's own licence applies"
 
 
-def _convex_facts(result: SimulationResult) -> dict[str, Any]:
-    if result.convex is None:
-        return {}
-    median, p95 = result.convex_error_m
-    facts = {"pieces": len(result.convex.pieces), **result.convex.counts, "coarse_faces": result.convex.coarse_faces}
-    return {"convex": {**facts, "ray_error_median_m": rounded(median), "ray_error_p95_m": rounded(p95)}}
+def simulation_facts(result: SimulationResult) -> dict[str, Any]:
+    """What `world.json` says about collider, materials, movable things and free space; JSON values."""
+    facts: dict[str, Any] = {
+        "collider": result.plan.mode,
+        "boxes": len(result.plan.boxes),
+        "episodes": len(result.episodes),
+        "free_space": result.space.stats,
+        "ray_error_median_m": rounded(result.ray_error_median_m),
+        "ray_error_p95_m": rounded(result.ray_error_p95_m),
+        "materials": {kind: choice.as_dict() for kind, choice in sorted(result.materials.items())},
+    }
+    if result.objects:
+        facts["objects"] = [thing.as_dict() for thing in result.objects]
+    if result.convex is not None:
+        median, p95 = result.convex_error_m
+        facts["convex"] = {
+            "pieces": len(result.convex.pieces),
+            **result.convex.counts,
+            "coarse_faces": result.convex.coarse_faces,
+            "ray_error_median_m": rounded(median),
+            "ray_error_p95_m": rounded(p95),
+        }
+    return facts
 
 
 def _scale_sigma(context: StageContext, geometry: PhotoGeometry) -> float:
