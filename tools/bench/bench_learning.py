@@ -304,7 +304,7 @@ def main() -> int:
     parser.add_argument("--world", help="of the parts seeds and tasks; default: the first to train in")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--envs", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=250)
+    parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--place-iterations", type=int, default=51)
     parser.add_argument("--task-iterations", type=int, default=60)
     parser.add_argument("--episodes", type=int, default=40, help="of every unseen world")

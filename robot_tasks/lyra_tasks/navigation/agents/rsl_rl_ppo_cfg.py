@@ -17,7 +17,7 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
     # Isaac Lab's --device moves the simulation only, and the runner's own default is CUDA.
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     num_steps_per_env = 32
-    max_iterations = 250
+    max_iterations = 500
     save_interval = 50
     experiment_name = "lyra_navigation"
     obs_groups = {"actor": ["policy"], "critic": ["policy", "teacher"]}  # noqa: RUF012 a configclass copies it
