@@ -42,6 +42,14 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
+def slow_server(tmp_path):
+    """One whose jobs last longer than a word to cancel takes, on the fastest machine too."""
+    running = Server(tmp_path / "data", pause_s=0.3).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
 def photo(tmp_path, monkeypatch) -> Path:
     for module in (build_run, build_journey):
         monkeypatch.setattr(module, "default_stages", fake_stages)
@@ -130,8 +138,9 @@ def test_a_client_that_goes_away_finds_its_job_again(server, photo, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda photo: Generate(photo=photo), lambda photo: Extend(path="turn")])
-def test_cancelled_and_resumed(server, photo, tmp_path, make):
+def test_cancelled_and_resumed(slow_server, photo, tmp_path, make):
     """A cancelled job ends on the server, too; resumed it leads to the bytes of an undisturbed one, no step twice."""
+    server = slow_server
     far, near = far_session(server, tmp_path / "far"), Session(tmp_path / "near")
     command = make(photo)
     if isinstance(command, Extend):
