@@ -18,6 +18,8 @@ from check_files import ROOT
 from records import FOLDER, STATED, Record, RecordError, load_records, numbers_in, shows, values_in
 
 PAGE = "benchmarks.md"
+GALLERY = "gallery.md"
+"""Made of certificates by tools/site/gallery.py."""
 UNIT = (
     r"(?:ms|min|s|h|%|dB|[KMG]i?B|mm|cm|x(?!\s*\d)|times|steps|"
     r"frames|core[- ]minutes?|CPU[- ](?:s|min(?:utes)?|seconds))"
@@ -80,7 +82,8 @@ def unshown(record: Record) -> list[str]:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    chapters = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != GALLERY]
+    return [ROOT / "README.md", *chapters]
 
 
 def problems(*, write: bool) -> list[str]:

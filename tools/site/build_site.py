@@ -31,6 +31,7 @@ TASKS = ROOT / "robot_tasks" / "lyra_tasks"
 CHAPTERS = {
     "Start": [
         "tutorial",
+        "gallery",
         "exploring",
         "walkthrough",
         "explorer",

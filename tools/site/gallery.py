@@ -53,7 +53,9 @@ def entry(world: World, images: Path) -> str:
         picture.convert("RGB").save(images / f"{name}.jpg", quality=80)
     certificate = json.loads((world.folder / "certificate.json").read_text(encoding="utf-8"))
     scale = world.manifest.scale
+    origin = world.manifest.photo
     facts = [
+        f"{'Imported' if origin.imported else 'From'} the {origin.kind} `{origin.name}`",
         f"**{certificate['summary']}**",
         f"{certificate['facts']['connected_area_m2']:.0f} m² of connected free floor",
         f"{certificate['facts']['faces']:,} triangles to look at",
