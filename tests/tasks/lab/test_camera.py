@@ -1,4 +1,4 @@
-"""Depth cameras on robots see the room in front of them, to the millimetre, wherever the robots have driven."""
+"""Depth cameras on robots see the room before them, to 2 cm in 99 of 100 pixels, wherever the robots have driven."""
 
 from __future__ import annotations
 

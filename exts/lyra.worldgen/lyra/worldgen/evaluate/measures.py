@@ -138,6 +138,8 @@ def _camera_measures(poses: Sequence[PoseError]) -> list[Measure]:
     ways = [p.translation_m for p in poses]
     found = [p for p in poses if p.rotation_deg is not None]
     said = f"Median of {len(found)} frames whose pose was recovered by features and PnP on the world's depth"
+    if not found:
+        said = "No frame's pose was recovered: too few features of earlier frames; larger frames have more"
     return [
         _median("camera.rotation", "Camera control, rotation error", turns, "°", LOWER, said),
         _median("camera.translation", "Camera control, translation error", ways, "m", LOWER, said),
