@@ -13,7 +13,7 @@ from lyra.worldgen.core.config import SimulationConfig
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.sim.collision import FreeSpaceProbe, build_colliders, ray_agreement_m
 from lyra.worldgen.sim.cover import cover, grid_edges, grown
-from sample_worlds import noisy_room, open_place, random_star, room_with_alcove, simple_room, star_world
+from sample_worlds import box_corners, noisy_room, open_place, random_star, room_with_alcove, simple_room, star_world
 
 CFG = SimulationConfig()
 EYE = np.array([[0.0, 0.0, 1.5], [0.2, 0.1, 0.4]])
@@ -60,6 +60,23 @@ def test_any_star_shaped_world_agrees_and_keeps_its_free_space(seed, walls, indo
     points = np.concatenate([interior(box) for box in plan.boxes if box.label == Label.WALL])
     # Probing is by sampled rays, so a thin wedge may be judged either way.
     assert FreeSpaceProbe(solid).free(points).mean() < 0.01
+
+
+def test_every_place_in_the_floor_is_nearest_to_the_top_of_a_box():
+    """A solver pushes what sank in out through the nearest side: at the seams of the tiles that must not be a seam."""
+    plan = build_colliders(star_world(box_corners(-11.0, 11.0, -9.0, 9.0)), SimulationConfig())
+    floor = [box for box in plan.boxes if box.label == Label.FLOOR]
+    assert len(floor) >= 6 and max(box.half_m[:2].max() for box in floor) <= 4.0
+    ends = [np.unique([[b.centre_m[k] - b.half_m[k], b.centre_m[k] + b.half_m[k]] for b in floor]) for k in (0, 1)]
+    near = [np.unique(np.r_[end - 0.02, end, end + 0.02].clip(-8.9, 8.9)) for end in ends]
+    depth_m = 0.08
+    x, y = np.meshgrid(*near)
+    points = np.stack([x, y, np.full_like(x, plan.floor_z_m - depth_m)], -1).reshape(-1, 3)
+    lifted = np.zeros(len(points), bool)
+    for box in floor:
+        to_side_m = (box.half_m - np.abs(points - box.centre_m))[:, :2].min(1)
+        lifted |= to_side_m > depth_m
+    assert lifted.all()
 
 
 def test_door_gap_stays_open():

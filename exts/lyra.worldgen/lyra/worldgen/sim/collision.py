@@ -27,8 +27,14 @@ PLANE_TOLERANCE_M = 0.015
 LEVEL_TOLERANCE_M = 0.03
 COVERED_M = 0.02
 """A face this close in front of a box adds nothing to it."""
-SLAB_TILE_M = 8.0
-"""Largest side of one box of a slab where robots drive."""
+SLAB_TILE_M = 7.5
+"""Largest side of one box of a slab where robots drive, but for what it shares with its neighbours."""
+TILE_OVERLAP_M = 0.25
+"""How far each box of a slab reaches into those beside it.
+
+A solver pushes a body that got into a box out through the nearest side. Where boxes only met, that would be the seam
+for a ball that a fast impact left some centimetres deep beside it: each box would push it into the next one, and it
+would sink between them. With the overlap one of them always pushes it up."""
 MIN_PLANE_M2 = 0.08
 MAX_BOXES = 256
 MAX_SEALING_FACES = 3000
@@ -383,7 +389,7 @@ def _slabs(
         # The part that wheels touch is cut into tiles: PhysX loses contacts of small wheels on very large boxes.
         xs = _tile_edges(edges_x[c0], edges_x[c1], own[:, 0].min(), own[:, 0].max())
         ys = _tile_edges(edges_y[r0], edges_y[r1], own[:, 1].min(), own[:, 1].max())
-        for (x0, x1), (y0, y1) in itertools.product(itertools.pairwise(xs), itertools.pairwise(ys)):
+        for (x0, x1), (y0, y1) in itertools.product(_overlapping(xs), _overlapping(ys)):
             half = np.array([x1 - x0, y1 - y0, thickness_m]) / 2
             centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2, level - sign * thickness_m / 2])
             boxes.append(ColliderBox(label=int(label), centre_m=centre, half_m=half, R_world_box=np.eye(3)))
@@ -397,6 +403,12 @@ def _tile_edges(low: float, high: float, used_low: float, used_high: float) -> l
     a, b = (low if a - low < 1.0 else a), (high if high - b < 1.0 else b)
     inner = np.linspace(a, b, max(1, int(np.ceil((b - a) / SLAB_TILE_M))) + 1) if b > a else np.zeros(0)
     return np.unique(np.concatenate([[low, high], inner])).tolist()
+
+
+def _overlapping(edges: list[float]) -> list[tuple[float, float]]:
+    """From and to of each tile between ascending cuts; all but the outermost ends reach into the neighbour."""
+    first, last = edges[0], edges[-1]
+    return [(max(a - TILE_OVERLAP_M, first), min(b + TILE_OVERLAP_M, last)) for a, b in itertools.pairwise(edges)]
 
 
 def _wall_boxes(
