@@ -26,9 +26,15 @@ NO_SPLATS = GaussianCloud(
 
 
 def write_world(
-    folder: Path, mesh: TriMesh, *, episode_count: int = 24, seed: int = 4, verdict: str = "passed"
+    folder: Path,
+    mesh: TriMesh,
+    *,
+    episode_count: int = 24,
+    seed: int = 4,
+    verdict: str = "passed",
+    splats: GaussianCloud = NO_SPLATS,
 ) -> Path:
-    """A finished world folder around a mesh, without splats and without a photo."""
+    """A finished world folder around a mesh, without a photo."""
     photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
     with open_for_writing(folder) as writer:
         plan = ("simulate", "certify")
@@ -37,7 +43,7 @@ def write_world(
             write_simulation(
                 notes.folder,
                 mesh,
-                NO_SPLATS,
+                splats,
                 cfg=SimulationConfig(episode_count=episode_count),
                 meta=WorldMeta(name=folder.name),
                 seed=seed,

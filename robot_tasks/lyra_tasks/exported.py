@@ -16,7 +16,7 @@ class OnnxPolicy:
     """Observations to actions.
 
     Args:
-        path: one input [1, O] or [N, O], one output [.., A], float32.
+        path: a table [1, O] or [N, O] and any number of pictures [.., C, H, W] in, one table [.., A] out, float32.
 
     Raises:
         DependencyError: onnxruntime is not installed.
@@ -32,24 +32,43 @@ class OnnxPolicy:
             # onnxruntime raises a class of its own for every kind of damage.
             raise InputError(f"cannot be run as an ONNX policy ({str(error).splitlines()[0]}): {path}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 2:
+        sizes = [len(i.shape) for i in inputs]
+        if len(outputs) != 1 or sizes != [2, *[4] * (len(inputs) - 1)]:
             raise InputError(
-                f"has {len(inputs)} inputs and {len(outputs)} outputs; expected a table in and a table out: {path}"
+                f"has {len(inputs)} inputs of {sizes} axes and {len(outputs)} outputs; expected a table, perhaps "
+                f"pictures after it, and a table out: {path}"
             )
-        self._input, self._output = inputs[0], outputs[0]
+        self._input, self._pictures, self._output = inputs[0], inputs[1:], outputs[0]
 
-    def actions(self, told: np.ndarray) -> np.ndarray:
-        """[N, A] actions for observations [N, O].
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the groups of observations that are pictures."""
+        return tuple(i.name for i in self._pictures)
+
+    def actions(self, told: np.ndarray, **pictures: np.ndarray) -> np.ndarray:
+        """[N, A] actions for observations [N, O] and pictures [N, C, H, W] by name.
 
         Raises:
-            InputError: the policy was made for another number of observations.
+            InputError: the policy was made for other observations.
         """
         rows, size = self._input.shape
         if isinstance(size, int) and size != told.shape[1]:
             raise InputError(f"policy wants {size} numbers, this task tells {told.shape[1]}: {self._path}")
-        told = np.ascontiguousarray(told, np.float32)
+        given = {self._input.name: told}
+        for wanted in self._pictures:
+            shown = pictures.get(wanted.name)
+            if shown is None or list(shown.shape[1:]) != list(wanted.shape[1:]):
+                found = "none" if shown is None else f"pictures of {list(shown.shape[1:])}"
+                raise InputError(
+                    f"policy wants pictures '{wanted.name}' of {list(wanted.shape[1:])}, this task shows {found}: "
+                    f"{self._path}"
+                )
+            given[wanted.name] = shown
+        given = {name: np.ascontiguousarray(array, np.float32) for name, array in given.items()}
         # Isaac Lab exports networks for one robot at a time.
-        batches = [told] if not isinstance(rows, int) else np.split(told, len(told) // rows)
-        return np.concatenate(
-            [self._session.run([self._output.name], {self._input.name: batch})[0] for batch in batches]
-        )
+        parts = len(told) // rows if isinstance(rows, int) else 1
+        batches = [
+            dict(zip(given, arrays, strict=True))
+            for arrays in zip(*(np.split(a, parts) for a in given.values()), strict=True)
+        ]
+        return np.concatenate([self._session.run([self._output.name], batch)[0] for batch in batches])

@@ -12,8 +12,6 @@ import torch  # noqa: TID253 this module is about tensors
 
 from lyra.worldgen.core.errors import ConfigError
 
-from .rules import CAMERA_WIDTH_PX
-
 SIGNS = {
     "goal": (1.0, 1.0, -1.0),
     "velocity": (1.0, -1.0),
@@ -26,24 +24,28 @@ SIGNS = {
 """Terms whose columns keep or change their signs."""
 RAYS = ("lidar",)
 """Terms of rays all around, the first pointing backwards."""
-PICTURES = {"depth": CAMERA_WIDTH_PX}
-"""Terms of pixels, row by row, and the length of a row."""
+PICTURES = ("depth", "rgb")
+"""Terms of pixels [channels, H, W], each in a group of its own."""
 SECTORS = ("left",)
 """Terms of sectors all around, the first beginning at the robot's back."""
 ACTION_SIGNS = (1.0, -1.0)
 
 
 def mirror(term: str, values: torch.Tensor) -> torch.Tensor:
-    """[n, C] values of an observation term as a robot would meet them in a mirror.
+    """[n, C] values of an observation term, or pictures [n, C, H, W], as a robot would meet them in a mirror.
 
     Raises:
         ConfigError: the term is unknown, or has another number of columns.
     """
     columns = values.shape[-1]
+    if values.ndim == 4 and term in PICTURES:
+        return values.flip(-1)
+    if values.ndim != 2:
+        raise ConfigError(
+            f"observation '{term}' of shape {list(values.shape)} has no mirror image; add it to `mirroring`"
+        )
     if term in RAYS:
         return values[:, (-torch.arange(columns, device=values.device)) % columns]
-    if term in PICTURES and columns % PICTURES[term] == 0:
-        return values.unflatten(-1, (-1, PICTURES[term])).flip(-1).flatten(-2)
     if term in SECTORS:
         return values.flip(-1)
     if term not in SIGNS or len(SIGNS[term]) != columns:
@@ -56,7 +58,7 @@ def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None =
 
     Args:
         env: rsl_rl's wrapper of the task.
-        obs: TensorDict of observation groups, [n, C] each, or None.
+        obs: TensorDict of observation groups, [n, C] or one picture [n, C, H, W] each, or None.
         actions: [n, 2] or None.
 
     Returns:
@@ -67,6 +69,11 @@ def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None =
         images = obs.clone()
         for group in obs.keys():
             names, widths = manager.active_terms[group], manager.group_obs_term_dim[group]
+            if obs[group].ndim > 2:
+                if len(names) != 1:
+                    raise ConfigError(f"group '{group}' holds pictures and {len(names)} terms; give each its own group")
+                images[group] = mirror(names[0], obs[group])
+                continue
             parts = obs[group].split([width[-1] for width in widths], dim=-1)
             images[group] = torch.cat([mirror(*named) for named in zip(names, parts, strict=True)], -1)
         obs = torch.cat([obs, images])

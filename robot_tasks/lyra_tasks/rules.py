@@ -19,6 +19,8 @@ LIDAR_BEAMS = 3
 CAMERA_WIDTH_PX, CAMERA_HEIGHT_PX, CAMERA_HFOV_DEG, CAMERA_PITCH_DEG = 32, 24, 90.0, 0.0
 """Of the robots' depth cameras."""
 CAMERA_RANGE_M = 6.0
+RGB_WIDTH_PX, RGB_HEIGHT_PX = 84, 84
+"""Of the robots' colour cameras, which look where the depth cameras look."""
 TRAIL_STEPS = (50, 200)
 """A robot is told where it was so many steps of the task ago: what it needs to leave a dead end for good."""
 TRAIL_REACH_M = (2.0, 8.0)

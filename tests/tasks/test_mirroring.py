@@ -15,8 +15,10 @@ pytest.importorskip("torch")
 
 import torch
 
+from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.errors import ConfigError
 from lyra.worldgen.core.mesh import TriMesh
+from lyra.worldgen.core.splats import transform_splats
 from lyra_tasks import rules
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.coverage import RAYS, CoverageBook, CoverageOptions
@@ -24,12 +26,26 @@ from lyra_tasks.mirroring import ACTION_SIGNS, PICTURES, SECTORS, SIGNS, mirror,
 from lyra_tasks.mirroring import RAYS as RAY_TERMS
 from lyra_tasks.planar_lidar import PlanarLidar
 from lyra_tasks.robots.diff_drive import SIZES
-from sample_worlds import simple_room
+from lyra_tasks.splat_cameras import camera_poses
+from lyra_tasks.splat_drawers import CpuSplats
+from sample_worlds import sample_splats, simple_room
 from task_worlds import write_world
 
 SPEC = SIZES["medium"]
-WIDTHS = {**{name: len(signs) for name, signs in SIGNS.items()}, "lidar": 36, "left": 12, "depth": 24 * 32}
+SHAPES = {
+    **{name: (len(signs),) for name, signs in SIGNS.items()},
+    "lidar": (36,),
+    "left": (12,),
+    "depth": (1, 24, 32),
+    "rgb": (3, 5, 7),
+}
+SPLATS = sample_splats(simple_room(), 400)
 coordinates = st.floats(-3.0, 3.0, width=32)
+
+
+def pose(x: float, y: float, yaw: float) -> torch.Tensor:
+    """[1, 4, 4] of a camera."""
+    return camera_poses(torch.tensor([[x, y]]), torch.tensor([yaw]), ahead_m=0.2, height_m=0.4, pitch_rad=0.1)
 
 
 def mirrored(mesh: TriMesh) -> TriMesh:
@@ -104,11 +120,11 @@ def test_uncovered_floor_is_told_as_in_a_mirrored_room(tmp_path):
     torch.testing.assert_close(mirror("left", told[:1]), told[1:], atol=0.05, rtol=0)
 
 
-@given(st.sampled_from(sorted(WIDTHS)), st.integers(0, 2**31))
+@given(st.sampled_from(sorted(SHAPES)), st.integers(0, 2**31))
 def test_mirrored_twice_is_the_original(term, seed):
     """Every term that is known."""
-    values = torch.rand(3, WIDTHS[term], generator=torch.Generator().manual_seed(seed))
-    assert set(WIDTHS) == {*SIGNS, *RAY_TERMS, *SECTORS, *PICTURES}
+    values = torch.rand(3, *SHAPES[term], generator=torch.Generator().manual_seed(seed))
+    assert set(SHAPES) == {*SIGNS, *RAY_TERMS, *SECTORS, *PICTURES}
     assert torch.equal(mirror(term, mirror(term, values)), values)
 
 
@@ -135,10 +151,51 @@ def test_batches_are_followed_by_their_images():
 
 
 def test_pictures_are_mirrored_row_by_row():
-    """Left becomes right in every row of a picture; rows stay where they are."""
-    width = PICTURES["depth"]
-    picture = torch.arange(3.0 * width).reshape(1, 3 * width)
-    image = mirror("depth", picture).reshape(3, width)
-    assert torch.equal(image, picture.reshape(3, width).flip(1))
-    with pytest.raises(ConfigError, match="depth"):
-        mirror("depth", picture[:, 1:])
+    """Left becomes right in every row of every channel; rows, channels and the other groups stay where they are."""
+    tensordict = pytest.importorskip("tensordict")
+    manager = SimpleNamespace(
+        active_terms={"policy": ["velocity"], "camera": ["rgb"]},
+        group_obs_term_dim={"policy": [(2,)], "camera": [(3, 4, 6)]},
+    )
+    env = SimpleNamespace(unwrapped=SimpleNamespace(observation_manager=manager))
+    picture = torch.arange(2 * 3 * 4 * 6.0).reshape(2, 3, 4, 6)
+    obs = tensordict.TensorDict({"policy": torch.ones(2, 2), "camera": picture}, batch_size=[2])
+    both, _ = with_mirror_images(env, obs=obs)
+    assert torch.equal(both["camera"][:2], picture)
+    for column in range(6):
+        assert torch.equal(both["camera"][2:, :, :, column], picture[:, :, :, 5 - column])
+    assert both["policy"].tolist() == [[1, 1], [1, 1], [1, -1], [1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("term", "shape"), [("depth", (1, 24 * 32)), ("lidar", (1, 3, 4, 36)), ("thermal", (1, 1, 4, 4))]
+)
+def test_pictures_are_known_by_name_and_shape(term, shape):
+    """A flat picture, rays that are no picture, a picture of something else."""
+    with pytest.raises(ConfigError, match=f"'{term}'"):
+        mirror(term, torch.zeros(shape))
+
+
+def test_groups_of_a_picture_and_more_are_refused():
+    """They could not be taken apart again."""
+    tensordict = pytest.importorskip("tensordict")
+    manager = SimpleNamespace(
+        active_terms={"camera": ["rgb", "depth"]}, group_obs_term_dim={"camera": [(3, 4, 6), (1, 4, 6)]}
+    )
+    env = SimpleNamespace(unwrapped=SimpleNamespace(observation_manager=manager))
+    obs = tensordict.TensorDict({"camera": torch.zeros(2, 4, 4, 6)}, batch_size=[2])
+    with pytest.raises(ConfigError, match="give each its own group"):
+        with_mirror_images(env, obs=obs)
+
+
+@given(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), coordinates)
+def test_colours_are_seen_as_in_a_mirrored_world(x, y, yaw):
+    """The picture of the mirrored splats from the mirrored pose is the mirrored picture."""
+    pytest.importorskip("numba")
+    camera = PinholeCamera.from_hfov(16, 12, 1.4)
+    straight, crosswise = (
+        CpuSplats([cloud], threads=1).draw(0, pose(x, side * y, side * yaw), camera).rgb
+        for cloud, side in ((SPLATS, 1.0), (transform_splats(np.diag([1.0, -1.0, 1.0, 1.0]), SPLATS), -1.0))
+    )
+    image = mirror("rgb", straight.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(image, crosswise, atol=2e-3, rtol=0)

@@ -10,6 +10,7 @@ from .events import CarryPayload, reset_to_course
 from .exploring import covered_share, explored, left_anywhere, left_in_sight, newly_covered
 from .observations import goal_geodesic, planar_velocity, stops_done, trail
 from .rewards import action_change, ended_by, proximity, reached_stop, time_used, towards_goal
+from .splat_camera import SplatCamera
 from .terminations import arrived, out_of_time, touched
 from .warp_camera import WarpDepthCamera
 from .warp_lidar import WarpCaster, WarpLidar
@@ -22,6 +23,7 @@ __all__ = [
     "DiffDriveActionCfg",
     "GoalCommand",
     "GoalCommandCfg",
+    "SplatCamera",
     "WarpCaster",
     "WarpDepthCamera",
     "WarpLidar",

@@ -62,7 +62,7 @@ def rays_base(camera: PinholeCamera, pitch_rad: float) -> np.ndarray:
 
 
 class WarpDepthCamera(ManagerTermBase):
-    """Observation [N, H * W] of depths along the optical axis as shares of the largest, row by row from the top left.
+    """Observation [N, 1, H, W] of depths along the optical axis as shares of the largest.
 
     The camera looks ahead from the front of the robot's hull, at the height of its lidar.
     """
@@ -79,7 +79,7 @@ class WarpDepthCamera(ManagerTermBase):
     ) -> torch.Tensor:
         env.drive.measure()
         spec, caster, drive = env.robot_spec, env.caster, env.drive
-        return depth_shares(
+        shares = depth_shares(
             caster,
             self._rays,
             drive.xy_w,
@@ -88,6 +88,7 @@ class WarpDepthCamera(ManagerTermBase):
             height_m=spec.lidar_height_m,
             max_depth_m=max_depth_m,
         )
+        return shares.unflatten(-1, (1, height_px, width_px))
 
 
 def depth_shares(

@@ -17,11 +17,16 @@ TASKS = {
     "Lyra-Patrol-DiffDrive-Depth": "camera_env_cfg:DepthPatrolEnvCfg",
     "Lyra-Explore-DiffDrive-Depth": "camera_env_cfg:DepthExploreEnvCfg",
     "Lyra-Deliver-DiffDrive-Depth": "camera_env_cfg:DepthDeliverEnvCfg",
+    "Lyra-PointGoal-DiffDrive-Rgb": "camera_env_cfg:RgbPointGoalEnvCfg",
+    "Lyra-Patrol-DiffDrive-Rgb": "camera_env_cfg:RgbPatrolEnvCfg",
+    "Lyra-Explore-DiffDrive-Rgb": "camera_env_cfg:RgbExploreEnvCfg",
+    "Lyra-Deliver-DiffDrive-Rgb": "camera_env_cfg:RgbDeliverEnvCfg",
 }
 """Task name: its configuration, relative to this package."""
 
 for _name, _cfg in TASKS.items():
-    _runner = "ExplorationPPORunnerCfg" if "Explore" in _name else "NavigationPPORunnerCfg"
+    _eyes = "Camera" if _name.endswith(("-Depth", "-Rgb")) else ""
+    _runner = f"{_eyes}{'Exploration' if 'Explore' in _name else 'Navigation'}PPORunnerCfg"
     gym.register(
         id=_name,
         entry_point=f"{__name__}.env:NavigationEnv",

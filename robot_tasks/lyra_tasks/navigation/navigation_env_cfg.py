@@ -80,9 +80,22 @@ class TeacherObservationsCfg(ObservationGroupCfg):
 
 
 @configclass
+class CameraObservationsCfg(ObservationGroupCfg):
+    """What a camera sees [channels, H, W]: one of the two, a group of its own because networks take pictures apart."""
+
+    depth: ObservationTermCfg | None = None
+    rgb: ObservationTermCfg | None = None
+
+    def __post_init__(self) -> None:
+        self.enable_corruption = True
+        self.concatenate_terms = True
+
+
+@configclass
 class ObservationsCfg:
     policy: PolicyObservationsCfg = PolicyObservationsCfg()
     teacher: TeacherObservationsCfg = TeacherObservationsCfg()
+    camera: CameraObservationsCfg | None = None
 
 
 @configclass

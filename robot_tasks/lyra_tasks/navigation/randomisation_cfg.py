@@ -6,6 +6,7 @@ from isaaclab.envs import mdp
 from isaaclab.managers import EventTermCfg, SceneEntityCfg
 from isaaclab.utils import configclass
 
+from ..camera_faults import CameraFaultOptions
 from ..lidar_faults import FaultOptions
 
 
@@ -15,7 +16,9 @@ class RandomisationCfg:
 
     enabled: bool = False
     seed: int = 0
-    """Of the lidars' faults; everything else is drawn by Isaac Lab from the task's seed."""
+    """Of the lidars' and cameras' faults; everything else is drawn by Isaac Lab from the task's seed."""
+    in_evaluation: bool = False
+    """Whether evaluation drives with it, too; the same seed gives the same drives there."""
     friction: tuple[float, float] = (0.6, 1.2)
     """Of the tyres, drawn once."""
     mass: tuple[float, float] = (0.8, 1.25)
@@ -32,6 +35,24 @@ class RandomisationCfg:
     """Largest sideways or forward speed that a push adds."""
     push_every_s: tuple[float, float] = (4.0, 8.0)
     """Between two pushes."""
+
+    camera_exposure_ev: float = 0.7
+    """Largest exposure too much or too little of colour cameras, drawn at every reset [EV]."""
+    camera_white_balance: float = 0.15
+    """Largest share by which red and blue light are too strong or too weak, drawn at every reset."""
+    camera_noise: float = 0.02
+    """Standard deviation of a pixel's values, of 0..1, in every picture."""
+
+    def camera(self) -> CameraFaultOptions | None:
+        """Faults of colour cameras; None without any. Raises `ConfigError` for values that make no sense."""
+        if not self.enabled:
+            return None
+        return CameraFaultOptions(
+            exposure_ev=self.camera_exposure_ev,
+            white_balance=self.camera_white_balance,
+            noise=self.camera_noise,
+            seed=self.seed,
+        )
 
     def lidar(self, max_range_m: float) -> FaultOptions | None:
         """Faults of a lidar of that range; None without any. Raises `ConfigError` for values that make no sense."""

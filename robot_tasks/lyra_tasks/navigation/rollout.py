@@ -34,11 +34,14 @@ class Rollout:
 
 
 def configure_evaluation(cfg: NavigationEnvCfg) -> None:
-    """Change a task's configuration in place: certified episodes, no noise, nothing random, no curriculum."""
+    """Change a task's configuration in place: certified episodes, no noise, nothing random unless
+    `randomisation.in_evaluation` asks for it, no curriculum."""
     cfg.course_source = EPISODES
     cfg.curriculum = None
     cfg.observations.policy.enable_corruption = False
-    cfg.randomisation.enabled = False
+    if cfg.observations.camera is not None:
+        cfg.observations.camera.enable_corruption = False
+    cfg.randomisation.enabled = cfg.randomisation.enabled and cfg.randomisation.in_evaluation
 
 
 def drive_episodes(env: NavigationEnv, act: Act) -> Rollout:
@@ -189,7 +192,8 @@ class ExportedDriver:
         self._policy = policy
 
     def __call__(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
-        return torch.from_numpy(self._policy.actions(observations["policy"].cpu().numpy()))
+        told = {name: observations[name].cpu().numpy() for name in self._policy.pictures}
+        return torch.from_numpy(self._policy.actions(observations["policy"].cpu().numpy(), **told))
 
 
 class ComparedDriver:

@@ -14,8 +14,8 @@ from pathlib import Path
 from lyra.worldgen.core.errors import ConfigError
 from lyra.worldgen.core.optional import require
 
-CACHE_VARIABLE = "LYRA_TASKS_CACHE"
-"""Environment variable that moves the folder of written robots."""
+from ..cache import cache_folder
+
 WHEEL_JOINTS = ("wheel_left_joint", "wheel_right_joint")
 RUBBER, SLICK = 1.0, 0.02
 """Friction of tyres; of casters and hull. Zero would make MuJoCo's solver divide by it."""
@@ -96,7 +96,7 @@ def spec_of(size: str) -> DiffDriveSpec:
 
 def usd_path(spec: DiffDriveSpec) -> Path:
     """The robot's USD file, written on first use; its name tells its content."""
-    folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "lyra_tasks")
+    folder = cache_folder()
     digest = hashlib.sha256(repr((_FORMAT, astuple(spec))).encode()).hexdigest()[:16]
     path = folder / f"diff_drive_{digest}.usda"
     if not path.is_file():

@@ -24,8 +24,7 @@ def main(physics: str, world: str, out_file: str) -> None:
     cfg, _ = resolve_task_config(TASK, "", overrides=[f"physics={physics}", f"env.worlds={world}"])
     cfg.scene.num_envs, cfg.sim.device, cfg.curriculum = ENVS, "cpu", None
     cfg.terminations.arrived = cfg.terminations.touched = cfg.rewards.collision = None
-    cfg.observations.policy.depth.noise = None
-    cfg.observations.policy.concatenate_terms = False
+    cfg.observations.camera.enable_corruption = False
     poses, pictures = [], []
     with launch_simulation(cfg, {"device": "cpu", "headless": True}):
         env = gym.make(TASK, cfg=cfg).unwrapped
@@ -33,7 +32,7 @@ def main(physics: str, world: str, out_file: str) -> None:
         robot = env.scene["robot"]
         for action in ([0.0, 0.0], [0.6, 0.5]):
             for _ in range(25):
-                told = env.step(torch.tensor([action]).repeat(ENVS, 1))[0]["policy"]["depth"]
+                told = env.step(torch.tensor([action]).repeat(ENVS, 1))[0]["camera"]
             x, y, _ = robot.data.root_pos_w.torch.unbind(-1)
             poses.append(torch.stack([x, y, robot.data.heading_w.torch], -1).clone())
             pictures.append(told.clone())

@@ -45,6 +45,24 @@ def test_memory_gives_back_what_belongs_together():
     assert memory.sample(9)[1].sum() == 18, "nothing is left of before"
 
 
+def test_memory_keeps_pictures_in_bytes():
+    """In 256 steps they come back as they were, beside the numbers and answers of the same row."""
+    import torch
+    from tensordict import TensorDict
+
+    from lyra_tasks.navigation.agents.imitation import Memory
+
+    memory = Memory(256, ["policy", "camera"], "cpu")
+    value = torch.arange(256.0)[:, None]
+    camera = (value / 255)[..., None, None].expand(256, 3, 4, 5)
+    memory.add(TensorDict({"policy": value, "camera": camera}, batch_size=[256]), value.repeat(1, 2))
+    told, answers = memory.sample(900)
+    assert told["camera"].dtype == torch.float32 and told["camera"].shape == (900, 3, 4, 5)
+    assert torch.equal(told["camera"][:, 1, 2, 3], told["policy"][:, 0] / 255)
+    assert torch.equal(answers[:, 0], told["policy"][:, 0])
+    assert memory._told["camera"].element_size() == 1
+
+
 def test_ppo_goes_on_from_where_imitation_ends(worlds, tmp_path):
     """Two iterations of each; the checkpoint knows that nothing is left to imitate, and can be resumed."""
     import torch

@@ -126,7 +126,9 @@ class ImitatingPPO(PPO):
     @cached_property
     def _optimizer(self) -> torch.optim.Adam:
         """Not PPO's own: what it remembers of imitation's gradients would mislead PPO."""
-        return torch.optim.Adam(chain(self.actor.mlp.parameters(), self.critic.parameters()))
+        # Networks alone: what spreads an actor's actions is PPO's. Actor and critic may share their convolutions.
+        networks = [m for name, m in self.actor.named_children() if name in ("mlp", "cnns")]
+        return torch.optim.Adam(dict.fromkeys(chain(*(m.parameters() for m in (*networks, self.critic)))))
 
     @cached_property
     def _teacher(self) -> Teacher:
@@ -150,7 +152,8 @@ class ImitatingPPO(PPO):
     def _memory(self) -> Memory:
         calls = self._imitation.iterations * self.storage.num_transitions_per_env
         rows = self._env.num_envs * math.ceil(calls / self._imitation.ask_every)
-        return Memory(rows, self.actor.obs_groups, self.device)
+        actor = self.actor
+        return Memory(rows, [*actor.obs_groups, *getattr(actor, "obs_groups_2d", ())], self.device)
 
 
 class Memory:
@@ -173,20 +176,28 @@ class Memory:
         self._used = 0
 
     def add(self, told: TensorDict, answers: torch.Tensor) -> None:
-        """Remember observations [n, C] by group and answers [n, 2]."""
+        """Remember observations [n, C] and pictures [n, C, H, W] of 0..1 by group, and answers [n, 2].
+
+        Pictures are kept in 256 steps, or there would be gigabytes of them.
+        """
         # Rollouts run in inference mode, and gradients are wanted of what is kept.
         with torch.inference_mode(False):
             if not self._told:
-                self._told = {g: torch.empty(self._rows, told[g].shape[1], device=self._device) for g in self._groups}
+                for group in self._groups:
+                    kind = torch.float32 if told[group].ndim == 2 else torch.uint8
+                    shape = (self._rows, *told[group].shape[1:])
+                    self._told[group] = torch.empty(shape, dtype=kind, device=self._device)
                 self._answers = torch.empty(self._rows, answers.shape[1], device=self._device)
         rows = slice(self._used, self._used + len(answers))
         for group, kept in self._told.items():
-            kept[rows] = told[group]
+            kept[rows] = told[group] if kept.dtype == torch.float32 else (told[group] * 255).round().to(kept.dtype)
         self._answers[rows] = answers
         self._used += len(answers)
 
     def sample(self, count: int) -> tuple[TensorDict, torch.Tensor]:
         """So many rows at random, some perhaps twice."""
         rows = torch.randint(self._used, (count,), device=self._device)
-        told = {group: kept[rows] for group, kept in self._told.items()}
+        told = {
+            group: kept[rows] if kept.dtype == torch.float32 else kept[rows] / 255 for group, kept in self._told.items()
+        }
         return TensorDict(told, batch_size=[count], device=self._device), self._answers[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from isaaclab.utils import configclass
-from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlSymmetryCfg
+from isaaclab_rl.rsl_rl import RslRlCNNModelCfg, RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlSymmetryCfg
 
 from ...mirroring import with_mirror_images
 from .imitation_cfg import ImitatingPpoAlgorithmCfg
@@ -45,12 +45,48 @@ class NavigationPPORunnerCfg(RslRlOnPolicyRunnerCfg):
     )
 
 
+def eyes() -> RslRlCNNModelCfg.CNNCfg:
+    """Three convolutions, after which a picture is a twelfth as wide and as high."""
+    return RslRlCNNModelCfg.CNNCfg(
+        output_channels=[16, 32, 32], kernel_size=[5, 3, 3], stride=[3, 2, 2], padding="zeros", activation="elu"
+    )
+
+
+@configclass
+class CameraNavigationPPORunnerCfg(NavigationPPORunnerCfg):
+    """Pictures go through convolutions, actor and critic having their own."""
+
+    experiment_name = "lyra_navigation_camera"
+    obs_groups = {"actor": ["policy", "camera"], "critic": ["policy", "teacher", "camera"]}  # noqa: RUF012
+    actor = RslRlCNNModelCfg(
+        cnn_cfg=eyes(),
+        hidden_dims=[128, 128],
+        activation="elu",
+        obs_normalization=True,
+        distribution_cfg=RslRlCNNModelCfg.GaussianDistributionCfg(init_std=0.2),
+    )
+    critic = RslRlCNNModelCfg(cnn_cfg=eyes(), hidden_dims=[128, 128], activation="elu", obs_normalization=True)
+
+
 @configclass
 class ExplorationPPORunnerCfg(NavigationPPORunnerCfg):
     """Nobody to copy from: wider trials and larger steps."""
 
     def __post_init__(self) -> None:
-        self.algorithm.imitation.iterations = 0
-        self.algorithm.learning_rate = 1.0e-3
-        self.algorithm.entropy_coef = 0.001
-        self.actor.distribution_cfg.init_std = 0.6
+        explore_alone(self)
+
+
+@configclass
+class CameraExplorationPPORunnerCfg(CameraNavigationPPORunnerCfg):
+    """The same with convolutions."""
+
+    def __post_init__(self) -> None:
+        explore_alone(self)
+
+
+def explore_alone(cfg: NavigationPPORunnerCfg) -> None:
+    """Settings without a teacher."""
+    cfg.algorithm.imitation.iterations = 0
+    cfg.algorithm.learning_rate = 1.0e-3
+    cfg.algorithm.entropy_coef = 0.001
+    cfg.actor.distribution_cfg.init_std = 0.6

@@ -87,7 +87,7 @@ def render_splats(
     Raises:
         InputError: the pose is not rigid.
     """
-    projected = project_splats(splats, camera, T_world_cam)
+    projected = project_splats(splats, camera, T_world_cam, threads=threads)
     eye = np.asarray(T_world_cam, float)[:3, 3]
     colour = np.maximum(0.5 + evaluate_sh(splats.sh[projected.index], splats.means[projected.index] - eye), 0.0)
     return blend_splats(projected, colour, camera, threads=threads)
@@ -160,11 +160,13 @@ def gather_splats(projected: ProjectedSplats, picture: np.ndarray) -> tuple[np.n
     return total, weight
 
 
-def project_splats(splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray) -> ProjectedSplats:
+def project_splats(
+    splats: GaussianCloud, camera: PinholeCamera, T_world_cam: np.ndarray, *, threads: int | None = None
+) -> ProjectedSplats:
     """Project all splats and keep those that can touch the picture, sorted by depth (ties by row)."""
     T_cam_world = invert_rigid(expect_rigid("T_world_cam", T_world_cam))
     starts = range(0, max(len(splats), 1), _CHUNK)
-    parts = map_threads(lambda start: _project_chunk(splats, camera, T_cam_world, start), starts)
+    parts = map_threads(lambda start: _project_chunk(splats, camera, T_cam_world, start), starts, threads=threads)
     index, centre, covariance, bend, box, z, reach_z, opacity = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )

@@ -14,3 +14,4 @@ from .render import SensorFrame as SensorFrame
 from .render import render_sensors as render_sensors
 from .world import SensorWorld as SensorWorld
 from .world import load_sensor_world as load_sensor_world
+from .world import load_world_splats as load_world_splats

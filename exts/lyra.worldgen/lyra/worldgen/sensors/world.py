@@ -59,30 +59,38 @@ class SensorWorld:
         return self.mesh.face_normals()
 
 
-def load_sensor_world(folder: Path) -> SensorWorld:
-    """Read `payloads/visual.usdc`, `payloads/collision.usdc` and the splats of a world folder.
+def load_world_splats(folder: Path) -> GaussianCloud | None:
+    """The splats of a world folder; None for a world without any.
 
     Args:
         folder: a finished world. Splats come from `payloads/splats.usdc`, or `splats.ply` where that is missing.
 
     Raises:
+        InputError: the file cannot be read.
+        DependencyError: usd-core is missing.
+    """
+    in_stage, portable = (locate(folder, name) for name in ("payloads/splats.usdc", "splats.ply"))
+    if in_stage.is_file():
+        return read_splats_usd(in_stage)
+    return read_splats(portable) if portable.is_file() else None
+
+
+def load_sensor_world(folder: Path) -> SensorWorld:
+    """Read `payloads/visual.usdc`, `payloads/collision.usdc` and the splats of a world folder.
+
+    Args:
+        folder: a finished world; splats are those of `load_world_splats`.
+
+    Raises:
         InputError: a payload is missing or cannot be read; the message names it.
         DependencyError: usd-core is missing.
     """
-    visual, collision, in_stage, portable = (
-        locate(folder, name)
-        for name in ("payloads/visual.usdc", "payloads/collision.usdc", "payloads/splats.usdc", "splats.ply")
-    )
+    visual, collision = (locate(folder, name) for name in ("payloads/visual.usdc", "payloads/collision.usdc"))
     for path in (visual, collision):
         if not path.is_file():
             raise InputError(f"world has no payloads/{path.name}; pass a folder with finished USD files: {folder}")
-    splats = None
-    if in_stage.is_file():
-        splats = read_splats_usd(in_stage)
-    elif portable.is_file():
-        splats = read_splats(portable)
     return SensorWorld(
         mesh=read_visual(visual),
         collider=read_colliders(collision).mesh,
-        splats=splats,
+        splats=load_world_splats(folder),
     )
