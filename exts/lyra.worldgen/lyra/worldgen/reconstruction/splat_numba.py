@@ -42,6 +42,123 @@ def candidates(means, scales_m, T_cam_world, camera, near_m, reach, blur_px, kee
 
 
 @compiled()
+def project(
+    rows,
+    means,
+    scales_m,
+    quats_wxyz,
+    opacities,
+    T_cam_world,
+    camera,
+    limits,
+    centre,
+    covariance,
+    bend,
+    box,
+    depth_z,
+    reach_z,
+    opacity,
+    inside,
+):
+    """What `ProjectedSplats` says of splats, one after the other.
+
+    A ray through the centre plus (dx, dy) pixels: with a = W ray and W the map to standard deviations, its distance
+    from the centre is z |a x d| / |a + d| where d = W (dx / fx, dy / fy, 0); the numerator is what a linear projection
+    has, too. The box is bounded by the tangents (1, 0, -u) of the outline's dual m A A^T - c c^T, a conic, in front of
+    the camera; what reaches behind it is bounded on the side of the picture's middle alone.
+
+    Args:
+        rows: [M] of the splats, all of them before the camera.
+        means, scales_m: [N, 3]; quats_wxyz: [N, 4]; opacities: [N]; T_cam_world: [4, 4].
+        camera: fx, fy, cx, cy, width and height in pixels.
+        limits: nearest depth, variance of the low-pass, least alpha.
+        centre: [M, 2], covariance: [M, 3], bend: [M, 5], box: [M, 4], depth_z, reach_z, opacity: [M] float64, written.
+        inside: [M] bool, written: the splat can touch the picture.
+
+    Returns:
+        Whether all quaternions had a length.
+    """
+    fx, fy, cx, cy, width, height = camera
+    near_m, blur, alpha_min = limits
+    half, axes = np.empty((3, 3)), np.empty((3, 3))
+    inverse, c, low, high = np.empty(3), np.empty(3), np.empty(2), np.empty(2)
+    for j in range(len(rows)):
+        i = rows[j]
+        o = np.float64(opacities[i])
+        for k in range(3):
+            c[k] = (
+                T_cam_world[k, 0] * np.float64(means[i, 0])
+                + T_cam_world[k, 1] * np.float64(means[i, 1])
+                + T_cam_world[k, 2] * np.float64(means[i, 2])
+                + T_cam_world[k, 3]
+            )
+        w, x, y, z = quats_wxyz[i]
+        w, x, y, z = np.float64(w), np.float64(x), np.float64(y), np.float64(z)
+        norm = np.sqrt(w * w + x * x + y * y + z * z)
+        if norm == 0.0:
+            return False
+        w, x, y, z = w / norm, x / norm, y / norm, z / norm
+        largest = np.float64(max(scales_m[i, 0], scales_m[i, 1], scales_m[i, 2]))
+        for k in range(3):
+            # Column k of the rotation: the k-th unit axis of the ellipsoid in the world, then in cam.
+            if k == 0:
+                a, b, d = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)
+            elif k == 1:
+                a, b, d = 2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)
+            else:
+                a, b, d = 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
+            scale = np.float64(scales_m[i, k])
+            # What is a thousandth as thick as long is flat; thinner would only cost digits.
+            inverse[k] = 1.0 / max(scale, 1e-3 * largest)
+            for r in range(3):
+                axes[r, k] = T_cam_world[r, 0] * a + T_cam_world[r, 1] * b + T_cam_world[r, 2] * d
+                half[r, k] = axes[r, k] * scale
+        x, y, z = c[0], c[1], c[2]
+        xx = xy = yy = square = b0 = b1 = b2 = b3 = b4 = 0.0
+        for k in range(3):
+            au = fx * (half[0, k] - x / z * half[2, k]) / z
+            av = fy * (half[1, k] - y / z * half[2, k]) / z
+            xx += au * au
+            xy += au * av
+            yy += av * av
+            a = (axes[0, k] * (x / z) + axes[1, k] * (y / z) + axes[2, k]) * inverse[k]
+            du, dv = axes[0, k] * inverse[k] / fx, axes[1, k] * inverse[k] / fy
+            square += a * a
+            b0 += a * du
+            b1 += a * dv
+            b2 += du * du
+            b3 += du * dv
+            b4 += dv * dv
+        # alpha = opacity * exp(-m / 2) reaches the least alpha at this squared Mahalanobis distance.
+        m = max(2.0 * np.log(max(o / alpha_min, 1.0)), 0.0)
+        zz = m * (half[2, 0] ** 2 + half[2, 1] ** 2 + half[2, 2] ** 2)
+        near_z, far_z = z - np.sqrt(zz), z + np.sqrt(zz)
+        for k in range(2):
+            kk = m * (half[k, 0] ** 2 + half[k, 1] ** 2 + half[k, 2] ** 2)
+            kz = m * (half[k, 0] * half[2, 0] + half[k, 1] * half[2, 1] + half[k, 2] * half[2, 2])
+            if near_z > near_m:
+                den, cross = z * z - zz, c[k] * z - kz
+                root = np.sqrt(max(cross * cross + (kk - c[k] * c[k]) * den, 0.0))
+                low[k], high[k] = (cross - root) / den, (cross + root) / den
+            else:
+                least, most = c[k] - np.sqrt(kk), c[k] + np.sqrt(kk)
+                low[k] = least / far_z if least > 0 else -np.inf
+                high[k] = most / far_z if most < 0 else np.inf
+        pad = np.sqrt(m * blur)
+        box[j, 0] = min(max(fx * low[0] + cx - pad, -1.0), width + 1.0)
+        box[j, 1] = min(max(fy * low[1] + cy - pad, -1.0), height + 1.0)
+        box[j, 2] = min(max(fx * high[0] + cx + pad, -1.0), width + 1.0)
+        box[j, 3] = min(max(fy * high[1] + cy + pad, -1.0), height + 1.0)
+        inside[j] = o >= alpha_min and box[j, 2] > 0 and box[j, 3] > 0 and box[j, 0] < width and box[j, 1] < height
+        centre[j, 0], centre[j, 1] = fx * x / z + cx, fy * y / z + cy
+        covariance[j, 0], covariance[j, 1], covariance[j, 2] = xx, xy, yy
+        bend[j, 0], bend[j, 1], bend[j, 2] = b0 / square, b1 / square, b2 / square
+        bend[j, 3], bend[j, 4] = b3 / square, b4 / square
+        depth_z[j], reach_z[j], opacity[j] = z, np.sqrt(zz), o
+    return True
+
+
+@compiled()
 def composite(
     order, centre, covariance, bend, box, opacity, z, reach_z, solid, blur, colour, first_row, rgb, light, depth, middle
 ):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.frames import expect_rigid, invert_rigid, rotation_from_quat_wxyz
+from ..core.errors import InputError
+from ..core.frames import expect_rigid, invert_rigid
 from ..core.machine import core_count, map_threads
 from ..core.mesh import Label
 from ..core.sh import evaluate_sh
@@ -170,7 +171,7 @@ def project_splats(
     index, centre, covariance, bend, box, z, reach_z, opacity = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
-    order = np.lexsort((index, z))
+    order = np.argsort(z, kind="stable")  # rows come in order, so that ties go by row
     return ProjectedSplats(
         index=index[order],
         centre_px=centre[order],
@@ -190,76 +191,42 @@ def _project_chunk(
     from . import splat_numba
 
     means, scales_m = splats.means[start : start + _CHUNK], splats.scales_m[start : start + _CHUNK]
+    pinhole = np.array([camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, camera.width_px, camera.height_px])
     # Most splats could not touch the picture even if they were as large as their longest axis all around.
     keep = np.zeros(len(means), bool)
     splat_numba.candidates(
         np.ascontiguousarray(means),
         np.ascontiguousarray(scales_m),
         T_cam_world,
-        np.array([camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, camera.width_px, camera.height_px]),
+        pinhole,
         NEAR_M,
         _REACH,
         np.sqrt(BLUR_PX2),
         keep,
     )
     rows = np.flatnonzero(keep) + start
-    centre_cam = splats.means[rows].astype(np.float64) @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
-    x, y, z = centre_cam.T
-    # Columns are the ellipsoid's unit axes in cam.
-    axes = T_cam_world[:3, :3] @ rotation_from_quat_wxyz(splats.quats_wxyz[rows])
-    scales = splats.scales_m[rows].astype(np.float64)
-    half = axes * scales[:, None, :]
-    au = camera.fx_px * (half[:, 0] - (x / z)[:, None] * half[:, 2]) / z[:, None]
-    av = camera.fy_px * (half[:, 1] - (y / z)[:, None] * half[:, 2]) / z[:, None]
-    covariance = np.stack([np.einsum("nk,nk->n", a, b) for a, b in ((au, au), (au, av), (av, av))], -1)
-    opacity = splats.opacities[rows].astype(np.float64)
-    # alpha = opacity * exp(-m / 2) reaches 1/255 at this squared Mahalanobis distance.
-    m = np.maximum(2 * np.log(np.maximum(opacity / ALPHA_MIN, 1.0)), 0.0)
-    bend = _bend(axes, scales, centre_cam / z[:, None], camera)
-    box = _boxes(half, centre_cam, m, camera)
-    inside = (opacity >= ALPHA_MIN) & (box[:, 2] > 0) & (box[:, 3] > 0)
-    inside &= (box[:, 0] < camera.width_px) & (box[:, 1] < camera.height_px)
-    centre = np.stack([camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px], -1)
-    reach_z = np.sqrt(m * np.einsum("nk,nk->n", half[:, 2], half[:, 2]))
+    n = len(rows)
+    centre, covariance, bend, box = (np.empty((n, k)) for k in (2, 3, 5, 4))
+    z, reach_z, opacity = np.empty(n), np.empty(n), np.empty(n)
+    inside = np.empty(n, bool)
+    sound = splat_numba.project(
+        rows,
+        splats.means,
+        splats.scales_m,
+        splats.quats_wxyz,
+        splats.opacities,
+        T_cam_world,
+        pinhole,
+        np.array([NEAR_M, BLUR_PX2, ALPHA_MIN]),
+        centre,
+        covariance,
+        bend,
+        box,
+        z,
+        reach_z,
+        opacity,
+        inside,
+    )
+    if not sound:
+        raise InputError("splats hold a zero quaternion; expected unit length")
     return tuple(column[inside] for column in (rows, centre, covariance, bend, box, z, reach_z, opacity))
-
-
-def _bend(axes_cam: np.ndarray, scales_m: np.ndarray, ray: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """[N, 5] see `ProjectedSplats.bend`.
-
-    With a = W ray and W the map to standard deviations, the distance of a ray from the centre is
-    z |a x d| / |a + d| where d = W (dx / fx, dy / fy, 0): the numerator is what a linear projection has, too.
-    """
-    # What is a thousandth as thick as long is flat; thinner would only cost digits.
-    inverse = 1.0 / np.maximum(scales_m, 1e-3 * scales_m.max(1, keepdims=True))
-    a = np.einsum("nik,ni->nk", axes_cam, ray) * inverse
-    du, dv = axes_cam[:, 0] * inverse / camera.fx_px, axes_cam[:, 1] * inverse / camera.fy_px
-    pairs = ((a, du), (a, dv), (du, du), (du, dv), (dv, dv))
-    square = np.einsum("nk,nk->n", a, a)
-    return np.stack([np.einsum("nk,nk->n", p, q) / square for p, q in pairs], -1)
-
-
-def _boxes(half_cam: np.ndarray, centre_cam: np.ndarray, m: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """[N, 4] left, top, right, bottom [px] of the ellipsoids of squared Mahalanobis distance m [N], low-pass included.
-
-    In front of the camera the outline is a conic, bounded by the tangents (1, 0, -u) of its dual m A A^T - c c^T. What
-    reaches behind the camera is bounded on the side of the picture's middle alone.
-    """
-    S = m[:, None, None] * np.einsum("nik,njk->nij", half_cam, half_cam)
-    z = centre_cam[:, 2]
-    near_z, far_z = z - np.sqrt(S[:, 2, 2]), z + np.sqrt(S[:, 2, 2])
-    front = near_z > NEAR_M
-    den = np.where(front, z**2 - S[:, 2, 2], 1.0)
-    low, high = [], []
-    for i in range(2):
-        c = centre_cam[:, i]
-        cross = c * z - S[:, i, 2]
-        root = np.sqrt(np.maximum(cross**2 + (S[:, i, i] - c**2) * den, 0.0))
-        least, most = c - np.sqrt(S[:, i, i]), c + np.sqrt(S[:, i, i])
-        low.append(np.where(front, (cross - root) / den, np.where(least > 0, least / far_z, -np.inf)))
-        high.append(np.where(front, (cross + root) / den, np.where(most < 0, most / far_z, np.inf)))
-    slopes = np.stack([*low, *high], -1)
-    pad = np.sqrt(m * BLUR_PX2)[:, None] * np.array([-1, -1, 1, 1])
-    size = np.array([camera.width_px, camera.height_px] * 2, float)
-    focal, middle = np.array([camera.fx_px, camera.fy_px] * 2), np.array([camera.cx_px, camera.cy_px] * 2)
-    return np.clip(focal * slopes + middle + pad, -1.0, size + 1.0)
