@@ -25,12 +25,14 @@ from lyra.worldgen.core.machine import core_count
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.ground import Ground
 from lyra_tasks.robots.diff_drive import SIZES
-from lyra_tasks.rules import CAMERA_HFOV_DEG, CAMERA_RANGE_M
+from lyra_tasks.rules import CAMERA_HFOV_DEG
 from lyra_tasks.splat_cameras import SplatCameras, SplatPictures, camera_poses, renderer_of
 from lyra_tasks.world_splats import robot_splats
 
 SPEC = SIZES["medium"]
 SHEET_PX = (256, 144)
+NEAREST_M = 0.3
+"""White in depth."""
 
 
 def poses(ground: Ground, count: int, device: str) -> torch.Tensor:
@@ -48,6 +50,7 @@ def poses(ground: Ground, count: int, device: str) -> torch.Tensor:
 
 def peak_bytes(cameras: SplatCameras, Ts_world_cam: torch.Tensor) -> int:
     """Most that is allocated while drawing, beyond what was there."""
+    cameras.render(Ts_world_cam)  # whatever is made on first use
     if Ts_world_cam.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -82,8 +85,10 @@ def write_sheet(path: str, seen: SplatPictures) -> None:
     from PIL import Image
 
     rgb = (seen.rgb.cpu().numpy() * 255 + 0.5).astype(np.uint8)
-    near = 1 - np.clip(seen.depth_z_m.cpu().numpy() / CAMERA_RANGE_M, 0, 1)
-    depth = (np.where(seen.valid.cpu().numpy(), 0.15 + 0.85 * near, 0.0) * 255).astype(np.uint8)
+    z, valid = seen.depth_z_m.cpu().numpy(), seen.valid.cpu().numpy()
+    # By the logarithm: near things bright, and rooms of any size with grey left for their far end.
+    near = 1 - np.log(np.maximum(z, NEAREST_M) / NEAREST_M) / np.log(max(z.max(), 2 * NEAREST_M) / NEAREST_M)
+    depth = (np.where(valid, 0.1 + 0.9 * near, 0.0) * 255).astype(np.uint8)
     depth = np.repeat(depth[..., None], 3, -1)
     rows = [np.concatenate(list(part[k : k + 4]), 1) for k in range(0, len(rgb), 4) for part in (rgb, depth)]
     Image.fromarray(np.concatenate(rows)).save(path)

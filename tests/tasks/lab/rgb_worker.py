@@ -45,7 +45,7 @@ def main(physics: str, worlds: str, randomised: str, out_file: str) -> None:
     cfg.scene.num_envs, cfg.sim.device, cfg.curriculum = ENVS, "cpu", None
     cfg.terminations.arrived = cfg.terminations.touched = cfg.rewards.collision = None
     cfg.randomisation.push_m_s = 0.0
-    out: dict[str, list[torch.Tensor]] = {"pose": [], "told": [], "true": [], "boxed": []}
+    out: dict[str, list[torch.Tensor]] = {"pose": [], "told": [], "true": [], "depth": [], "boxed": []}
     with launch_simulation(cfg, {"device": "cpu", "headless": True}):
         env = gym.make(TASK, cfg=cfg).unwrapped
         env.reset()
@@ -57,7 +57,9 @@ def main(physics: str, worlds: str, randomised: str, out_file: str) -> None:
             x, y, _ = robot.data.root_pos_w.torch.unbind(-1)
             out["pose"].append(torch.stack([x, y, robot.data.heading_w.torch], -1).clone())
             out["told"].append(told.clone())
-            out["true"].append(term.pictures(env).rgb)
+            seen = term.pictures(env)
+            out["true"].append(seen.rgb)
+            out["depth"].append(torch.where(seen.valid, seen.depth_z_m, torch.inf))
             out["boxed"].append(term.pictures(env, box_ahead).rgb)
         kept = len(term.cameras.renderer.clouds)
         np.savez(
