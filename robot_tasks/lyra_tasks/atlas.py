@@ -1,7 +1,8 @@
 """Several worlds side by side in one simulation, and the places that robots start from and drive to in them.
 
-Frames: `world` is a world's own frame; `atlas` is the simulation's, in which world k is moved by `offsets_m[k]` and its
-floor lies at z = 0. Environment i lives in world i % K.
+Frames: `world` is a world's own frame; `atlas` is the simulation's. It holds S places for K worlds, S a multiple of K:
+place s shows world s % K, moved by `offsets_m[s]` so that its floor lies at z = 0. Environment i lives in place i % S,
+so in world i % K. Most often S is K; more places are copies, for engines that get slow where many robots overlap.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .worlds import NavigationWorld, load_navigation_worlds
 
 GAP_M = 10.0
 """Between the maps of neighbouring worlds, so that no lidar looks into another one."""
+MOST_COPIES = 16
 CLUTTER_M = 0.1
 """Random starts and goals keep this much more from obstacles than paths do, where there is room."""
 
@@ -44,7 +46,7 @@ class Atlas:
 
     grounds: tuple[Ground, ...]
     offsets_m: np.ndarray
-    """[K, 3] `atlas` position of each world's origin."""
+    """[S, 3] `atlas` position of the origin of the world in each place."""
 
     def __len__(self) -> int:
         return len(self.grounds)
@@ -53,9 +55,26 @@ class Atlas:
         """[env_count] the world of each environment."""
         return np.arange(env_count) % len(self.grounds)
 
-    def prim_path(self, k: int) -> str:
-        """Where the simulation holds world k."""
-        return f"/World/worlds/world_{k}"
+    def env_offsets_m(self, env_count: int) -> np.ndarray:
+        """[env_count, 3] `atlas` position of the origin of each environment's world."""
+        return self.offsets_m[np.arange(env_count) % len(self.offsets_m)]
+
+    def prim_path(self, s: int) -> str:
+        """Where the simulation holds what is in place s."""
+        copy, k = divmod(s, len(self.grounds))
+        return f"/World/worlds/world_{k}" + (f"_copy_{copy}" if copy else "")
+
+    def with_room(self, env_count: int, floor_per_robot_m2: float) -> Atlas:
+        """The same worlds, with as many copies of each as give every robot so much free floor on average.
+
+        Args:
+            env_count: robots, one an environment.
+            floor_per_robot_m2: 0 for one copy of each world.
+        """
+        floor_m2 = sum(np.count_nonzero(g.navigable) * g.grid.cell_m**2 for g in self.grounds)
+        copies = int(np.clip(np.ceil(env_count * floor_per_robot_m2 / floor_m2), 1, MOST_COPIES))
+        worlds = [ground.world for ground in self.grounds] * copies
+        return replace(self, offsets_m=place_side_by_side(worlds))
 
     def with_first_episodes(self, most: int) -> Atlas:
         """The same worlds with at most so many of their episodes each, the first ones: all difficulties take turns."""

@@ -48,10 +48,8 @@ class CourseBook:
         self.device = device
         self.world = torch.tensor(atlas.world_of(env_count), dtype=torch.long, device=device)
         """[N] world of each environment."""
-        self.offset_w = torch.tensor(atlas.offsets_m, dtype=torch.float32, device=device)
-        """[K, 3]."""
-        self.env_offset_w = self.offset_w[self.world]
-        """[N, 3]."""
+        self.env_offset_w = torch.tensor(atlas.env_offsets_m(env_count), dtype=torch.float32, device=device)
+        """[N, 3] origin of each environment's world."""
         self._env_offset_xy_w = self.env_offset_w[:, :2].contiguous()
         self.fields = PackedGrids(
             [p.fields.distance_m for p in pools],
@@ -143,7 +141,8 @@ class CourseBook:
     def _way_m(self, env_ids: torch.Tensor) -> torch.Tensor:
         """[n] from the start to the first stop, then from each to the next."""
         k = self.world[env_ids]
-        here, way = self.start_xy_w[env_ids] - self.offset_w[k, :2], torch.zeros(len(env_ids), device=self.device)
+        here = self.start_xy_w[env_ids] - self._env_offset_xy_w[env_ids]
+        way = torch.zeros(len(env_ids), device=self.device)
         for leg in range(self.options.stops):
             goal = self.goal_id[env_ids, leg]
             way += self.fields.at(k, here, goal)
@@ -159,7 +158,7 @@ class CourseBook:
             # Further stops are the goals of the episodes that follow.
             goal = episode_goal(number, leg, revisits=self.options.revisits, count=self._goal_count[k])
             self.goal_id[env_ids, leg] = goal
-        self.start_xy_w[env_ids] = self._starts[k, number] + self.offset_w[k, :2]
+        self.start_xy_w[env_ids] = self._starts[k, number] + self._env_offset_xy_w[env_ids]
         self.start_yaw[env_ids] = self._yaws[k, number]
 
     def _begin_random(self, env_ids: torch.Tensor) -> None:
@@ -187,7 +186,7 @@ class CourseBook:
         place = wanted.cumsum(1)
         rank = (uniform(101) * place[:, -1]).long() + 1
         start = (place >= rank.unsqueeze(1)).to(torch.uint8).argmax(1)
-        self.start_xy_w[env_ids] = self._starts[k, start] + self.offset_w[k, :2]
+        self.start_xy_w[env_ids] = self._starts[k, start] + self._env_offset_xy_w[env_ids]
         self.start_yaw[env_ids] = (uniform(102) * 2 - 1) * torch.pi
 
 

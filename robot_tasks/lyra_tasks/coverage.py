@@ -52,14 +52,15 @@ class CoverageBook:
     def __init__(self, atlas: Atlas, options: CoverageOptions, *, env_count: int, device: str) -> None:
         assert 0 < options.near_m <= options.sight_m and 0 < options.share <= 1, options
         self.options = options
-        cells = [floor_cells(g) + atlas.offsets_m[k, :2] for k, g in enumerate(atlas.grounds)]
+        cells = [floor_cells(g) for g in atlas.grounds]
         most = max(len(c) for c in cells)
         table = np.zeros((len(cells), most, 2), np.float32)
         real = np.zeros((len(cells), most), bool)
         for k, xy in enumerate(cells):
             table[k, : len(xy)], real[k, : len(xy)] = xy, True
         world = torch.tensor(atlas.world_of(env_count), dtype=torch.long, device=device)
-        self.cells_w = torch.tensor(table, device=device)[world]
+        offset = torch.tensor(atlas.env_offsets_m(env_count)[:, None, :2], dtype=torch.float32, device=device)
+        self.cells_w = torch.tensor(table, device=device)[world] + offset
         """[N, C, 2] floor of each environment's world."""
         self.real = torch.tensor(real, device=device)[world]
         """[N, C] bool: worlds with less floor are filled up with cells that do not exist."""

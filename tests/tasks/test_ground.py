@@ -12,7 +12,7 @@ pytest.importorskip("scipy")
 
 from known_scenes import known_scene
 from lyra.worldgen.core.errors import InputError
-from lyra_tasks.atlas import choose_places, load_atlas, place_side_by_side, sampled
+from lyra_tasks.atlas import MOST_COPIES, choose_places, load_atlas, place_side_by_side, sampled
 from lyra_tasks.ground import load_ground
 from lyra_tasks.pursuit import PurePursuit, plan
 from lyra_tasks.worlds import load_navigation_world
@@ -90,6 +90,23 @@ def test_atlas_assigns_worlds_in_turn(folder):
     """Environment i lives in world i % K."""
     atlas = load_atlas(str(folder), robot_radius_m=RADIUS_M)
     assert len(atlas) == 1 and atlas.world_of(3).tolist() == [0, 0, 0]
+
+
+def test_crowded_worlds_are_copied(folder, ground):
+    """As many copies as give robots their floor, apart from one another, in which robots take turns."""
+    atlas = load_atlas(str(folder), robot_radius_m=RADIUS_M)
+    floor_m2 = np.count_nonzero(ground.navigable) * ground.grid.cell_m**2
+    assert len(atlas.with_room(100, 0.0).offsets_m) == 1
+    assert len(atlas.with_room(int(floor_m2), 0.99).offsets_m) == 1
+    many = atlas.with_room(int(3 * floor_m2), 0.99)
+    assert len(many) == 1 and len(many.offsets_m) == 3 and len({many.prim_path(s) for s in range(3)}) == 3
+    offsets = many.env_offsets_m(7)
+    np.testing.assert_array_equal(offsets, many.offsets_m[[0, 1, 2, 0, 1, 2, 0]])
+    assert (many.world_of(7) == 0).all()
+    size = np.array(ground.grid.shape[::-1]) * ground.grid.cell_m
+    apart = np.abs(many.offsets_m[:, None, :2] - many.offsets_m[None, :, :2]) - size
+    assert (apart.max(-1)[~np.eye(3, dtype=bool)] > 9.0).all()
+    assert len(atlas.with_room(10**6, 100.0).offsets_m) == MOST_COPIES
 
 
 def test_baseline_drives_every_episode(ground):

@@ -1,6 +1,6 @@
 """Environment steps per second of CPU time of a navigation task, with a breakdown, without a learning library.
 
-.venv-lab/bin/python tools/bench/bench_env.py --world WORLD [--prototype DIR] [--profile] [--out RESULT.json]
+.venv-lab/bin/python tools/bench/bench_env.py --world WORLD [--prototype DIR] [--profile] [--markdown]
 
 Every figure comes from a process of its own; wall seconds mean little on a machine that others use, CPU seconds more.
 With `--prototype`, a folder with another task's `bench/bench_env.py`, both take turns in one run: same robot, lidar
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--colliders", choices=("shared", "own"), default="shared")
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--out", type=Path, help="JSON with every run")
+    parser.add_argument("--markdown", action="store_true", help="print tables instead of JSON")
     parser.add_argument("--set", action="append", default=[], help="a setting of the task: env.robot_size=small")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -70,7 +70,7 @@ def main() -> int:
         sys.stdout.write("RESULT " + json.dumps(measure(args)) + "\n")
         return 0
     with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run([sys.executable, __file__, "--one", scratch, *_passed(args, physics="", envs="0")], check=True)
+        _result([sys.executable, __file__, "--one", scratch, *_passed(args, physics="", envs="0")], {})
         rows = take_turns(args, Path(scratch))
     result = {
         "machine": {"cpu": _processor(), "cores": os.cpu_count(), "python": platform.python_version()},
@@ -82,9 +82,7 @@ def main() -> int:
         "runs": rows,
         "summary": summary(rows),
     }
-    sys.stdout.write(markdown(result["summary"]))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    sys.stdout.write(markdown(result["summary"]) if args.markdown else json.dumps(result) + "\n")
     return 0
 
 

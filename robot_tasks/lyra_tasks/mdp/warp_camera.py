@@ -38,7 +38,7 @@ def _depth(
     env, pixel = wp.tid()
     k = world[env]
     cos, sin = wp.cos(yaw[env]), wp.sin(yaw[env])
-    start = wp.vec3(xy[env, 0] + cos * ahead, xy[env, 1] + sin * ahead, height) - offset[k]
+    start = wp.vec3(xy[env, 0] + cos * ahead, xy[env, 1] + sin * ahead, height) - offset[env]
     ray = rays[pixel]
     along = wp.vec3(cos * ray[0] - sin * ray[1], sin * ray[0] + cos * ray[1], ray[2])
     # Rays are as long as one metre of depth: their length turns ranges into depths.

@@ -1,4 +1,4 @@
-"""Planar lidar cast with Warp against the colliders of each robot's own world.
+"""Planar lidar cast with Warp in a level section of the colliders of each robot's own world.
 
 It needs no sensor prim and no view of the physics engine, so it is the same under Newton and OvPhysX, where Isaac Lab's
 ray caster mixes up environments or allows one mesh only. It sees the static world and no other robots.
@@ -16,6 +16,7 @@ from isaaclab.managers import ManagerTermBase, ObservationTermCfg
 from ..courses import CourseBook
 from ..lidar_faults import LidarFaults
 from ..rules import nearest_beams
+from ..section_grid import section_grids
 from .events import env_indices
 
 if TYPE_CHECKING:
@@ -24,24 +25,69 @@ if TYPE_CHECKING:
 
 @wp.kernel(enable_backward=False)
 def _cast(
-    meshes: wp.array[wp.uint64],
+    pieces: wp.array[wp.vec4],
+    first: wp.array[wp.int32],
+    held: wp.array[wp.int32],
+    base: wp.array[wp.int32],
+    shape: wp.array2d[wp.int32],
+    origin: wp.array[wp.vec2],
+    cell: wp.array[wp.float32],
     world: wp.array[wp.int32],
     offset: wp.array[wp.vec3],
     xy: wp.array2d[wp.float32],
     yaw: wp.array[wp.float32],
-    height: float,
     max_range: float,
     out: wp.array2d[wp.float32],
 ):
     env, ray = wp.tid()
     k = world[env]
     angle = yaw[env] + 2.0 * wp.pi * float(ray) / float(out.shape[1]) - wp.pi
-    # Worlds stand on z = 0 of the simulation, whatever their own floor's height.
-    start = wp.vec3(xy[env, 0], xy[env, 1], height) - offset[k]
-    hit = wp.mesh_query_ray(meshes[k], start, wp.vec3(wp.cos(angle), wp.sin(angle), 0.0), max_range)
-    out[env, ray] = 1.0
-    if hit.result:
-        out[env, ray] = hit.t / max_range
+    dx, dy = wp.cos(angle), wp.sin(angle)
+    # Straight along an axis would divide by zero; a hair beside it is the same ray.
+    if wp.abs(dx) < 1.0e-9:
+        dx = 1.0e-9
+    if wp.abs(dy) < 1.0e-9:
+        dy = 1.0e-9
+    # Pieces are in the world's own frame, cells count from the grid's corner.
+    px, py = xy[env, 0] - offset[env][0], xy[env, 1] - offset[env][1]
+    gx, gy = px - origin[k][0], py - origin[k][1]
+    size = cell[k]
+    rows, cols = shape[k, 0], shape[k, 1]
+    # Where the ray enters the grid, if it begins outside.
+    across_x, across_y = 1.0 / dx, 1.0 / dy
+    in_x, in_y = (
+        wp.min(-gx * across_x, (float(cols) * size - gx) * across_x),
+        wp.min(-gy * across_y, (float(rows) * size - gy) * across_y),
+    )
+    begun = wp.max(wp.max(in_x, in_y), 0.0)
+    nearest = float(max_range)
+    col = wp.clamp(int(wp.floor((gx + dx * begun) / size)), 0, cols - 1)
+    row = wp.clamp(int(wp.floor((gy + dy * begun) / size)), 0, rows - 1)
+    step_x, step_y = wp.where(dx > 0.0, 1, -1), wp.where(dy > 0.0, 1, -1)
+    next_x = (float(col + wp.max(step_x, 0)) * size - gx) * across_x
+    next_y = (float(row + wp.max(step_y, 0)) * size - gy) * across_y
+    while begun < nearest and col >= 0 and row >= 0 and col < cols and row < rows:
+        c = base[k] + row * cols + col
+        for n in range(first[c], first[c + 1]):
+            piece = pieces[held[n]]
+            # Ray o + t d meets a + u e: cross both sides of a - o + u e = t d with e, and with d.
+            to_x, to_y = piece[0] - px, piece[1] - py
+            across = dx * piece[3] - dy * piece[2]
+            if across != 0.0:
+                t = (to_x * piece[3] - to_y * piece[2]) / across
+                u = (to_x * dy - to_y * dx) / across
+                # A hair beyond the ends, so that no ray slips through where two pieces meet.
+                if t >= 0.0 and t < nearest and u >= -1.0e-4 and u <= 1.0001:
+                    nearest = t
+        if next_x < next_y:
+            begun = next_x
+            next_x += size * wp.abs(across_x)
+            col += step_x
+        else:
+            begun = next_y
+            next_y += size * wp.abs(across_y)
+            row += step_y
+    out[env, ray] = nearest / max_range
 
 
 class WarpCaster:
@@ -49,10 +95,14 @@ class WarpCaster:
 
     def __init__(self, book: CourseBook, device: str) -> None:
         self.device = device
+        self._grounds = book.atlas.grounds
+        self._sections: dict[float, list[wp.array]] = {}
+        """By height above the floor: what `section_grid` has found there."""
         self._kept = [_mesh(g.colliders.vertices, g.colliders.faces, device) for g in book.atlas.grounds]
         self.meshes = wp.array([m.id for m in self._kept], dtype=wp.uint64, device=device)
         self.world = wp.from_torch(book.world.to(torch.int32).contiguous())
-        self.offset = wp.from_torch(book.offset_w.contiguous(), dtype=wp.vec3)
+        self.offset = wp.from_torch(book.env_offset_w.contiguous(), dtype=wp.vec3)
+        """[N] origin of each environment's world."""
 
     def shares(
         self, xy_w: torch.Tensor, yaw: torch.Tensor, *, height_m: float, rays: int, max_range_m: float
@@ -71,18 +121,33 @@ class WarpCaster:
             _cast,
             dim=(len(xy_w), rays),
             inputs=[
-                self.meshes,
+                *self._section(height_m),
                 self.world,
                 self.offset,
                 wp.from_torch(xy_w.contiguous()),
                 wp.from_torch(yaw.contiguous()),
-                height_m,
                 max_range_m,
             ],
             outputs=[wp.from_torch(shares)],
             device=self.device,
         )
         return shares
+
+    def _section(self, height_m: float) -> list[wp.array]:
+        if height_m not in self._sections:
+            heights = [g.world.floor_z_m + height_m for g in self._grounds]
+            cut = section_grids([g.colliders for g in self._grounds], heights)
+            kinds = (
+                (cut.pieces, wp.vec4),
+                (cut.first, wp.int32),
+                (cut.held, wp.int32),
+                (cut.base, wp.int32),
+                (cut.shape, wp.int32),
+                (cut.origin_xy_m, wp.vec2),
+                (cut.cell_m, wp.float32),
+            )
+            self._sections[height_m] = [wp.array(values, dtype=kind, device=self.device) for values, kind in kinds]
+        return self._sections[height_m]
 
 
 class WarpLidar(ManagerTermBase):

@@ -52,8 +52,10 @@ class NavigationEnv(ManagerBasedRLEnv):
             robot_radius_m=self.robot_spec.footprint_radius_m + cfg.planning_margin_m,
             certified_only=cfg.certified_only,
         )
-        cfg.complete(self.atlas)
         device, count = str(cfg.sim.device), cfg.scene.num_envs
+        if type(cfg.sim.physics).__name__ == OVPHYSX_CFG and device == "cpu":
+            self.atlas = self.atlas.with_room(count, cfg.floor_per_robot_m2)
+        cfg.complete(self.atlas)
         options = CourseOptions(
             source=cfg.course_source,
             stops=cfg.stops,

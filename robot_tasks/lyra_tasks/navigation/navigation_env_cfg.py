@@ -20,12 +20,13 @@ from isaaclab.managers import (
 from isaaclab.scene import InteractiveSceneCfg
 from isaaclab.utils import configclass
 from isaaclab.utils.noise import UniformNoiseCfg
+from isaaclab_newton.physics import NewtonCfg
 
 from .. import mdp
 from ..atlas import Atlas
 from ..robots.diff_drive import DiffDriveSpec, spec_of
 from ..rules import DECIMATION, LIDAR_BEAMS, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
-from .physics_cfg import NavigationPhysicsCfg
+from .physics_cfg import NavigationPhysicsCfg, share_contacts
 from .randomisation_cfg import RandomisationCfg
 from .robot_cfg import diff_drive_cfg
 
@@ -133,7 +134,7 @@ class CurriculumCfg:
 class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     """A robot drives from stop to stop in worlds that are given by name."""
 
-    # Zero spacing: all robots of a world share its one copy. Engines keep robots of different environments apart.
+    # Zero spacing: robots share the worlds that the atlas places. Engines keep robots of different environments apart.
     scene: NavigationSceneCfg = NavigationSceneCfg(num_envs=128, env_spacing=0.0, replicate_physics=True)
     actions: ActionsCfg = ActionsCfg()
     commands: CommandsCfg | None = CommandsCfg()
@@ -144,6 +145,9 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     curriculum: CurriculumCfg | None = CurriculumCfg()
     worlds: str = ""
     """A world folder, a folder of worlds, a pattern, or a file that lists worlds."""
+    floor_per_robot_m2: float = 1.25
+    """With PhysX on a processor, whose broad phase sees robots of other environments that overlap: worlds are copied
+    until every robot has so much free floor on average [m²]; 0: one copy of each world."""
     certified_only: bool = True
     """Leave out worlds whose certificate did not pass."""
     robot_size: str = "medium"
@@ -206,13 +210,15 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
         drive.wheel_radius_m, drive.track_m = spec.wheel_radius_m, spec.track_m
         drive.max_speed_m_s, drive.max_reverse_m_s = spec.max_speed_m_s, spec.max_reverse_m_s
         drive.max_turn_rad_s = spec.max_turn_rad_s
+        if isinstance(self.sim.physics, NewtonCfg):
+            share_contacts(self.sim.physics, self.scene.num_envs)
         for name, term in self.randomisation.events().items():
             setattr(self.events, name, term)
-        for k, ground in enumerate(atlas.grounds):
-            x, y, z = (float(v) for v in atlas.offsets_m[k])
+        for s, (x, y, z) in enumerate(atlas.offsets_m.tolist()):
+            k = s % len(atlas)
             world = AssetBaseCfg(
-                prim_path=atlas.prim_path(k),
-                spawn=sim_utils.UsdFileCfg(usd_path=str(ground.world.collision_path)),
+                prim_path=atlas.prim_path(s),
+                spawn=sim_utils.UsdFileCfg(usd_path=str(atlas.grounds[k].world.collision_path)),
                 init_state=AssetBaseCfg.InitialStateCfg(pos=(x, y, z)),
             )
-            setattr(self.scene, f"world_{k}", world)
+            setattr(self.scene, f"world_{s}", world)

@@ -18,8 +18,8 @@ from ..cache import cache_folder
 
 WHEEL_JOINTS = ("wheel_left_joint", "wheel_right_joint")
 RUBBER, SLICK = 1.0, 0.02
-"""Friction of tyres; of casters and hull. Zero would make MuJoCo's solver divide by it."""
-_FORMAT = 1
+"""Friction of tyres; of casters and hull. Zero would make MuJoCo's solver divide by it; casters have none there."""
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +142,8 @@ def write_usd(path: Path, spec: DiffDriveSpec) -> None:
         caster = _sphere(stage, f"/Robot/base/caster_{name}", spec.caster_radius_m)
         caster.AddTranslateOp().Set(Gf.Vec3d(side * spec.caster_x_m, 0, low))
         collider(caster, slick, (0.1, 0.1, 0.1))
+        # Without friction a contact takes MuJoCo one row instead of four.
+        _int_attribute(caster.GetPrim(), "mjc:condim", 1)
     for name, side in (("left", 1), ("right", -1)):
         y = side * spec.track_m / 2
         spin = 0.5 * spec.wheel_mass_kg * spec.wheel_radius_m**2
