@@ -13,11 +13,14 @@ pytest.importorskip("scipy")
 pytest.importorskip("numba")
 
 from lyra.worldgen.core.camera import PinholeCamera
+from lyra.worldgen.core.colour import display_gain
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.core.frames import camera_pose
+from lyra.worldgen.core.frames import camera_pose, mirrored_poses
 from lyra.worldgen.importing.mesh_world import splats_on
 from lyra.worldgen.reconstruction.splat_render import render_splats
 from lyra.worldgen.sensors import load_world_splats
+from lyra.worldgen.vary import vary_world
+from lyra.worldgen.vary.config import vary_config_from_dict
 from lyra_tasks import world_splats
 from lyra_tasks.cache import CACHE_VARIABLE
 from lyra_tasks.ground import Ground, load_ground
@@ -75,3 +78,20 @@ def test_a_world_without_splats_is_refused(tmp_path):
     bare = load_ground(load_navigation_world(folder), robot_radius_m=0.3)
     with pytest.raises(InputError, match=r"no Gaussian splats.* generate or import .* -Depth or -Lidar there: .*bare"):
         robot_splats(replace(bare), budget=0, height_m=0.2)
+
+
+def test_variants_are_seen_mirrored_and_darker(ground, tmp_path):
+    """Robots see what a variant states about its base's splats: the mirror image, half of the light."""
+    cfg = vary_config_from_dict(
+        {"layout": {"mirrored": 1.0}, "camera": {"exposure_ev": [-1.0, -1.0], "auto_exposure": False}}
+    )
+    made = vary_world(ground.world.folder, tmp_path / "variants", count=1, seed=1000, cfg=cfg, certify=False)
+    variant = load_ground(load_navigation_world(made.folder / made.names[0]), robot_radius_m=0.3)
+    camera = PinholeCamera.from_hfov(32, 24, math.radians(90))
+    T_world_cam = camera_pose(np.array([0.0, 0.5, 0.2]), heading_rad=0.3)
+    drawn = [
+        render_splats(robot_splats(g, budget=0, height_m=0.2), camera, pose).rgb
+        for g, pose in ((ground, T_world_cam), (variant, mirrored_poses(T_world_cam)))
+    ]
+    assert drawn[0].std() > 0.05
+    np.testing.assert_allclose(drawn[1], drawn[0][:, ::-1] * display_gain((0.5,))[0], atol=2e-3)

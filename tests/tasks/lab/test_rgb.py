@@ -116,6 +116,21 @@ def test_a_world_without_splats_is_refused(tmp_path):
         )
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_evaluation_is_not_random_unless_it_is_asked_for(asked):
+    """Neither noise nor faults, whatever training had; with `in_evaluation` what training had."""
+    from lyra_tasks.navigation.camera_env_cfg import RgbPointGoalEnvCfg
+    from lyra_tasks.navigation.rollout import configure_evaluation
+
+    cfg = RgbPointGoalEnvCfg()
+    cfg.randomisation.enabled, cfg.randomisation.in_evaluation = True, asked
+    trained = cfg.randomisation.camera()
+    assert trained is not None and trained.exposure_ev > 0
+    configure_evaluation(cfg)
+    assert cfg.randomisation.camera() == (trained if asked else None)
+    assert not cfg.observations.camera.enable_corruption and not cfg.observations.policy.enable_corruption
+
+
 def train(task: str, rooms: Path, cwd: Path, *settings: str) -> str:
     """Output of two iterations."""
     return run_lab(
