@@ -116,6 +116,7 @@ def test_a_world_without_splats_is_refused(tmp_path):
         )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Isaac Lab's own imports
 @pytest.mark.parametrize("asked", [False, True])
 def test_evaluation_is_not_random_unless_it_is_asked_for(asked):
     """Neither noise nor faults, whatever training had; with `in_evaluation` what training had."""
