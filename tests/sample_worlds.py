@@ -5,6 +5,8 @@ Frames: world, floor at z = 0, the photo's camera at (0, 0, 1.5). Every face is 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from lyra.worldgen.core.mesh import Label, TriMesh
@@ -185,3 +187,30 @@ def sample_splats(mesh: TriMesh, count: int = 500, seed: int = 1) -> GaussianClo
         sh=sh_from_rgb(rng.uniform(0, 1, (count, 3))),
         labels=None if mesh.face_labels is None else mesh.face_labels[face],
     )
+
+
+def write_certified_room(folder: Path) -> Path:
+    """`simple_room` as a finished world that says it is certified."""
+    from lyra.worldgen.core.config import SimulationConfig
+    from lyra.worldgen.core.store import save_mesh
+    from lyra.worldgen.core.world import Manifest, PhotoRecord
+    from lyra.worldgen.core.world_writer import open_for_writing
+    from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
+
+    mesh = simple_room()
+    photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
+    with open_for_writing(folder) as writer:
+        plan = ("reconstruct", "simulate", "certify")
+        config = {"seed": 4, "certificate": {"drops": 8, "drive_episodes": 1}}
+        writer.start(Manifest(generator="test", photo=photo, config=config, plan=plan))
+        with writer.stage("reconstruct", inputs="0" * 64) as notes:
+            (notes.folder / "memory").mkdir()
+            save_mesh(notes.folder / "memory" / "mesh.npz", mesh)
+            scale = {"metres_per_unit": 1.0, "source": "camera_height", "relative_sigma": 0.1}
+            notes.facts, notes.weights_licence = {"scale": scale}, "Apache-2.0"
+        with writer.stage("simulate", inputs="0" * 64) as notes:
+            cfg = SimulationConfig(episode_count=6)
+            write_simulation(notes.folder, mesh, sample_splats(mesh), cfg=cfg, meta=WorldMeta(name="room"), seed=4)
+        with writer.stage("certify", inputs="1" * 64) as notes:
+            notes.facts = {"verdict": "passed"}
+        return writer.folder

@@ -21,6 +21,7 @@ from lyra.worldgen.session import (
     Preview,
     Rescale,
     Undo,
+    Vary,
     command_from_json,
     command_to_json,
 )
@@ -38,6 +39,7 @@ EXAMPLES = (
     Rescale(rescale=RescaleConfig(factor=0.9)),
     Certify(newton=True),
     Preview(),
+    Vary(out=Path("v"), ranges={"light": {"dome": [0.5, 2.0]}}, count=3, seed=9, certify=False),
 )
 
 

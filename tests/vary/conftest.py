@@ -28,30 +28,9 @@ def made_room(tmp_path_factory) -> Path:
     """`simple_room` as a finished, certified world; nobody may change it."""
     for package in ("pxr", "scipy", "trimesh", "numba"):
         pytest.importorskip(package)
-    from lyra.worldgen.core.config import SimulationConfig
-    from lyra.worldgen.core.store import save_mesh
-    from lyra.worldgen.core.world import Manifest, PhotoRecord
-    from lyra.worldgen.core.world_writer import open_for_writing
-    from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
-    from sample_worlds import sample_splats, simple_room
+    from sample_worlds import write_certified_room
 
-    mesh = simple_room()
-    photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
-    with open_for_writing(tmp_path_factory.mktemp("vary") / "room") as writer:
-        plan = ("reconstruct", "simulate", "certify")
-        config = {"seed": 4, "certificate": {"drops": 8, "drive_episodes": 1}}
-        writer.start(Manifest(generator="test", photo=photo, config=config, plan=plan))
-        with writer.stage("reconstruct", inputs="0" * 64) as notes:
-            (notes.folder / "memory").mkdir()
-            save_mesh(notes.folder / "memory" / "mesh.npz", mesh)
-            scale = {"metres_per_unit": 1.0, "source": "camera_height", "relative_sigma": 0.1}
-            notes.facts, notes.weights_licence = {"scale": scale}, "Apache-2.0"
-        with writer.stage("simulate", inputs="0" * 64) as notes:
-            cfg = SimulationConfig(episode_count=6)
-            write_simulation(notes.folder, mesh, sample_splats(mesh), cfg=cfg, meta=WorldMeta(name="room"), seed=4)
-        with writer.stage("certify", inputs="1" * 64) as notes:
-            notes.facts = {"verdict": "passed"}
-        return writer.folder
+    return write_certified_room(tmp_path_factory.mktemp("vary") / "room")
 
 
 @pytest.fixture(scope="session")

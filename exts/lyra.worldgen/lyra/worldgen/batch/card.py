@@ -28,6 +28,8 @@ COLUMNS: tuple[str, ...] = (
     "seconds",
     "licence",
     "photo_licence",
+    "variants",
+    "certified",
     "place",
 )
 UNSTATED = "not stated"
@@ -40,7 +42,7 @@ def write_reports(plan: BatchPlan, report: BatchReport) -> list[Path]:
         InputError: the folder cannot be written.
     """
     folder = report.folder
-    rows = [_row(name, values) for name, values in sorted(report.finished.items())]
+    rows = [_row(name, values) for name, values in sorted(_all(report).items())]
     write_json(folder / "report.json", _summary(plan, report))
     write_text(folder / "worlds.csv", _csv(rows))
     write_text(folder / "README.md", dataset_card(plan, report))
@@ -50,8 +52,12 @@ def write_reports(plan: BatchPlan, report: BatchReport) -> list[Path]:
 
 def licence_roll_up(report: BatchReport) -> dict[str, Any]:
     """What binds the batch as a whole: of weights and of photos, with how many worlds stand under each."""
-    weights = Counter(str(v.get("licence") or UNSTATED) for v in report.finished.values())
-    photos = Counter(str(v.get("photo_licence") or UNSTATED) for v in report.finished.values())
+    weights: Counter[str] = Counter()
+    photos: Counter[str] = Counter()
+    for values in _all(report).values():
+        # A folder of variants is as many worlds, under the licences of the world that they are made from.
+        weights[str(values.get("licence") or UNSTATED)] += int(values.get("variants", 1))
+        photos[str(values.get("photo_licence") or UNSTATED)] += int(values.get("variants", 1))
     strictest = strictest_licence(weights)
     return {
         "weights": dict(sorted(weights.items())),
@@ -61,10 +67,16 @@ def licence_roll_up(report: BatchReport) -> dict[str, Any]:
     }
 
 
+def _all(report: BatchReport) -> dict[str, Mapping[str, Any]]:
+    """Worlds and folders of variants by name."""
+    return {**report.finished, **report.variants}
+
+
 def dataset_card(plan: BatchPlan, report: BatchReport) -> str:
     """Markdown: what is in the batch, how it was made, and under which licences."""
     licences = licence_roll_up(report)
     worlds = list(report.finished.values())
+    variants = list(report.variants.values())
     area = [float(v["connected_area_m2"]) for v in worlds if isinstance(v.get("connected_area_m2"), int | float)]
     lines = [
         f"# {plan.title}",
@@ -80,6 +92,9 @@ def dataset_card(plan: BatchPlan, report: BatchReport) -> str:
         f"| set aside | {len(report.quarantined)} |",
         f"| not made yet | {len(report.left)} |",
     ]
+    if plan.order is not None:
+        made, certified = (sum(int(v[key]) for v in variants) for key in ("variants", "certified"))
+        lines.append(f"| variants | {made} of {len(variants)} worlds, {certified} certified |")
     if area:
         lines += [f"| connected free floor, median | {statistics.median(area):.1f} m² |"]
     for axis in AXES:
@@ -110,7 +125,7 @@ def dataset_card(plan: BatchPlan, report: BatchReport) -> str:
 
 def gallery(plan: BatchPlan, report: BatchReport) -> str:
     """`index.html`: a picture, a verdict and the links of every world, without scripts."""
-    cards = "".join(_card(report.folder, name, values) for name, values in sorted(report.finished.items()))
+    cards = "".join(_card(report.folder, name, values) for name, values in sorted(_all(report).items()))
     aside = "".join(
         f"<li><b>{escape(name)}</b>: {escape(cause[:300])}</li>" for name, cause in sorted(report.quarantined.items())
     )
@@ -131,14 +146,19 @@ def _card(folder: Path, name: str, values: Mapping[str, Any]) -> str:
     remote = "://" in place
     base = place if remote else quote(os.path.relpath(place, folder).replace(os.sep, "/"))
     verdict = verdict_of(values)
+    many = "variants" in values
+    if many and values.get("passed") is False:
+        verdict = f"{values['certified']} of {values['variants']} certified"
+    picture, link = ("variants.png", "variants.json") if many else ("preview.png", "certificate.html")
     area = values.get("connected_area_m2")
     facts = [f"{area:.1f} m² of floor"] if isinstance(area, int | float) else []
+    facts += [f"{values['variants']} variants"] if many else []
     facts += [f"{axis} {value}" for axis, value in values.get("axes", {}).items() if value and axis != "photo"]
     return (
-        f'<article class="{verdict.replace(" ", "-")}"><a href="{escape(base)}/preview.png">'
-        f'<img loading="lazy" src="{escape(base)}/preview.png" alt="{escape(name)}"></a>'
+        f'<article class="{verdict_of(values).replace(" ", "-")}"><a href="{escape(base)}/{picture}">'
+        f'<img loading="lazy" src="{escape(base)}/{picture}" alt="{escape(name)}"></a>'
         f"<h2>{escape(name)}</h2><p>{escape(', '.join(facts))}</p>"
-        f'<p><a href="{escape(base)}/certificate.html">{escape(verdict)}</a></p></article>'
+        f'<p><a href="{escape(base)}/{link}">{escape(verdict)}</a></p></article>'
     )
 
 
@@ -163,6 +183,7 @@ def _summary(plan: BatchPlan, report: BatchReport) -> dict[str, Any]:
         "certified": report.certified,
         "licences": licence_roll_up(report),
         "finished": {name: dict(values) for name, values in sorted(report.finished.items())},
+        "variants": {name: dict(values) for name, values in sorted(report.variants.items())},
         "quarantined": dict(sorted(report.quarantined.items())),
         "left": list(report.left),
     }

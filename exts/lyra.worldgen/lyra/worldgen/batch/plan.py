@@ -11,6 +11,7 @@
     variations:                     # named sets of settings, optional
       plain: {}
       coarse: {reconstruction.texture_px: 512}
+    vary: {count: 8, seed: 0, config: strong.yaml, set: {layout.mirrored: 0.5}, certify: true}     # optional
     attempts: 3
 
 One world is made for each combination. Its name follows from what decides it, so the same file always means the same
@@ -23,7 +24,7 @@ import glob
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..core.config import WorldConfig, load_config
 from ..core.errors import ConfigError, InputError
 from ..core.files import PICTURE_SUFFIXES, naming, sha256_file, sha256_json
 from ..core.schema import nearest, read_yaml, resolved_dict
+from ..session.variation import resolved_ranges
 
 MAX_ITEMS = 100_000
 MAX_SEEDS = 100_000
@@ -44,15 +46,36 @@ KEYS = (
     "paths",
     "painters",
     "variations",
+    "vary",
     "attempts",
 )
+VARY_KEYS = ("count", "seed", "config", "set", "certify")
+MOST_VARIANTS = 4096
+SEED_LIMIT = 2**32
 AXES = ("photo", "seed", "path", "painter", "variation")
 """What tells the worlds of a batch apart, in the order in which they are made."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class VariantsOrder:
+    """Which variants every world gets."""
+
+    count: int
+    seed: int
+    ranges: Mapping[str, Any]
+    """All of them, as plain values."""
+    certify: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Hash of what is asked for."""
+        asked = {"count": self.count, "seed": self.seed, "ranges": self.ranges, "certify": self.certify}
+        return sha256_json(asked)[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchItem:
-    """One world to make."""
+    """One world to make, or the variants of one."""
 
     name: str
     """Name of its folder; the same for the same photo and settings."""
@@ -63,6 +86,14 @@ class BatchItem:
     config: WorldConfig
     axes: Mapping[str, str]
     """Its value on each of `AXES`."""
+    base: str = ""
+    """Name of the world that these are variants of; empty for a world."""
+    order: VariantsOrder | None = None
+    """Which variants."""
+
+    def variants(self, order: VariantsOrder) -> BatchItem:
+        """The variants of this world: a folder beside its own, where their relative paths find it."""
+        return replace(self, name=f"{self.name}-variants", base=self.name, order=order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +106,13 @@ class BatchPlan:
     """How often a world is tried before it is set aside."""
     asked: Mapping[str, Any]
     """The file's content, for the record."""
+    order: VariantsOrder | None = None
+    """Variants that every world gets."""
+
+    @property
+    def variants(self) -> tuple[BatchItem, ...]:
+        """The variants of each world, in the order of the worlds; none where none are asked for."""
+        return () if self.order is None else tuple(item.variants(self.order) for item in self.items)
 
     @property
     def digest(self) -> str:
@@ -126,7 +164,9 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None) -> BatchPl
         item = _item(photo, config, variation, licences)
         items.setdefault(item.name, item)
     title = reader.text("title", path.stem)
-    return BatchPlan(title=title, items=tuple(items.values()), attempts=reader.attempts(), asked=data)
+    return BatchPlan(
+        title=title, items=tuple(items.values()), attempts=reader.attempts(), asked=data, order=reader.order()
+    )
 
 
 @dataclass(frozen=True)
@@ -236,6 +276,37 @@ class _Reader:
         if not isinstance(value, dict) or not all(isinstance(v, str) for pair in value.items() for v in pair):
             raise self._wrong("photo_licence", value, "a licence, or one for each file name")
         return value
+
+    def order(self) -> VariantsOrder | None:
+        """What `vary` asks for."""
+        value = self._data.get("vary")
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong("vary", value, f"a mapping with some of {', '.join(VARY_KEYS)}")
+        for key in value:
+            if key not in VARY_KEYS:
+                near = nearest(str(key), list(VARY_KEYS))
+                hint = f"did you mean '{near}'?" if near else f"expected: {', '.join(VARY_KEYS)}"
+                raise ConfigError(f"unknown key 'vary.{str(key)[:60]}', {hint}: {self._path}")
+        numbers = []
+        for key, default, low, high in (("count", 8, 1, MOST_VARIANTS), ("seed", 0, 0, SEED_LIMIT - 1)):
+            number = value.get(key, default)
+            if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+                raise self._wrong(f"vary.{key}", number, f"a whole number from {low} to {high}")
+            numbers.append(number)
+        config, certify = value.get("config"), value.get("certify", True)
+        if config is not None and not isinstance(config, str):
+            raise self._wrong("vary.config", config, "a file of ranges")
+        if not isinstance(certify, bool):
+            raise self._wrong("vary.certify", certify, "true or false")
+        try:
+            ranges = resolved_ranges(
+                self._path.parent / config if config else None, self._settings("vary.set", value.get("set"))
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{error} (vary)") from error
+        return VariantsOrder(count=numbers[0], seed=numbers[1], ranges=ranges, certify=certify)
 
     def attempts(self) -> int:
         value = self._data.get("attempts", 3)

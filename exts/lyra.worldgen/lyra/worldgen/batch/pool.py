@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import BackendError, DependencyError, InputError
 from ..core.machine import core_count, free_memory_bytes
-from ..session.commands import Generate
+from ..core.world import MANIFEST_NAME
+from ..session.commands import Command, Generate, Vary
 from ..session.events import EXIT_CANCELLED, ErrorEvent, ExitEvent, LogEvent, ProgressEvent, ResultEvent
+from ..session.variation import variants_values
 from ..session.worker import WorkerJob, own_launcher, work_command
 from .plan import BatchItem
 
@@ -69,6 +71,8 @@ def default_workers() -> int:
 @dataclass
 class _Running:
     job: WorkerJob
+    variants: Path | None = None
+    """Their folder, where it is they that are made."""
     result: ResultEvent | None = None
     error: str = ""
     last_text: str = ""
@@ -78,13 +82,22 @@ class _Running:
 class LocalPool:
     """A process for each world, as a session has it: killing one costs nobody else anything."""
 
-    def __init__(self, root: Path, *, slots: int | None = None, launcher: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        slots: int | None = None,
+        launcher: Sequence[str] | None = None,
+        fetch: Callable[[str, Path], None] | None = None,
+    ) -> None:
         """
         Args:
             root: folder that holds the worlds' folders.
             slots: worlds at a time; by cores and memory when None.
             launcher: how to start `lyra-worldgen`; this installation when None.
+            fetch: brings a world that is to get variants, by name, to a folder where it no longer lies.
         """
+        self._fetch = fetch
         self.slots = slots or default_workers()
         self._root = Path(root)
         self._launcher = list(launcher) if launcher is not None else own_launcher()
@@ -97,12 +110,14 @@ class LocalPool:
 
     def start(self, item: BatchItem) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        command = Generate(photo=item.photo.resolve(), config=item.config)
+        folder = self._root / (item.base or item.name)
+        if item.base and self._fetch is not None and not (folder / MANIFEST_NAME).is_file():
+            self._fetch(item.base, folder)
         try:
-            job = WorkerJob(work_command(self._launcher, self._root / item.name), command)
+            job = WorkerJob(work_command(self._launcher, folder), command_of(item, self._root))
         except OSError as error:
             raise BackendError(f"no worker can be started ({error}); is lyra.worldgen installed here?") from error
-        self._running[item.name] = _Running(job)
+        self._running[item.name] = _Running(job, self._root.resolve() / item.name if item.base else None)
 
     def poll(self) -> list[Progressed | Ended]:
         found: list[Progressed | Ended] = []
@@ -132,10 +147,34 @@ class LocalPool:
         self._running.clear()
 
 
+def command_of(item: BatchItem, root: Path) -> Command:
+    """What a worker is told, where worlds lie in `root`."""
+    if item.order is None:
+        return Generate(photo=item.photo.resolve(), config=item.config)
+    order = item.order
+    return Vary(
+        out=root.resolve() / item.name,
+        ranges=dict(order.ranges),
+        count=order.count,
+        seed=order.seed,
+        certify=order.certify,
+        # Whatever lies there under this name was made by this batch, of an earlier file or world.
+        overwrite=True,
+    )
+
+
 def _ended(name: str, running: _Running, exit_code: int) -> Ended:
     # 1 is a finished world that is not certified; whatever ended a worker after its result cannot take that back.
     if running.result is not None and exit_code in {0, 1}:
-        return Ended(name=name, values=running.result.values)
+        values = dict(running.result.values)
+        if running.variants is None:
+            return Ended(name=name, values=values)
+        try:
+            told = variants_values(running.variants)
+        except InputError as error:
+            return Ended(name=name, cause=str(error))
+        # Variants are bound by what binds their world.
+        return Ended(name=name, values=told | {key: values.get(key) for key in ("licence", "research_only")})
     if exit_code in {InputError.exit_code, DependencyError.exit_code}:
         return Ended(name=name, cause=running.error or running.last_text or "the worker gave no reason", final=True)
     if exit_code == EXIT_CANCELLED or exit_code < 0:

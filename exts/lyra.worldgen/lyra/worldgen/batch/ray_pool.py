@@ -11,16 +11,18 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core.config import WorldConfig
 from ..core.errors import BackendError, InputError
 from ..core.files import naming
 from ..core.optional import require
-from ..session.commands import Generate, command_from_json, command_to_json
+from ..session.commands import Generate, Vary, command_from_json, command_to_json
 from ..session.worker import own_launcher
-from .plan import BatchItem
-from .pool import Ended, LocalPool, Progressed
+from .plan import BatchItem, VariantsOrder
+from .pool import Ended, LocalPool, Progressed, command_of
 from .store import UrlStore
 
 POLL_S = 0.2
@@ -79,10 +81,13 @@ class RayPool:
             value = str(getattr(item.config.generation, key))
             if value.endswith((".npz", ".json")):
                 raise InputError(f"generation.{key} is a file; nodes cannot read it, give the name of a path: {value}")
-        with naming("read the photo", item.photo):
-            photo = item.photo.read_bytes()
-        command = command_to_json(Generate(photo=Path(item.photo.name), config=item.config))
-        task = self._make.remote(item.name, photo, command, self._store.url, self._launcher)
+        photo = b""
+        if not item.base:
+            with naming("read the photo", item.photo):
+                photo = item.photo.read_bytes()
+        plain = command_of(replace(item, photo=Path(item.photo.name)), Path())
+        command = command_to_json(replace(plain, photo=Path(item.photo.name)) if isinstance(plain, Generate) else plain)
+        task = self._make.remote(item.name, photo, command, self._store.url, self._launcher, item.base)
         self._tasks[task] = item.name
 
     def poll(self) -> list[Progressed | Ended]:
@@ -110,16 +115,30 @@ class RayPool:
 
 
 def make_on_node(
-    name: str, photo: bytes, command: Mapping[str, Any], store_url: str, launcher: Sequence[str] | None
+    name: str,
+    photo: bytes,
+    command: Mapping[str, Any],
+    store_url: str,
+    launcher: Sequence[str] | None,
+    base: str = "",
 ) -> Ended:
-    """Make one world in a scratch folder of this node and put it into the store; runs inside a Ray task."""
-    generate = command_from_json(command)
-    assert isinstance(generate, Generate), "the pool sends nothing else"
+    """Make one world, or the variants of `base`, in a scratch folder of this node and put it into the store; runs
+    inside a Ray task."""
+    told, store = command_from_json(command), UrlStore(store_url)
     with tempfile.TemporaryDirectory(prefix="lyra-batch-") as scratch:
-        place = Path(scratch) / Path(generate.photo).name
-        place.write_bytes(photo)
-        pool = LocalPool(Path(scratch) / "worlds", slots=1, launcher=launcher or own_launcher())
-        item = BatchItem(name=name, photo=place, photo_sha256="", photo_licence="", config=generate.config, axes={})
+        place, root = Path(scratch) / "photo", Path(scratch) / "worlds"
+        item = BatchItem(
+            name=name, photo=place, photo_sha256="", photo_licence="", config=WorldConfig(), axes={}, base=base
+        )
+        if isinstance(told, Vary):
+            order = VariantsOrder(count=told.count, seed=told.seed, ranges=told.ranges, certify=told.certify)
+            item = replace(item, order=order)
+        else:
+            assert isinstance(told, Generate), "the pool sends nothing else"
+            place = Path(scratch) / Path(told.photo).name
+            place.write_bytes(photo)
+            item = replace(item, photo=place, config=told.config)
+        pool = LocalPool(root, slots=1, launcher=launcher or own_launcher(), fetch=store.fetch)
         try:
             pool.start(item)
             ended = _wait(pool)
@@ -127,7 +146,7 @@ def make_on_node(
             pool.close()
         if ended.values is None:
             return ended
-        UrlStore(store_url).put(Path(scratch) / "worlds" / name, name)
+        store.put(root / name, name)
         return Ended(name=name, values=ended.values, stored=True)
 
 

@@ -62,11 +62,20 @@ class BatchReport:
     quarantined: Mapping[str, str]
     """The last cause by name."""
     left: tuple[str, ...]
-    """Worlds that were not tried to the end."""
+    """Worlds that were not tried to the end, and variants."""
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What was made of the worlds that were to get variants, by the name of the variants' folder; see
+    `session.variation.variants_values`, with the same additions."""
 
     @property
     def certified(self) -> int:
         return sum(values.get("passed") is True for values in self.finished.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and all that was measured passed."""
+        made = (*self.finished.values(), *self.variants.values())
+        return not self.left and not self.quarantined and all(v.get("passed") is not False for v in made)
 
 
 @dataclass
@@ -76,6 +85,8 @@ class _Work:
     plan: BatchPlan
     states: dict[str, ItemState]
     waiting: deque[BatchItem] = field(default_factory=deque)
+    held_back: dict[str, BatchItem] = field(default_factory=dict)
+    """Variants by the name of the world that has to be there first."""
     running: dict[str, Progressed] = field(default_factory=dict)
     storing: dict[str, tuple[Future[None], Ended]] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -130,20 +141,26 @@ def _run(
     ledger = Ledger(folder / NAME)
     write_json(folder / PLAN_NAME, {"title": plan.title, "asked": plan.asked, "worlds": [i.name for i in plan.items]})
     states = dict(ledger.replay().items)
-    work = _Work(plan=plan, states={i.name: states.get(i.name, ItemState()) for i in plan.items})
+    everything = (*plan.items, *plan.variants)
+    work = _Work(plan=plan, states={i.name: states.get(i.name, ItemState()) for i in everything})
     ledger.append("batch", plan=plan.digest, worlds=len(plan.items))
-    for item in plan.items:
+    for item in everything:
         state = work.states[item.name]
         if state.quarantined and retry_quarantined:
             ledger.append("released", item.name)
             state = work.states[item.name] = ItemState(started=state.started)
-        if state.finished is not None and not store.holds(item.name):
+        unmade = item.base and work.states[item.base].finished is None
+        if state.finished is not None and (unmade or not _as_asked(item, state) or not store.holds(item.name)):
             ledger.append("lost", item.name)
             state = work.states[item.name] = ItemState(started=state.started)
         work.failures[item.name] = len(state.causes)
-        if state.finished is None and not state.quarantined:
+        if state.finished is not None or state.quarantined:
+            continue
+        if unmade:
+            work.held_back[item.base] = item
+        else:
             work.waiting.append(item)
-    items = {item.name: item for item in plan.items}
+    items = {item.name: item for item in everything}
     with ThreadPoolExecutor(2, thread_name_prefix="store") as uploads:
         while work.waiting or work.running or work.storing:
             if stop.is_set():
@@ -174,6 +191,11 @@ def _run(
     return report_of(plan, folder, work.states)
 
 
+def _as_asked(item: BatchItem, state: ItemState) -> bool:
+    """Whether what is finished is what the plan asks for; the name of variants does not say which they are."""
+    return item.order is None or (state.finished or {}).get("asked") == item.order.digest
+
+
 def verdict_of(values: Mapping[str, Any]) -> str:
     """A world's verdict in words."""
     passed = values.get("passed")
@@ -182,10 +204,18 @@ def verdict_of(values: Mapping[str, Any]) -> str:
 
 def report_of(plan: BatchPlan, folder: Path, states: Mapping[str, ItemState]) -> BatchReport:
     """What a manifest says about the worlds of a plan."""
-    finished = {i.name: states[i.name].finished or {} for i in plan.items if _done(states, i.name)}
-    aside = {i.name: states[i.name].causes[-1] for i in plan.items if i.name in states and states[i.name].quarantined}
-    left = tuple(i.name for i in plan.items if i.name not in finished and i.name not in aside)
-    return BatchReport(folder=folder, finished=finished, quarantined=aside, left=left)
+    everything = (*plan.items, *plan.variants)
+    finished = {i.name: states[i.name].finished or {} for i in everything if _done(states, i.name)}
+    aside = {i.name: states[i.name].causes[-1] for i in everything if i.name in states and states[i.name].quarantined}
+    left = tuple(i.name for i in everything if i.name not in finished and i.name not in aside)
+    variants = {item.name for item in plan.variants}
+    return BatchReport(
+        folder=folder,
+        finished={name: values for name, values in finished.items() if name not in variants},
+        quarantined=aside,
+        left=left,
+        variants={name: values for name, values in finished.items() if name in variants},
+    )
 
 
 def _done(states: Mapping[str, ItemState], name: str) -> bool:
@@ -212,12 +242,21 @@ def _stored(
         "axes": dict(item.axes),
         "photo_sha256": item.photo_sha256,
         "photo_licence": item.photo_licence,
+        **({} if item.order is None else {"base": item.base, "asked": item.order.digest}),
     }
     json.dumps(values, allow_nan=False)
     ledger.append("finished", item.name, values=values)
     state = work.states[item.name]
     work.states[item.name] = ItemState(started=state.started + 1, causes=state.causes, finished=values)
-    work.lines.append(f"{item.name}: {verdict_of(values)}")
+    work.lines.append(f"{item.name}: {_told(values)}")
+    if (next_one := work.held_back.pop(item.name, None)) is not None:
+        work.waiting.append(next_one)
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    if "variants" not in values:
+        return verdict_of(values)
+    return f"{values['variants']} variants, {values['certified']} certified"
 
 
 def _failed(work: _Work, ledger: Ledger, item: BatchItem, event: Ended) -> None:
@@ -237,11 +276,12 @@ def _failed(work: _Work, ledger: Ledger, item: BatchItem, event: Ended) -> None:
 
 def _snapshot(work: _Work) -> Snapshot:
     states = work.states.values()
+    worlds = [work.states[item.name].finished for item in work.plan.items]
     finished = [s.finished for s in states if s.finished is not None]
     return Snapshot(
         total=len(work.states),
         finished=len(finished),
-        certified=sum(values.get("passed") is True for values in finished),
+        certified=sum(values.get("passed") is True for values in worlds if values is not None),
         quarantined=sum(s.quarantined for s in states),
         retries=sum(len(s.causes) for s in states),
         running=dict(work.running),

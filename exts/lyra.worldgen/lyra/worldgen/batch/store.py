@@ -16,7 +16,9 @@ from typing import Any, Protocol, TypeVar
 
 from ..core.errors import BackendError, InputError
 from ..core.optional import require
-from ..core.world import load_world
+from ..core.store import write_aside
+from ..core.world import MANIFEST_NAME, load_world
+from ..session.variation import LIST_NAME, read_list
 
 T = TypeVar("T")
 TRIES = 6
@@ -49,11 +51,13 @@ class FolderStore:
         self.root = Path(root)
 
     def holds(self, name: str) -> bool:
+        folder = self.root / name
         try:
-            world = load_world(self.root / name)
+            names = [row["folder"] for row in read_list(folder)["worlds"]] if (folder / LIST_NAME).is_file() else ["."]
+            worlds = [load_world(folder / variant) for variant in names]
+            return all(world.check_files().ok for world in worlds) and (names != ["."] or worlds[0].finished)
         except InputError:
             return False
-        return world.finished and world.check_files().ok
 
     def put(self, folder: Path, name: str) -> None:
         if folder != self.root / name:
@@ -100,6 +104,27 @@ class UrlStore:
 
     def where(self, name: str) -> str:
         return f"{self.url}/{name}"
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Bring a world to a folder, its manifest last.
+
+        Raises:
+            BackendError: the store does not hold all of it, or a file is not what its list says.
+        """
+        files = self._list_of(name)
+        if files is None:
+            raise BackendError(f"the store holds no whole world '{name}': {self.url}")
+        inside = folder.resolve()
+        for file in sorted(files, key=lambda file: (file == MANIFEST_NAME, file)):
+            target = (inside / file).resolve()
+            if not target.is_relative_to(inside):
+                raise BackendError(f"the list of '{name}' names a file outside of it, '{file[:80]}': {self.url}")
+            data = self._keep(lambda file=file: self.read(name, file))
+            if len(data) != files[file]["size"]:
+                raise BackendError(f"'{file}' of '{name}' is not as its list says: {self.url}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with write_aside(target) as sink:
+                sink.write(data)
 
     def read(self, name: str, file: str) -> bytes:
         """One file of a world."""
@@ -152,7 +177,7 @@ class UrlStore:
             except Exception as error:
                 if not left:
                     raise BackendError(
-                        f"the store did not take a file after {TRIES} tries: {error}: {self.url}"
+                        f"the store did not take or give a file after {TRIES} tries: {error}: {self.url}"
                     ) from error
                 # Many workers that failed together should not come back together.
                 time.sleep(pause_s * random.uniform(0.5, 1.5))

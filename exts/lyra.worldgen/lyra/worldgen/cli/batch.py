@@ -11,7 +11,7 @@ from .generate import add_output_flags, parse_setting
 from .terminal import Console, duration, table
 
 if TYPE_CHECKING:
-    from ..batch.run import Snapshot
+    from ..batch.run import BatchReport, Snapshot
 
 EPILOG = """\
 batch file (YAML):
@@ -25,6 +25,7 @@ batch file (YAML):
   variations:
     plain: {}
     small_robot: {simulation.robot_radius_m: 0.18}
+  vary: {count: 8, seed: 0, config: strong.yaml}     variants of every world, see lyra-worldgen vary
   attempts: 3
 
 examples:
@@ -73,7 +74,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Make them; exit code 0 if every world is there and certified."""
+    """Make them; exit code 0 if every world is there and certified, with its variants."""
     from ..batch import load_plan, run_batch
     from ..batch.card import write_reports
     from ..batch.pool import LocalPool
@@ -87,15 +88,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     out = Path(args.out) if args.out else Path("batches") / path.stem
     if args.dry_run:
         rows = [("world", "photo"), *((item.name, str(item.photo)) for item in plan.items)]
-        console.result(
-            f"{table(rows)}\n\n{len(plan.items)} worlds", {"out": str(out), "worlds": [i.name for i in plan.items]}
-        )
+        each = f", each with {plan.order.count} variants" if plan.order is not None else ""
+        values = {"out": str(out), "worlds": [i.name for i in plan.items], "variants": [i.name for i in plan.variants]}
+        console.result(f"{table(rows)}\n\n{len(plan.items)} worlds{each}", values)
         return 0
     if args.workers is not None and not 1 <= args.workers <= 1024:
         raise ConfigError(f"--workers is {args.workers}; expected 1 to 1024")
     far = UrlStore(args.store) if args.store else None
     if args.ray is None:
-        pool = LocalPool(out / WORLDS, slots=args.workers)
+        pool = LocalPool(out / WORLDS, slots=args.workers, fetch=None if far is None else far.fetch)
     elif far is None:
         raise ConfigError("--ray needs --store: a URL that every node can write to")
     else:
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     write_reports(plan, report)
     rows = [
         ("worlds", f"{len(report.finished)} of {len(plan.items)} finished, {report.certified} certified"),
+        *([("variants", f"of {len(report.variants)} worlds, {_certified(report)} certified")] * bool(plan.variants)),
         *([("aside", f"{len(report.quarantined)} kept failing; see README.md there")] * bool(report.quarantined)),
         ("look", str(out / "index.html")),
         ("table", str(out / "worlds.csv")),
@@ -120,10 +122,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "asked": len(plan.items),
         "finished": len(report.finished),
         "certified": report.certified,
+        "variants": {name: values["variants"] for name, values in report.variants.items()},
         "quarantined": dict(report.quarantined),
     }
     console.result(f"{plan.title}\n{table([(f'  {key}', text) for key, text in rows])}", values)
-    return 0 if report.certified == len(plan.items) else 1
+    return 0 if report.complete and report.certified == len(plan.items) else 1
+
+
+def _certified(report: BatchReport) -> int:
+    """Variants whose certificates passed."""
+    return sum(int(values["certified"]) for values in report.variants.values())
 
 
 class _Watcher:

@@ -10,6 +10,7 @@ from .commands import Import as Import
 from .commands import Preview as Preview
 from .commands import Rescale as Rescale
 from .commands import Undo as Undo
+from .commands import Vary as Vary
 from .commands import command_from_json as command_from_json
 from .commands import command_to_json as command_to_json
 from .commands import resumed as resumed

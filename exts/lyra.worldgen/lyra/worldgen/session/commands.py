@@ -232,8 +232,43 @@ class Preview(Command):
         return rerun_stage(folder, "preview", progress=progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vary(Command):
+    """Make variants of the world, which is only read; leads to that world."""
+
+    name: ClassVar[str] = "vary"
+
+    out: Path
+    """Folder of the variants, beside the world's."""
+    ranges: dict[str, Any]
+    """All ranges as plain values, see `variation.resolved_ranges`."""
+    count: int = 8
+    seed: int = 0
+    certify: bool = True
+    """Measure each in PhysX."""
+    overwrite: bool = False
+    """Replace variants of another world, seed or ranges that lie in `out`."""
+
+    def perform(self, folder: Path, progress: Progress = SILENT) -> World:
+        from ..core.world import load_world
+        from ..vary import vary_world
+        from ..vary.config import vary_config_from_dict
+
+        vary_world(
+            folder,
+            self.out,
+            count=self.count,
+            seed=self.seed,
+            cfg=vary_config_from_dict(self.ranges),
+            certify=self.certify,
+            overwrite=self.overwrite,
+            progress=progress,
+        )
+        return load_world(folder)
+
+
 COMMANDS: dict[str, type[Command]] = {
-    kind.name: kind for kind in (Generate, Import, Extend, Undo, Branch, Finish, Rescale, Certify, Preview)
+    kind.name: kind for kind in (Generate, Import, Extend, Undo, Branch, Finish, Rescale, Certify, Preview, Vary)
 }
 """Every command by its name."""
 GIVEN_HEIGHT_SIGMA = 0.03
@@ -290,6 +325,8 @@ def _read(where: str, declared: str, value: Any) -> Any:
         return config_from_dict(value)
     if name == "RescaleConfig" and isinstance(value, Mapping):
         return build_section(RescaleConfig, value)
+    if name == "dict[str, Any]" and isinstance(value, Mapping):
+        return dict(value)
     if name in ("str", "Path") and isinstance(value, str) and "\0" not in value:
         return Path(value) if name == "Path" else value
     if name == "bool" and isinstance(value, bool):
