@@ -14,21 +14,22 @@ from lyra.worldgen.core.errors import ConfigError
 
 SIGNS = {
     "goal": (1.0, 1.0, -1.0),
-    "velocity": (1.0, -1.0),
-    "last_action": (1.0, -1.0),
     "way": (1.0, 1.0, 1.0, -1.0),
     "trail": (1.0, -1.0, 1.0, -1.0),
     "stops": (1.0,),
     "covered": (1.0,),
 }
 """Terms whose columns keep or change their signs."""
+MOTIONS = ("velocity", "last_action")
+"""Terms of speed and turn rate, with that to the left between them for robots that strafe."""
 RAYS = ("lidar",)
 """Terms of rays all around, the first pointing backwards."""
 PICTURES = ("depth", "rgb")
 """Terms of pixels [channels, H, W], each in a group of its own."""
 SECTORS = ("left",)
 """Terms of sectors all around, the first beginning at the robot's back."""
-ACTION_SIGNS = (1.0, -1.0)
+MOTION_SIGNS = {2: (1.0, -1.0), 3: (1.0, -1.0, -1.0)}
+"""Of motions and actions, by their number of columns."""
 
 
 def mirror(term: str, values: torch.Tensor) -> torch.Tensor:
@@ -48,9 +49,10 @@ def mirror(term: str, values: torch.Tensor) -> torch.Tensor:
         return values[:, (-torch.arange(columns, device=values.device)) % columns]
     if term in SECTORS:
         return values.flip(-1)
-    if term not in SIGNS or len(SIGNS[term]) != columns:
+    signs = MOTION_SIGNS.get(columns) if term in MOTIONS else SIGNS.get(term)
+    if signs is None or len(signs) != columns:
         raise ConfigError(f"observation '{term}' with {columns} columns has no mirror image; add it to `mirroring`")
-    return values * values.new_tensor(SIGNS[term])
+    return values * values.new_tensor(signs)
 
 
 def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None = None) -> tuple[Any, Any]:
@@ -59,7 +61,7 @@ def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None =
     Args:
         env: rsl_rl's wrapper of the task.
         obs: TensorDict of observation groups, [n, C] or one picture [n, C, H, W] each, or None.
-        actions: [n, 2] or None.
+        actions: [n, 2], [n, 3] or None.
 
     Returns:
         The same with 2 n rows; None where None was given.
@@ -78,5 +80,5 @@ def with_mirror_images(env: Any, obs: Any = None, actions: torch.Tensor | None =
             images[group] = torch.cat([mirror(*named) for named in zip(names, parts, strict=True)], -1)
         obs = torch.cat([obs, images])
     if actions is not None:
-        actions = torch.cat([actions, actions * actions.new_tensor(ACTION_SIGNS)])
+        actions = torch.cat([actions, actions * actions.new_tensor(MOTION_SIGNS[actions.shape[-1]])])
     return obs, actions

@@ -16,6 +16,8 @@ DECIMATION = 4
 LIDAR_RAYS, LIDAR_RANGE_M = 36, 6.0
 LIDAR_BEAMS = 3
 """A ray is told as the shortest of so many beams around it, so that no thin post stands between two rays."""
+STILL_M_S = 0.005
+"""Wheels that are to roll more slowly than this are not steered."""
 CAMERA_WIDTH_PX, CAMERA_HEIGHT_PX, CAMERA_HFOV_DEG, CAMERA_PITCH_DEG = 32, 24, 90.0, 0.0
 """Of the robots' depth cameras."""
 CAMERA_RANGE_M = 6.0
@@ -58,6 +60,19 @@ EXPLORE = DriveRules(time_limit_s=90.0, pace_m_s=math.inf)
 """Without stops to reach: a drive ends when enough of the floor is covered, see `coverage`."""
 
 
+class Limits(Protocol):
+    """How fast a robot drives; `robots.catalogue.RobotSpec` is one."""
+
+    @property
+    def max_speed_m_s(self) -> float: ...
+    @property
+    def max_reverse_m_s(self) -> float: ...
+    @property
+    def max_sideways_m_s(self) -> float: ...
+    @property
+    def max_turn_rad_s(self) -> float: ...
+
+
 class Wheels(Protocol):
     """What turns a command into wheel speeds; `robots.diff_drive.DiffDriveSpec` is one."""
 
@@ -71,6 +86,74 @@ class Wheels(Protocol):
     def max_reverse_m_s(self) -> float: ...
     @property
     def max_turn_rad_s(self) -> float: ...
+
+
+class SteeredWheels(Wheels, Limits, Protocol):
+    """Wheels that turn to any side as well; `robots.omni.OmniSpec` is one."""
+
+
+def strafes(robot: Limits) -> bool:
+    """Whether actions and velocities have a part to the left between speed and turn rate."""
+    return robot.max_sideways_m_s > 0
+
+
+def planar_command(action: Any, robot: Limits) -> Any:
+    """[N, 3] forward and left [m/s], turn rate [rad/s].
+
+    Args:
+        action: [N, 3] the same as shares of their largest, clipped to [-1, 1].
+        robot: whose limits.
+    """
+    xp = _library(action)
+    share = xp.clip(action, -1.0, 1.0)
+    speed = xp.clip(share[:, 0] * robot.max_speed_m_s, -robot.max_reverse_m_s, robot.max_speed_m_s)
+    return xp.stack([speed, share[:, 1] * robot.max_sideways_m_s, share[:, 2] * robot.max_turn_rad_s], -1)
+
+
+def steered_wheels(action: Any, steer_rad: Any, robot: SteeredWheels) -> tuple[Any, Any]:
+    """Speeds of the left and right wheel [N, 2] [rad/s] and where they have to be steered to [N, 2] [rad].
+
+    Wheels turn by a quarter at most and roll backwards instead of turning farther; until they point the right way they
+    roll as fast as that helps. A wheel that is to stand still stays as it is steered.
+
+    Args:
+        action: [N, 3] forward, left, turn as shares of their largest, clipped to [-1, 1].
+        steer_rad: [N, 2] how both wheels are steered now, counter-clockwise from straight ahead.
+        robot: whose wheels.
+    """
+    xp = _library(action)
+    forward, left, turn = planar_command(action, robot).T
+    half_turn = turn * (0.5 * robot.track_m)
+    x = xp.stack([forward - half_turn, forward + half_turn], -1)
+    y = xp.stack([left, left], -1)
+    speed = (x * x + y * y) ** 0.5
+    error = xp.arctan2(y, x) - steer_rad
+    error = xp.arctan2(xp.sin(error), xp.cos(error))
+    rolling = xp.cos(error) * speed / robot.wheel_radius_m
+    quarter = xp.arctan2(xp.sin(2 * error), xp.cos(2 * error)) / 2
+    return rolling, steer_rad + xp.where(speed > STILL_M_S, quarter, 0.0 * quarter)
+
+
+def for_robot(action: Any, robot: Limits) -> Any:
+    """[N, A] actions of a driver [N, 2] who knows speed and turn only, for any robot: nobody strafes."""
+    if not strafes(robot):
+        return action
+    return _library(action).stack([action[:, 0], 0.0 * action[:, 0], action[:, 1]], -1)
+
+
+def towards(speed: Any, bearing_rad: Any, turn: Any, robot: Limits) -> Any:
+    """[N, 3] actions that drive along a bearing while the robot turns, as fast to any side as to the slowest.
+
+    Args:
+        speed: [N] share of that speed.
+        bearing_rad: [N] of the way to drive, left positive.
+        turn: [N] share of the largest turn rate.
+        robot: whose limits.
+    """
+    xp = _library(speed)
+    along, across = speed * xp.cos(bearing_rad), speed * xp.sin(bearing_rad)
+    most = min(robot.max_speed_m_s, robot.max_reverse_m_s, robot.max_sideways_m_s)
+    return xp.stack([along * (most / robot.max_speed_m_s), across * (most / robot.max_sideways_m_s), turn], -1)
 
 
 def wheel_speeds(action: Any, robot: Wheels) -> Any:
@@ -104,9 +187,13 @@ def goal_told(way_xy_m: Any, distance_m: Any, yaw_rad: Any, far_m: float) -> Any
     return xp.stack([xp.clip(distance_m / far_m, 0.0, 1.0), xp.cos(bearing), xp.sin(bearing)], -1)
 
 
-def velocity_told(speed_m_s: Any, turn_rad_s: Any, robot: Wheels) -> Any:
-    """[N, 2] forward speed [N] and turn rate [N] as shares of their largest."""
-    return _library(speed_m_s).stack([speed_m_s / robot.max_speed_m_s, turn_rad_s / robot.max_turn_rad_s], -1)
+def velocity_told(speed_m_s: Any, turn_rad_s: Any, robot: Limits, left_m_s: Any = None) -> Any:
+    """[N, 2] forward speed [N] and turn rate [N] as shares of their largest; [N, 3] with that to the left [N] between
+    them for robots that strafe."""
+    told = [speed_m_s / robot.max_speed_m_s, turn_rad_s / robot.max_turn_rad_s]
+    if strafes(robot):
+        told.insert(1, left_m_s / robot.max_sideways_m_s)
+    return _library(speed_m_s).stack(told, -1)
 
 
 def nearest_beams(ranges: Any, beams: int) -> Any:

@@ -14,6 +14,8 @@ import torch  # noqa: TID253 this module is about tensors
 from .courses import CourseBook
 from .packed_grids import PackedGrids
 from .pursuit import SLACK_M, TURN_FIRST_RAD
+from .robots.catalogue import RobotSpec
+from .rules import strafes, towards
 
 COMFORT_M = 0.25
 """With a gap of less than this between footprint and obstacles, metres count for more."""
@@ -36,18 +38,15 @@ class Teacher:
 
     Args:
         book: the drives.
-        footprint_radius_m: of the robots.
-        max_speed_m_s: of the robots.
+        robot: all robots.
         stop_speed_m_s: at which a stop counts.
     """
 
-    def __init__(
-        self, book: CourseBook, *, footprint_radius_m: float, max_speed_m_s: float, stop_speed_m_s: float
-    ) -> None:
-        self._book, self._radius_m = book, footprint_radius_m
-        self._stop_share = min(0.8 * stop_speed_m_s / max_speed_m_s, 1.0)
+    def __init__(self, book: CourseBook, robot: RobotSpec, *, stop_speed_m_s: float) -> None:
+        self._book, self._robot, self._radius_m = book, robot, robot.footprint_radius_m
+        self._stop_share = min(0.8 * stop_speed_m_s / robot.max_speed_m_s, 1.0)
         ways = [
-            ground.fields_to(goals, strain=strain(ground.clearance_m, footprint_radius_m))
+            ground.fields_to(goals, strain=strain(ground.clearance_m, self._radius_m))
             for ground, goals in zip(book.atlas.grounds, book.goals_xy_m, strict=True)
         ]
         self._ways = PackedGrids(
@@ -62,15 +61,22 @@ class Teacher:
         self._stride_m = self._distance_m.diff(prepend=self._distance_m.new_zeros(1))
 
     def actions(self, xy_w: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-        """[N, 2] in [-1, 1], speed and turn rate as shares of their largest, for poses [N, 2] and [N] [rad]."""
+        """[N, A] in [-1, 1], shares of the largest speeds and turn rate, for poses [N, 2] and [N] [rad].
+
+        Robots that strafe drive to their place at once and turn on the way, all others turn first.
+        """
         bearing, distance_m = self._place(xy_w, yaw)
         gap = self._book.clearance_m(xy_w) - self._radius_m
-        speed = (1 - bearing.abs() / TURN_FIRST_RAD).clamp(0.0, 1.0)
-        speed = speed * (distance_m / 0.5).clamp(0.3, 1.0)
+        speed = (distance_m / 0.5).clamp(0.3, 1.0)
+        if not strafes(self._robot):
+            speed = speed * (1 - bearing.abs() / TURN_FIRST_RAD).clamp(0.0, 1.0)
         speed = speed * (SLOWEST + (1 - SLOWEST) * gap / SLOW_GAP_M).clamp(SLOWEST, 1.0)
         near_stop = (self._book.goal_xy_w - xy_w).norm(dim=-1) < BRAKING_M
         speed = torch.where(near_stop, speed.clamp(max=self._stop_share), speed)
-        return torch.stack([speed, (1.5 * bearing).clamp(-1.0, 1.0)], -1)
+        turn = (1.5 * bearing).clamp(-1.0, 1.0)
+        if strafes(self._robot):
+            return towards(speed, bearing, turn, self._robot)
+        return torch.stack([speed, turn], -1)
 
     def _place(self, xy_w: torch.Tensor, yaw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Bearing [N] [rad] and distance [N] of the place to head for."""

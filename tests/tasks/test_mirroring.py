@@ -22,9 +22,10 @@ from lyra.worldgen.core.splats import transform_splats
 from lyra_tasks import rules
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.coverage import RAYS, CoverageBook, CoverageOptions
-from lyra_tasks.mirroring import ACTION_SIGNS, PICTURES, SECTORS, SIGNS, mirror, with_mirror_images
+from lyra_tasks.mirroring import MOTION_SIGNS, MOTIONS, PICTURES, SECTORS, SIGNS, mirror, with_mirror_images
 from lyra_tasks.mirroring import RAYS as RAY_TERMS
 from lyra_tasks.planar_lidar import PlanarLidar
+from lyra_tasks.robots import omni
 from lyra_tasks.robots.diff_drive import SIZES
 from lyra_tasks.splat_cameras import camera_poses
 from lyra_tasks.splat_drawers import CpuSplats
@@ -32,8 +33,11 @@ from sample_worlds import sample_splats, simple_room
 from task_worlds import write_world
 
 SPEC = SIZES["medium"]
+OMNI = omni.SIZES["medium"]
 SHAPES = {
     **{name: (len(signs),) for name, signs in SIGNS.items()},
+    "velocity": (2,),
+    "last_action": (3,),
     "lidar": (36,),
     "left": (12,),
     "depth": (1, 24, 32),
@@ -78,7 +82,24 @@ def test_actions_move_a_mirrored_robot(speed, turn):
     """What the left wheel did, the right one does."""
     action = torch.tensor([[speed, turn]])
     wheels = rules.wheel_speeds(action, SPEC)
-    torch.testing.assert_close(rules.wheel_speeds(action * torch.tensor(ACTION_SIGNS), SPEC), wheels.flip(-1))
+    torch.testing.assert_close(rules.wheel_speeds(action * torch.tensor(MOTION_SIGNS[2]), SPEC), wheels.flip(-1))
+
+
+@given(coordinates, coordinates, coordinates, st.floats(-1.5, 1.5, width=32), st.floats(-1.5, 1.5, width=32))
+def test_actions_move_a_mirrored_robot_that_strafes(speed, left, turn, steer_left, steer_right):
+    """Wheels change places, and are steered to the other side; one at right angles to its way may turn either way."""
+    action, steer = torch.tensor([[speed, left, turn]]), torch.tensor([[steer_left, steer_right]])
+    wheels, aims = rules.steered_wheels(action, steer, OMNI)
+    image, image_aims = rules.steered_wheels(action * torch.tensor(MOTION_SIGNS[3]), -steer.flip(-1), OMNI)
+    torch.testing.assert_close(image, wheels.flip(-1), atol=1e-4, rtol=1e-4)
+    apart = (image_aims + aims.flip(-1)).abs()
+    assert (torch.minimum(apart, (apart - torch.pi).abs()) < 1e-3).all()
+
+
+def test_velocities_are_mirrored_by_their_width():
+    """Forward stays; left and turning change their signs."""
+    assert mirror("velocity", torch.tensor([[0.5, 0.25]])).tolist() == [[0.5, -0.25]]
+    assert mirror("velocity", torch.tensor([[0.5, 0.1, 0.25]])).tolist() == [[0.5, -0.10000000149011612, -0.25]]
 
 
 @given(coordinates, coordinates, coordinates)
@@ -124,7 +145,7 @@ def test_uncovered_floor_is_told_as_in_a_mirrored_room(tmp_path):
 def test_mirrored_twice_is_the_original(term, seed):
     """Every term that is known."""
     values = torch.rand(3, *SHAPES[term], generator=torch.Generator().manual_seed(seed))
-    assert set(SHAPES) == {*SIGNS, *RAY_TERMS, *SECTORS, *PICTURES}
+    assert set(SHAPES) == {*SIGNS, *MOTIONS, *RAY_TERMS, *SECTORS, *PICTURES}
     assert torch.equal(mirror(term, mirror(term, values)), values)
 
 
@@ -148,6 +169,8 @@ def test_batches_are_followed_by_their_images():
     assert torch.equal(both["policy"][5:, 3:], mirror("lidar", obs["policy"][:, 3:]))
     none, actions = with_mirror_images(env, obs=None, actions=torch.tensor([[0.5, 0.25]]))
     assert none is None and actions.tolist() == [[0.5, 0.25], [0.5, -0.25]]
+    strafing = with_mirror_images(env, actions=torch.tensor([[0.5, 0.75, 0.25]]))[1]
+    assert strafing.tolist() == [[0.5, 0.75, 0.25], [0.5, -0.75, -0.25]]
 
 
 def test_pictures_are_mirrored_row_by_row():

@@ -11,10 +11,13 @@ pytest.importorskip("torch")
 
 import torch
 
+from lyra.worldgen.core.errors import ConfigError
 from lyra_tasks import rules
+from lyra_tasks.robots import omni
+from lyra_tasks.robots.catalogue import EMBEDDED, robot_of
 from lyra_tasks.robots.diff_drive import SIZES
 
-SPEC = SIZES["medium"]
+SPEC, OMNI = SIZES["medium"], omni.SIZES["medium"]
 numbers = st.floats(-50.0, 50.0, width=32)
 
 
@@ -34,6 +37,20 @@ def test_tensors_and_arrays_agree(table):
             rules.goal_told(tensor[:, :2], torch.from_numpy(distance), tensor[:, 2], 8.0),
         ),
         (rules.velocity_told(table[:, 0], table[:, 1], SPEC), rules.velocity_told(tensor[:, 0], tensor[:, 1], SPEC)),
+        (
+            rules.velocity_told(table[:, 0], table[:, 1], OMNI, table[:, 2]),
+            rules.velocity_told(tensor[:, 0], tensor[:, 1], OMNI, tensor[:, 2]),
+        ),
+        (rules.planar_command(table[:, :3], OMNI), rules.planar_command(tensor[:, :3], OMNI)),
+        (rules.for_robot(table[:, :2], OMNI), rules.for_robot(tensor[:, :2], OMNI)),
+        (
+            rules.steered_wheels(table[:, :3], table[:, 2:], OMNI)[0],
+            rules.steered_wheels(tensor[:, :3], tensor[:, 2:], OMNI)[0],
+        ),
+        (
+            rules.towards(table[:, 0], table[:, 1], table[:, 2], OMNI),
+            rules.towards(tensor[:, 0], tensor[:, 1], tensor[:, 2], OMNI),
+        ),
         (
             rules.trail_told(table.reshape(-1, 2, 2), distance),
             rules.trail_told(tensor.reshape(-1, 2, 2), torch.from_numpy(distance)),
@@ -58,6 +75,40 @@ def test_wheels_drive_what_was_asked(action):
     np.testing.assert_allclose(
         (wheels[:, 1] - wheels[:, 0]) / SPEC.track_m, share[:, 1] * SPEC.max_turn_rad_s, atol=1e-5
     )
+
+
+@given(rows(3), st.floats(-4.0, 4.0))
+def test_steered_wheels_drive_what_was_asked(action, steered):
+    """Wheels that are steered where they should roll by the velocity of the floor under them: both sides of a rigid
+    base that moves as commanded."""
+    now = np.full((len(action), 2), steered)
+    aim = rules.steered_wheels(action, now, OMNI)[1]
+    assert (np.abs(aim - now) <= np.pi / 2 + 1e-6).all(), "a quarter turn at most"
+    rolling, kept = rules.steered_wheels(action, aim, OMNI)
+    np.testing.assert_allclose(kept, aim, atol=1e-5)
+    forward, left, turn = rules.planar_command(action, OMNI).T
+    for k, y in enumerate((OMNI.track_m / 2, -OMNI.track_m / 2)):
+        along = rolling[:, k] * OMNI.wheel_radius_m
+        expected = np.stack([forward - turn * y, left], -1)
+        moving = np.linalg.norm(expected, axis=1) > 2 * rules.STILL_M_S
+        found = along[:, None] * np.stack([np.cos(aim[:, k]), np.sin(aim[:, k])], -1)
+        np.testing.assert_allclose(found[moving], expected[moving], atol=1e-4)
+
+
+def test_wheels_that_stand_still_are_not_steered():
+    """No command, or one that leaves a wheel in its place."""
+    aim = rules.steered_wheels(np.zeros((1, 3)), np.array([[0.7, -0.4]]), OMNI)[1]
+    np.testing.assert_array_equal(aim, [[0.7, -0.4]])
+
+
+def test_robots_are_named():
+    """Every embedded robot by name and size; unknown ones are refused with the names that there are."""
+    for name, sizes in EMBEDDED.items():
+        assert {robot_of(name, size) for size in sizes} == set(sizes.values())
+    with pytest.raises(ConfigError, match=r"env\.robot 'tank'.*diff_drive, omni"):
+        robot_of("tank", "medium")
+    with pytest.raises(ConfigError, match=r"size 'huge'.*small, medium"):
+        robot_of("omni", "huge")
 
 
 def test_goals_are_told_in_the_robots_frame():

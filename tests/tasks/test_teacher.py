@@ -18,6 +18,8 @@ from lyra_tasks import rules
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.courses import EPISODES, CourseBook, CourseOptions
 from lyra_tasks.pursuit import SLACK_M
+from lyra_tasks.robots import omni
+from lyra_tasks.robots.catalogue import RobotSpec
 from lyra_tasks.robots.diff_drive import SIZES
 from lyra_tasks.rules import DELIVER, POINT_GOAL, DriveRules
 from lyra_tasks.teacher import COMFORT_M, STRAIN, Teacher, strain
@@ -35,38 +37,40 @@ def atlas(tmp_path_factory):
     return load_atlas(str(folder), robot_radius_m=SPEC.footprint_radius_m + POINT_GOAL.planning_margin_m)
 
 
-def taught(atlas, drive: DriveRules, count: int) -> tuple[CourseBook, Teacher]:
+def taught(atlas, drive: DriveRules, count: int, robot: RobotSpec = SPEC) -> tuple[CourseBook, Teacher]:
     options = CourseOptions(source=EPISODES, stops=drive.stops, min_geodesic_m=1.0, goals=8, starts=8, seed=0)
     book = CourseBook(atlas, options, env_count=count, device="cpu")
     book.begin(torch.arange(count))
-    speeds = {"max_speed_m_s": SPEC.max_speed_m_s, "stop_speed_m_s": drive.stop_speed_m_s}
-    return book, Teacher(book, footprint_radius_m=SPEC.footprint_radius_m, **speeds)
+    return book, Teacher(book, robot, stop_speed_m_s=drive.stop_speed_m_s)
 
 
+@pytest.mark.parametrize("robot", [SPEC, omni.SIZES["medium"]], ids=["diff_drive", "omni"])
 @pytest.mark.parametrize("drive", [POINT_GOAL, DELIVER], ids=["point_goal", "deliver"])
-def test_following_the_teacher_arrives(atlas, drive):
+def test_following_the_teacher_arrives(atlas, drive, robot):
     """Robots that do as they are told with a little delay: all stops, slowly where asked, nobody near an obstacle."""
     count = 48
-    book, teacher = taught(atlas, drive, count)
+    book, teacher = taught(atlas, drive, count, robot)
     scenes = [known_scene(seed, kind="room") for seed in SEEDS]
     xy, yaw = book.start_xy_w.clone(), book.start_yaw.clone()
-    motion, driven = torch.zeros(count, 2), torch.zeros(count)
+    motion, driven = torch.zeros(count, 3 if rules.strafes(robot) else 2), torch.zeros(count)
     here, there = torch.ones(count, dtype=torch.bool), torch.zeros(count)
     gap = torch.full((count,), math.inf)
     for _ in range(1500):
         motion += 0.4 * (teacher.actions(xy, yaw) - motion) * here.unsqueeze(1)
         motion *= here.unsqueeze(1)
-        yaw = yaw + motion[:, 1] * SPEC.max_turn_rad_s * STEP_S
-        step = motion[:, 0] * SPEC.max_speed_m_s * STEP_S
-        xy = xy + step.unsqueeze(1) * torch.stack([yaw.cos(), yaw.sin()], -1)
-        driven += step.abs()
+        yaw = yaw + motion[:, -1] * robot.max_turn_rad_s * STEP_S
+        ahead = motion[:, 0] * robot.max_speed_m_s * STEP_S
+        left = motion[:, 1] * robot.max_sideways_m_s * STEP_S
+        xy = xy + torch.stack([yaw.cos() * ahead - yaw.sin() * left, yaw.sin() * ahead + yaw.cos() * left], -1)
+        step = (ahead.square() + left.square()).sqrt()
+        driven += step
         local = (xy - book.env_offset_w[:, :2]).numpy().astype(float)
         for k, scene in enumerate(scenes):
             clear = torch.from_numpy(scene.clearance_m(local[k::2], 0.05, 0.65)).float()
             gap[k::2] = torch.minimum(gap[k::2], clear - SPEC.footprint_radius_m)
         reached = rules.at_stop(
             (book.goal_xy_w - xy).norm(dim=-1),
-            step.abs() / STEP_S,
+            step / STEP_S,
             goal_radius_m=drive.goal_radius_m,
             stop_speed_m_s=drive.stop_speed_m_s,
         )

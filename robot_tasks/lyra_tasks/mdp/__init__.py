@@ -3,7 +3,7 @@
 from isaaclab.envs.mdp import generated_commands, last_action
 
 from ..courses import EPISODES, RANDOM
-from .actions import DiffDriveAction, DiffDriveActionCfg
+from .actions import DiffDriveAction, DiffDriveActionCfg, OmniAction, OmniActionCfg
 from .commands import GoalCommand, GoalCommandCfg
 from .curricula import widen_geodesic_limit
 from .events import CarryPayload, reset_to_course
@@ -23,6 +23,8 @@ __all__ = [
     "DiffDriveActionCfg",
     "GoalCommand",
     "GoalCommandCfg",
+    "OmniAction",
+    "OmniActionCfg",
     "SplatCamera",
     "WarpCaster",
     "WarpDepthCamera",

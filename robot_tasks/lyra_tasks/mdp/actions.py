@@ -1,34 +1,35 @@
-"""Speed and turn rate to wheel speeds."""
+"""Actions to wheel speeds, and to how wheels are steered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from isaaclab.envs import ManagerBasedEnv
 from isaaclab.managers import ActionTerm, ActionTermCfg
 from isaaclab.utils import configclass
 
-from ..robots.diff_drive import SIZES, WHEEL_JOINTS
-from ..rules import wheel_speeds
+from ..robots.diff_drive import WHEEL_JOINTS
+from ..robots.omni import STEER_JOINTS
+from ..rules import steered_wheels, wheel_speeds
+
+if TYPE_CHECKING:
+    from ..navigation.env import NavigationEnv
 
 
-class DiffDriveAction(ActionTerm):
-    """(speed, turn rate) as shares of their largest, clipped to [-1, 1], to velocity targets of both wheels."""
+class WheelAction(ActionTerm):
+    """An action is turned into targets of wheels once a step of the task; the engine keeps to them in between."""
 
-    cfg: DiffDriveActionCfg
+    cfg: WheelActionCfg
+    _env: NavigationEnv
 
-    def __init__(self, cfg: DiffDriveActionCfg, env: ManagerBasedEnv) -> None:
+    def __init__(self, cfg: WheelActionCfg, env: NavigationEnv) -> None:
         super().__init__(cfg, env)
-        self._joints = [self._asset.find_joints(name)[0][0] for name in WHEEL_JOINTS]
-        self._raw = torch.zeros(self.num_envs, 2, device=self.device)
-        self._wheels_rad_s = torch.zeros_like(self._raw)
+        self._wheels = [self._asset.find_joints(name)[0][0] for name in cfg.wheel_joints]
+        self._raw = torch.zeros(self.num_envs, self.action_dim, device=self.device)
+        self._wheels_rad_s = torch.zeros(self.num_envs, len(self._wheels), device=self.device)
         self._told = False
         """The simulation knows this step's targets; it is asked before every step of physics."""
-
-    @property
-    def action_dim(self) -> int:
-        return 2
 
     @property
     def raw_actions(self) -> torch.Tensor:
@@ -39,28 +40,76 @@ class DiffDriveAction(ActionTerm):
         """[N, 2] left and right wheel [rad/s]."""
         return self._wheels_rad_s
 
-    def process_actions(self, actions: torch.Tensor) -> None:
-        self._raw[:] = actions
-        self._wheels_rad_s[:] = wheel_speeds(actions, self.cfg)
-        self._told = False
-
     def apply_actions(self) -> None:
         if not self._told:
-            self._asset.set_joint_velocity_target_index(target=self._wheels_rad_s, joint_ids=self._joints)
+            self._tell()
         self._told = True
+
+    def _tell(self) -> None:
+        self._asset.set_joint_velocity_target_index(target=self._wheels_rad_s, joint_ids=self._wheels)
 
     def reset(self, env_ids: Sequence[int] | slice | None = None) -> None:
         self._raw[slice(None) if env_ids is None else env_ids] = 0.0
 
 
+class DiffDriveAction(WheelAction):
+    """(speed, turn rate) as shares of their largest, clipped to [-1, 1], to velocity targets of both wheels."""
+
+    cfg: DiffDriveActionCfg
+
+    @property
+    def action_dim(self) -> int:
+        return 2
+
+    def process_actions(self, actions: torch.Tensor) -> None:
+        self._raw[:] = actions
+        self._wheels_rad_s[:] = wheel_speeds(actions, self._env.robot_spec)
+        self._told = False
+
+
+class OmniAction(WheelAction):
+    """(forward, left, turn rate) as shares of their largest, clipped to [-1, 1], to targets of two steered wheels."""
+
+    cfg: OmniActionCfg
+
+    def __init__(self, cfg: OmniActionCfg, env: NavigationEnv) -> None:
+        super().__init__(cfg, env)
+        self._steers = [self._asset.find_joints(name)[0][0] for name in STEER_JOINTS]
+        self._steer_rad = torch.zeros_like(self._wheels_rad_s)
+
+    @property
+    def action_dim(self) -> int:
+        return 3
+
+    def process_actions(self, actions: torch.Tensor) -> None:
+        self._raw[:] = actions
+        steered = self._asset.data.joint_pos.torch[:, self._steers]
+        self._wheels_rad_s[:], self._steer_rad[:] = steered_wheels(actions, steered, self._env.robot_spec)
+        self._told = False
+
+    def _tell(self) -> None:
+        super()._tell()
+        self._asset.set_joint_position_target_index(target=self._steer_rad, joint_ids=self._steers)
+
+
 @configclass
-class DiffDriveActionCfg(ActionTermCfg):
-    """Of `DiffDriveAction`; the task fills the numbers in from its robot."""
+class WheelActionCfg(ActionTermCfg):
+    """Of all robots on wheels; their numbers are the task's `robot_spec`."""
+
+    asset_name: str = "robot"
+    wheel_joints: tuple[str, str] = WHEEL_JOINTS
+    """Left and right."""
+
+
+@configclass
+class DiffDriveActionCfg(WheelActionCfg):
+    """Of `DiffDriveAction`."""
 
     class_type: type = DiffDriveAction
-    asset_name: str = "robot"
-    wheel_radius_m: float = SIZES["medium"].wheel_radius_m
-    track_m: float = SIZES["medium"].track_m
-    max_speed_m_s: float = SIZES["medium"].max_speed_m_s
-    max_reverse_m_s: float = SIZES["medium"].max_reverse_m_s
-    max_turn_rad_s: float = SIZES["medium"].max_turn_rad_s
+
+
+@configclass
+class OmniActionCfg(WheelActionCfg):
+    """Of `OmniAction`."""
+
+    class_type: type = OmniAction

@@ -17,9 +17,11 @@ PROBES = ((PROBE_M, 0.0), (-PROBE_M, 0.0), (0.0, PROBE_M), (0.0, -PROBE_M))
 
 
 def planar_velocity(env: NavigationEnv) -> torch.Tensor:
-    """[N, 2] forward speed and turn rate as shares of their largest."""
+    """[N, 2] forward speed and turn rate as shares of their largest; [N, 3] with that to the left for robots that
+    strafe."""
     data, spec = env.scene["robot"].data, env.robot_spec
-    return velocity_told(data.root_lin_vel_b.torch[:, 0], data.root_ang_vel_b.torch[:, 2], spec)
+    linear = data.root_lin_vel_b.torch
+    return velocity_told(linear[:, 0], data.root_ang_vel_b.torch[:, 2], spec, linear[:, 1])
 
 
 def trail(env: NavigationEnv) -> torch.Tensor:

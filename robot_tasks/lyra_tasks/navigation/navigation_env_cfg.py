@@ -1,7 +1,7 @@
 """What all navigation tasks share: scene, actions, observations, events, rewards and terminations.
 
 A task for another purpose overrides single terms; another world or robot is a value: `env.worlds=...`,
-`env.robot_size=small`.
+`env.robot=omni`, `env.robot_size=small`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import isaaclab.sim as sim_utils
 from isaaclab.assets import ArticulationCfg, AssetBaseCfg
 from isaaclab.envs import ManagerBasedRLEnvCfg
 from isaaclab.managers import (
+    ActionTermCfg,
     CurriculumTermCfg,
     EventTermCfg,
     ObservationGroupCfg,
@@ -24,11 +25,11 @@ from isaaclab_newton.physics import NewtonCfg
 
 from .. import mdp
 from ..atlas import Atlas
-from ..robots.diff_drive import DiffDriveSpec, spec_of
+from ..robots.catalogue import RobotSpec, robot_of
 from ..rules import DECIMATION, LIDAR_BEAMS, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
 from .physics_cfg import NavigationPhysicsCfg, share_contacts
 from .randomisation_cfg import RandomisationCfg
-from .robot_cfg import diff_drive_cfg
+from .robot_cfg import robot_parts
 
 
 @configclass
@@ -41,7 +42,8 @@ class NavigationSceneCfg(InteractiveSceneCfg):
 
 @configclass
 class ActionsCfg:
-    drive = mdp.DiffDriveActionCfg()
+    drive: ActionTermCfg | None = None
+    """The robot's own, see `robot_cfg`."""
 
 
 @configclass
@@ -150,8 +152,10 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     until every robot has so much free floor on average [m²]; 0: one copy of each world."""
     certified_only: bool = True
     """Leave out worlds whose certificate did not pass."""
+    robot: str = "diff_drive"
+    """Which one drives, see `robots.catalogue`: diff_drive or omni."""
     robot_size: str = "medium"
-    """Of the embedded differential-drive robot: small or medium."""
+    """Of the embedded robots: small or medium."""
     course_source: str = mdp.RANDOM
     """`random` draws starts and goals in free space, `episodes` takes the worlds' certified episodes in turn."""
     stops: int = POINT_GOAL.stops
@@ -198,18 +202,14 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
         self.episode_length_s, self.pace_m_s = rules.time_limit_s, rules.pace_m_s
         self.touch_margin_m, self.planning_margin_m = rules.touch_margin_m, rules.planning_margin_m
 
-    def robot_spec(self) -> DiffDriveSpec:
-        """The robot in numbers; raises `ConfigError` for an unknown size."""
-        return spec_of(self.robot_size)
+    def robot_spec(self) -> RobotSpec:
+        """The robot in numbers; raises `ConfigError` for an unknown robot or size."""
+        return robot_of(self.robot, self.robot_size)
 
     def complete(self, atlas: Atlas) -> None:
         """Add worlds and robot to the scene, once everything that the command line says is known."""
-        spec = self.robot_spec()
-        self.scene.robot = diff_drive_cfg(spec)
-        drive = self.actions.drive
-        drive.wheel_radius_m, drive.track_m = spec.wheel_radius_m, spec.track_m
-        drive.max_speed_m_s, drive.max_reverse_m_s = spec.max_speed_m_s, spec.max_reverse_m_s
-        drive.max_turn_rad_s = spec.max_turn_rad_s
+        parts = robot_parts(self.robot_spec())
+        self.scene.robot, self.actions.drive = parts.articulation, parts.drive
         if isinstance(self.sim.physics, NewtonCfg):
             share_contacts(self.sim.physics, self.scene.num_envs)
         for name, term in self.randomisation.events().items():

@@ -13,6 +13,7 @@ from ..evaluation import COLLISION, GOAL, TIMEOUT, EpisodeOutcome
 from ..explorer import Explorer
 from ..exported import OnnxPolicy
 from ..pursuit import PurePursuit, course_length_m, plan
+from ..rules import for_robot
 from ..trajectory_picture import Trajectory
 from .env import NavigationEnv
 from .navigation_env_cfg import NavigationEnvCfg
@@ -153,7 +154,7 @@ class ScriptedDriver:
             radius = env.robot_spec.footprint_radius_m
             self._pursuit.follow(int(i), plan(ground, xy[i], goals[i], footprint_radius_m=radius))
         self._drive, self._leg = drives.copy(), legs.copy()
-        return torch.from_numpy(self._pursuit.act(xy, env.drive.yaw.cpu().numpy()))
+        return for_robot(torch.from_numpy(self._pursuit.act(xy, env.drive.yaw.cpu().numpy())), env.robot_spec)
 
 
 class ScriptedExplorer:
@@ -182,7 +183,7 @@ class ScriptedExplorer:
                 ground = env.atlas.grounds[i % len(env.atlas)]
                 self._pursuit.follow(i, self._explorer.way(i, ground, xy[i], float(yaw[i]), pieces))
         self._drive = drives.copy()
-        return torch.from_numpy(self._pursuit.act(xy, yaw))
+        return for_robot(torch.from_numpy(self._pursuit.act(xy, yaw)), env.robot_spec)
 
 
 class ExportedDriver:

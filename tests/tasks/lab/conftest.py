@@ -44,6 +44,6 @@ def worlds(tmp_path_factory) -> Path:
 def driven(request, worlds, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     """Name of a physics engine and what `drive_worker.py` measured in it."""
     folder = tmp_path_factory.mktemp(request.param)
-    run_lab(WORKER, request.param, worlds, folder / "result.npz", cwd=folder)
+    run_lab(WORKER, request.param, worlds, "diff_drive", "medium", folder / "result.npz", cwd=folder)
     with np.load(folder / "result.npz") as data:
         return request.param, dict(data)

@@ -22,25 +22,36 @@ def test_tasks_are_found(tmp_path):
     assert "newton_mjwarp" in output and "ovphysx" in output
 
 
-@pytest.mark.parametrize(("task", "physics"), [(TASK, "newton_mjwarp"), ("Lyra-Explore-DiffDrive-Lidar", "ovphysx")])
-def test_random_agent_drives_every_world(worlds, tmp_path, task, physics):
+@pytest.mark.parametrize(
+    ("task", "physics", "robot"),
+    [(TASK, "newton_mjwarp", "omni"), ("Lyra-Explore-DiffDrive-Lidar", "ovphysx", "diff_drive")],
+)
+def test_random_agent_drives_every_world(worlds, tmp_path, task, physics, robot):
     """Eight worlds, sixteen robots of the small size."""
     arguments = ("--num_envs", 16, "--device", "cpu", "--max_steps", 5)
     run_lab(
         *("-m", "isaaclab", "random_agent", "--task", task, *arguments),
-        *(f"physics={physics}", f"env.worlds={worlds}", "env.robot_size=small"),
+        *(f"physics={physics}", f"env.worlds={worlds}", f"env.robot={robot}", "env.robot_size=small"),
         cwd=tmp_path,
     )
 
 
-@pytest.mark.parametrize("task", [TASK, "Lyra-Explore-DiffDrive-Lidar", "Lyra-Deliver-DiffDrive-Lidar"])
-def test_training_leaves_a_checkpoint(worlds, tmp_path, task):
+@pytest.mark.parametrize(
+    ("task", "robot"),
+    [
+        (TASK, "diff_drive"),
+        (TASK, "omni"),
+        ("Lyra-Explore-DiffDrive-Lidar", "diff_drive"),
+        ("Lyra-Deliver-DiffDrive-Lidar", "omni"),
+    ],
+)
+def test_training_leaves_a_checkpoint(worlds, tmp_path, task, robot):
     """Two iterations of PPO under OvPhysX; every observation of the task has a mirror image."""
     world = worlds.parent / "plain"
     common = ("--rl_library", "rsl_rl", "--task", task, "--device", "cpu")
     output = run_lab(
         *("-m", "isaaclab", "train", *common, "--num_envs", 16, "--max_iterations", 2),
-        *("physics=ovphysx", f"env.worlds={world}"),
+        *("physics=ovphysx", f"env.worlds={world}", f"env.robot={robot}"),
         cwd=tmp_path,
     )
     assert re.search(r"Learning iteration 1/2", output)

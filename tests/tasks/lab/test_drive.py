@@ -17,7 +17,8 @@ WORLDS = 8
 
 
 def track_of(result: dict[str, np.ndarray], case: str) -> np.ndarray:
-    """[T, 6] x, y, z, heading, speed, turn rate of a robot of world 0, in that world's frame (its offset is zero)."""
+    """[T, 7] x, y, z, heading, speed, turn rate, speed to the left of a robot of world 0, in that world's frame: its
+    offset is zero."""
     return result["track"][:, WORLDS * list(CASES).index(case)]
 
 
@@ -65,7 +66,7 @@ def test_worlds_are_hollow(driven):
 def test_no_robot_gets_into_an_obstacle(driven):
     """All drive ahead until something is in the way: middles stay the hull's half width away from everything."""
     _, result = driven
-    assert result["ahead"][..., 6].min() > SPEC.hull_m[1] / 2
+    assert result["ahead"][..., -1].min() > SPEC.hull_m[1] / 2
     assert np.abs(result["ahead"][..., 2] - SPEC.hull_z_m).max() < 0.05
 
 

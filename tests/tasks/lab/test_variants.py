@@ -47,7 +47,7 @@ def variants(tmp_path_factory) -> Path:
 def driven_variants(request, variants, tmp_path_factory) -> dict[str, np.ndarray]:
     """What `drive_worker.py` measured in them."""
     folder = tmp_path_factory.mktemp(f"variants_{request.param}")
-    run_lab(WORKER, request.param, variants, folder / "result.npz", cwd=folder)
+    run_lab(WORKER, request.param, variants, "diff_drive", "medium", folder / "result.npz", cwd=folder)
     with np.load(folder / "result.npz") as data:
         return dict(data)
 
@@ -64,7 +64,7 @@ def test_robots_meet_walls_and_things(driven_variants):
     """All drive ahead; their middles stay the hull's half width away from everything, things included."""
     free = np.arange(64) % VARIANTS != 0  # the robots of the first world were put where another world has room
     ahead = driven_variants["ahead"][:, free]
-    assert ahead[..., 6].min() > SPEC.hull_m[1] / 2
+    assert ahead[..., -1].min() > SPEC.hull_m[1] / 2
     assert np.abs(ahead[..., 2] - SPEC.hull_z_m).max() < 0.05
     assert (np.linalg.norm(ahead[-1, :, :2] - ahead[0, :, :2], axis=1) > 0.3).mean() > 0.5
 

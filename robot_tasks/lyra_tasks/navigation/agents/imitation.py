@@ -40,7 +40,7 @@ class ImitatingPPO(PPO):
         self._env: Any = None
         self._calls = 0
         self._answers: torch.Tensor | None = None
-        """[N, 2] what the teacher said last."""
+        """[N, A] what the teacher said last."""
 
     @staticmethod
     def construct_algorithm(obs: TensorDict, env: Any, cfg: dict, device: str) -> PPO:
@@ -135,12 +135,7 @@ class ImitatingPPO(PPO):
         env = self._env
         if env.coverage is not None:
             raise ConfigError("there is no teacher for exploring; set agent.algorithm.imitation.iterations=0")
-        return Teacher(
-            env.book,
-            footprint_radius_m=env.robot_spec.footprint_radius_m,
-            max_speed_m_s=env.robot_spec.max_speed_m_s,
-            stop_speed_m_s=env.cfg.stop_speed_m_s,
-        )
+        return Teacher(env.book, env.robot_spec, stop_speed_m_s=env.cfg.stop_speed_m_s)
 
     @cached_property
     def _rank(self) -> torch.Tensor:
@@ -176,7 +171,7 @@ class Memory:
         self._used = 0
 
     def add(self, told: TensorDict, answers: torch.Tensor) -> None:
-        """Remember observations [n, C] and pictures [n, C, H, W] of 0..1 by group, and answers [n, 2].
+        """Remember observations [n, C] and pictures [n, C, H, W] of 0..1 by group, and answers [n, A].
 
         Pictures are kept in 256 steps, or there would be gigabytes of them.
         """

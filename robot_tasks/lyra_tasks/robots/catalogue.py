@@ -1,0 +1,45 @@
+"""Robots by name: `env.robot=omni` beside `env.robot_size=small`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lyra.worldgen.core.errors import ConfigError
+
+from . import diff_drive, omni
+
+EMBEDDED = {"diff_drive": diff_drive.SIZES, "omni": omni.SIZES}
+"""Robots that need no download: their sizes."""
+
+
+class RobotSpec(Protocol):
+    """What a task has to know of any robot; lengths in metres, speeds of its base."""
+
+    @property
+    def base_body(self) -> str: ...
+    @property
+    def footprint_radius_m(self) -> float: ...
+    @property
+    def hull_m(self) -> tuple[float, float, float]: ...
+    @property
+    def hull_z_m(self) -> float: ...
+    @property
+    def lidar_height_m(self) -> float: ...
+    @property
+    def max_speed_m_s(self) -> float: ...
+    @property
+    def max_reverse_m_s(self) -> float: ...
+    @property
+    def max_sideways_m_s(self) -> float: ...
+    @property
+    def max_turn_rad_s(self) -> float: ...
+
+
+def robot_of(name: str, size: str) -> RobotSpec:
+    """The robot of that name and size; raises `ConfigError` that lists the names."""
+    if name not in EMBEDDED:
+        raise ConfigError(f"env.robot '{name}' is unknown; expected one of: {', '.join(EMBEDDED)}")
+    sizes = EMBEDDED[name]
+    if size not in sizes:
+        raise ConfigError(f"robot size '{size}' is unknown; expected one of: {', '.join(sizes)}")
+    return sizes[size]
