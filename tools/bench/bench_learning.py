@@ -26,6 +26,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,8 @@ FIGURES = {
     "touched": r"Episode_Termination/touched:\s+([\d.]+)",
 }
 """What a line of rsl_rl's log says, by name."""
+LOADED, PLAY_S = "Loading model checkpoint from", 30.0
+"""`play` says this before it begins, and how long it is watched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ class Bench:
             rows[engine]["worlds"] = len(set(re.findall(r"world_(\d+)", (folder / "train" / "log.txt").read_text())))
             checkpoint = max((folder / "train").resolve().glob("logs/rsl_rl/*/*/model_*.pt"), key=lambda p: p.name)
             command = ["-m", "isaaclab", "play", "--rl_library", "rsl_rl", *task, "--checkpoint", str(checkpoint)]
-            rows[engine]["play"] = _run([*command, "--max_steps", "50", *rest], folder / "play")
+            rows[engine]["play"] = _play([*command, *rest], folder / "play")
         return rows
 
 
@@ -194,6 +197,27 @@ def _run(arguments: list[str], folder: Path) -> dict[str, float]:
         raise SystemExit(f"exit code {done.returncode}: {' '.join(arguments)}\nsee {folder / 'log.txt'}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}
+
+
+def _play(arguments: list[str], folder: Path) -> dict[str, float]:
+    """Run what goes on until it is interrupted, for `PLAY_S` seconds after it says that the policy is loaded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.txt"
+    began = time.perf_counter()
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None and LOADED not in log.read_text(errors="replace"):
+            time.sleep(0.5)
+        try:
+            process.wait(PLAY_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        else:
+            raise SystemExit(f"stopped by itself, exit code {process.returncode}: see {log}")
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}: {' '.join(arguments)}\nsee {log}")
+    return {"wall_s": round(time.perf_counter() - began, 1)}
 
 
 def verdicts(result: dict[str, Any]) -> dict[str, bool]:
