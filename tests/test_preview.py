@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from lyra.worldgen.preview import film, write_preview
 from lyra.worldgen.preview.colliders import draw_wireframe
 from lyra.worldgen.preview.film import film_poses
 from lyra.worldgen.preview.raster import MeshRasteriser
-from lyra.worldgen.preview.run import read_certificate, traces_of
+from lyra.worldgen.preview.run import origin_word, read_certificate, traces_of
 from lyra.worldgen.preview.sheet import WIDTH_PX, Chip, Tile, draw_sheet
 from lyra.worldgen.sim.usd_read import read_colliders
 from physx_rooms import textured, write_room_world
@@ -110,6 +111,13 @@ def test_preview_of_a_room(world, short_film):
     first = {name: (world / name).read_bytes() for name in names}
     write_preview(world)
     assert {name: (world / name).read_bytes() for name in names} == first
+
+
+def test_a_sheet_calls_what_went_in_by_its_name(world):
+    """A view of a panorama is no photo."""
+    made = read_world(world)
+    assert origin_word(made) == "photo"
+    assert origin_word(replace(made, manifest={"source": {"name": "a.png", "kind": "panorama"}})) == "panorama"
 
 
 def test_film_follows_the_path():

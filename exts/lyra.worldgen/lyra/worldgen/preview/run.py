@@ -16,6 +16,7 @@ from ..certify.world_data import (
     WorldData,
     find_photo,
     has_splats,
+    origin_of,
     read_path_poses,
     read_world,
     world_splats,
@@ -64,7 +65,7 @@ def write_preview(folder: Path, *, progress: SupportsProgress = SILENT) -> tuple
     place = "the viewpoint" if world.imported else "the photo's pose"
     first = [Tile(rgb_u8=mesh_view, caption=f"mesh, from {place}"), _splat_tile(world, camera, place)]
     if photo is not None or not world.imported:
-        first.insert(0, Tile(rgb_u8=photo, caption="the photo" if photo is not None else "no photo"))
+        first.insert(0, Tile(rgb_u8=photo, caption=f"the {origin_word(world)}" if photo is not None else "no photo"))
     progress.step("preview", 2, 5, "directions and map")
     around = _directions(world, rasteriser)
     below = [_top_tile(world), _collider_tile(world, camera, mesh_view)]
@@ -100,6 +101,11 @@ def write_preview(folder: Path, *, progress: SupportsProgress = SILENT) -> tuple
 def _photo_size(camera: PinholeCamera) -> PinholeCamera:
     scale = _PHOTO_LONG_PX / max(camera.width_px, camera.height_px)
     return camera.resized(max(2, round(camera.width_px * scale)), max(2, round(camera.height_px * scale)))
+
+
+def origin_word(world: WorldData) -> str:
+    """What the picture of the first tile is a view of."""
+    return "panorama" if world.imported and origin_of(world.manifest).get("kind") == "panorama" else "photo"
 
 
 def _photo(world: WorldData) -> np.ndarray | None:
