@@ -7,6 +7,7 @@ nothing else, not on other environments, on who was reset together with whom, or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch  # noqa: TID253 this module is about tensors
@@ -14,6 +15,9 @@ import torch  # noqa: TID253 this module is about tensors
 from .atlas import Atlas, Places, choose_places, sampled
 from .packed_grids import PackedGrids
 from .rules import episode_goal, repeated_leg
+
+if TYPE_CHECKING:
+    from .clutter import ClutterBook
 
 RANDOM, EPISODES = "random", "episodes"
 SOURCES = (RANDOM, EPISODES)
@@ -71,6 +75,8 @@ class CourseBook:
         self._goal_count = torch.tensor([len(p.goals_xy_m) for p in pools], device=device)
         self._distance = _padded([p.start_distance_m for p in pools], torch.inf, device)
         self._yaws = _padded([g.world.starts_xy_yaw()[None, :, 2] for g in atlas.grounds], 0.0, device)[:, 0]
+        self.clutter: ClutterBook | None = None
+        """What stands about besides the world, if anything; placed anew with every drive."""
         self.limit_m = torch.inf
         """Longest drive to the first stop that is drawn, for curricula."""
         self.drives = torch.zeros(env_count, dtype=torch.long, device=device)
@@ -104,11 +110,16 @@ class CourseBook:
     def stop_xy_w(self, leg: torch.Tensor) -> torch.Tensor:
         """[N, 2] position of stop `leg` [N]."""
         goal = self.goal_id.gather(1, leg.unsqueeze(1)).squeeze(1)
-        return self._goals[self.world, goal] + self._env_offset_xy_w
+        return self.goal_at_m(self.world, goal) + self._env_offset_xy_w
+
+    def goal_at_m(self, world: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        """[n, 2] goals [n] of the pools of worlds [n], in their own frames."""
+        return self._goals[world, goal]
 
     def clearance_m(self, xy_w: torch.Tensor) -> torch.Tensor:
-        """[..., N] clearance at each environment's own positions [..., N, 2]."""
-        return self._own_clearance.at(xy_w - self._env_offset_xy_w)
+        """[..., N] clearance at each environment's own positions [..., N, 2], from all that stands there."""
+        clearance = self._own_clearance.at(xy_w - self._env_offset_xy_w)
+        return clearance if self.clutter is None else torch.minimum(clearance, self.clutter.distance_m(xy_w))
 
     def geodesic_m(self, xy_w: torch.Tensor) -> torch.Tensor:
         """[..., N] distance along the floor from positions [..., N, 2] to each environment's next stop."""
@@ -137,6 +148,8 @@ class CourseBook:
         self.leg[env_ids] = 0
         self.drives[env_ids] += 1
         self._head_for_next()
+        if self.clutter is not None:
+            self.clutter.place(env_ids)
 
     def _way_m(self, env_ids: torch.Tensor) -> torch.Tensor:
         """[n] from the start to the first stop, then from each to the next."""

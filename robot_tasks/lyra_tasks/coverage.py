@@ -64,6 +64,8 @@ class CoverageBook:
         """[N, C, 2] floor of each environment's world."""
         self.real = torch.tensor(real, device=device)[world]
         """[N, C] bool: worlds with less floor are filled up with cells that do not exist."""
+        self.floor_m2 = self.real.sum(1) * CELL_M**2
+        """[N] of each environment's world that can be reached."""
         self.covered = torch.zeros_like(self.real)
         """[N, C] bool."""
         self.gained_m2 = torch.zeros(env_count, device=device)

@@ -109,6 +109,7 @@ def evaluate(
     from .evaluation import summarise
     from .evaluation_report import write_report
     from .navigation import rollout
+    from .navigation.robot_cfg import check_robot
 
     if task not in navigation.TASKS:
         raise InputError(f"task '{task}' is unknown; expected one of: {', '.join(navigation.TASKS)}")
@@ -119,6 +120,7 @@ def evaluate(
     settings = [f"physics={physics}", *(overrides or ())]
     cfg, agent_cfg = resolve_task_config(task, "rsl_rl_cfg_entry_point", overrides=settings)
     cfg.worlds, cfg.sim.device = worlds, device
+    check_robot(cfg.robot_spec(), cfg.walking_policy)
     rollout.configure_evaluation(cfg)
     radius = cfg.robot_spec().footprint_radius_m + cfg.planning_margin_m
     atlas = load_atlas(worlds, robot_radius_m=radius, certified_only=cfg.certified_only)

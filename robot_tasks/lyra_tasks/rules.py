@@ -45,6 +45,9 @@ class DriveRules:
     """Every drive has at least this much time."""
     pace_m_s: float = 0.5
     """And one whose way is long as much as it takes at this speed along the floor."""
+    sweep_share: float = math.inf
+    """An exploration has as much time as its floor takes at this share of the robot's speed times the width of floor
+    that it covers driving straight on."""
     touch_margin_m: float = 0.01
     """A gap between footprint and obstacles below this counts as touching."""
     planning_margin_m: float = 0.05
@@ -56,8 +59,10 @@ class DriveRules:
 POINT_GOAL = DriveRules()
 PATROL = DriveRules(stops=5, revisits=True, time_limit_s=90.0)
 DELIVER = DriveRules(stops=2, goal_radius_m=0.4, stop_speed_m_s=0.3, time_limit_s=60.0)
-EXPLORE = DriveRules(time_limit_s=90.0, pace_m_s=math.inf)
+EXPLORE = DriveRules(time_limit_s=90.0, pace_m_s=math.inf, sweep_share=0.4)
 """Without stops to reach: a drive ends when enough of the floor is covered, see `coverage`."""
+COVER_NEAR_M = 2.0
+"""Floor is covered from at most this far away."""
 
 
 class Limits(Protocol):
@@ -233,6 +238,23 @@ def step_limit(way_m: Any, *, time_limit_s: float, pace_m_s: float) -> Any:
     """[N] whole steps of the task after which time is up, for ways [N] along the floor over all stops [m]."""
     xp = _library(way_m)
     return xp.round(xp.clip(way_m / pace_m_s, time_limit_s, None) / (PHYSICS_STEP_S * DECIMATION))
+
+
+def explore_step_limit(floor_m2: Any, robot: Limits, *, near_m: float, time_limit_s: float, sweep_share: float) -> Any:
+    """[N] whole steps of the task after which an exploration is over: the least time, or what its floor takes.
+
+    A robot that only ever drove straight on over floor that is not covered yet would cover `2 near_m` times its speed
+    every second. Corners, dead ends and ways through floor that is covered cost most of that.
+
+    Args:
+        floor_m2: [N] of each world, what can be reached of it.
+        robot: the explorer.
+        near_m: from how far floor is covered, see `coverage`.
+        time_limit_s: least time.
+        sweep_share: of that largest rate, what is asked for.
+    """
+    pace_m2_s = sweep_share * 2 * near_m * robot.max_speed_m_s
+    return step_limit(floor_m2, time_limit_s=time_limit_s, pace_m_s=pace_m2_s)
 
 
 def repeated_leg(leg: int, revisits: bool) -> int:

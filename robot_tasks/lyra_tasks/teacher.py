@@ -89,6 +89,9 @@ class Teacher:
         world = book.world.repeat_interleave(each)
         goal = book.goal_id.gather(1, book.leg.unsqueeze(1)).squeeze(1).repeat_interleave(each)
         clearance = book.clearances.at(world, flat).view(shape)
+        if book.clutter is not None:
+            places_w = (xy + book.env_offset_w[:, None, None, :2]).permute(1, 2, 0, 3)
+            clearance = torch.minimum(clearance, book.clutter.distance_m(places_w).permute(2, 0, 1))
         rest = self._ways.at(world, flat, goal).view(shape)
         # Whoever has come closer must get away again: only coming closer still is unsafe.
         least = (book.clearance_m(xy_w) - 1e-3).clamp(max=self._radius_m + SLACK_M)

@@ -134,7 +134,9 @@ def test_the_scripted_explorer_covers_every_world(atlas):
         episode = ground.world.episodes[0]
         robots[i].place(RobotState(xy_m=episode.start_xy_m, yaw_rad=episode.start_yaw_rad))
     nearest = np.inf
-    for _ in range(round(rules.EXPLORE.time_limit_s / (rules.PHYSICS_STEP_S * rules.DECIMATION))):
+    times = {"time_limit_s": rules.EXPLORE.time_limit_s, "sweep_share": rules.EXPLORE.sweep_share}
+    limit = rules.explore_step_limit(book.floor_m2, SPEC, near_m=near, **times)
+    for _ in range(int(limit.min())):
         xy = np.array([r.state().xy_m for r in robots])
         yaw = np.array([r.state().yaw_rad for r in robots])
         look(book, eyes, xy + atlas.offsets_m[:, :2], yaw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -142,3 +144,14 @@ def test_limits_are_whole_steps():
     np.testing.assert_array_equal(tensor.numpy(), limit)
     drive = rules.EXPLORE
     assert (rules.step_limit(way, time_limit_s=drive.time_limit_s, pace_m_s=drive.pace_m_s) == 2250).all()
+
+
+def test_explorations_of_large_worlds_have_more_time():
+    """The least time for a small room, then by the floor, and longer for a slower robot; in NumPy and in torch."""
+    floor = np.array([20.0, 400.0, 800.0])
+    options = {"near_m": 2.0, "time_limit_s": 90.0, "sweep_share": 0.5}
+    limit = rules.explore_step_limit(floor, SPEC, **options)
+    np.testing.assert_array_equal(limit, [2250, 5000, 10000])
+    np.testing.assert_array_equal(rules.explore_step_limit(torch.from_numpy(floor), SPEC, **options).numpy(), limit)
+    assert rules.explore_step_limit(floor, SIZES["small"], **options)[1] > 1.5 * limit[1]
+    assert (rules.explore_step_limit(floor, SPEC, **(options | {"sweep_share": math.inf})) == 2250).all()

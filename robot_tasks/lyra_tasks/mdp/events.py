@@ -31,9 +31,9 @@ def reset_to_course(env: NavigationEnv, env_ids: torch.Tensor | slice | None) ->
     pose[:, 5], pose[:, 6] = (yaw / 2).sin(), (yaw / 2).cos()
     robot.write_root_pose_to_sim_index(root_pose=pose, env_ids=ids)
     robot.write_root_velocity_to_sim_index(root_velocity=torch.zeros(len(ids), 6, device=env.device), env_ids=ids)
-    still = torch.zeros(len(ids), robot.num_joints, device=env.device)
-    robot.write_joint_position_to_sim_index(position=still, env_ids=ids)
-    robot.write_joint_velocity_to_sim_index(velocity=still, env_ids=ids)
+    posture = robot.data.default_joint_pos.torch[ids]
+    robot.write_joint_position_to_sim_index(position=posture, env_ids=ids)
+    robot.write_joint_velocity_to_sim_index(velocity=torch.zeros_like(posture), env_ids=ids)
     env.drive.began(ids)
 
 
@@ -46,7 +46,7 @@ class CarryPayload(ManagerTermBase):
     def __init__(self, cfg: EventTermCfg, env: NavigationEnv) -> None:
         super().__init__(cfg, env)
         self._robot = env.scene["robot"]
-        self._body = self._robot.find_bodies("base")[0]
+        self._body = self._robot.find_bodies(env.robot_spec.base_body)[0]
         self._empty: tuple[torch.Tensor, torch.Tensor] | None = None
         """Mass [N, 1] and inertia [N, 1, 9] without a load."""
         self._loaded = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)

@@ -6,16 +6,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..rules import step_limit
+from ..rules import explore_step_limit, step_limit
 
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
 
 
 def out_of_time(env: NavigationEnv) -> torch.Tensor:
-    """[N] bool: the time that is allowed for the length of the drive is up."""
+    """[N] bool: the time that is allowed for the length of the drive, or for the floor to explore, is up."""
     cfg = env.cfg
-    limit = step_limit(env.book.way_m, time_limit_s=cfg.episode_length_s, pace_m_s=cfg.pace_m_s)
+    if env.coverage is None:
+        limit = step_limit(env.book.way_m, time_limit_s=cfg.episode_length_s, pace_m_s=cfg.pace_m_s)
+    else:
+        limit = explore_step_limit(
+            env.coverage.floor_m2,
+            env.robot_spec,
+            near_m=cfg.cover_near_m,
+            time_limit_s=cfg.episode_length_s,
+            sweep_share=cfg.sweep_share,
+        )
     return env.episode_length_buf >= limit
 
 

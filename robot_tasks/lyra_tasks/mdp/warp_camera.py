@@ -1,7 +1,7 @@
 """Depth camera cast with Warp against the colliders of each robot's own world, as `warp_lidar` does with level rays.
 
 A pinhole on the robot: all cameras of a world share its one mesh, so that another robot costs its pixels and nothing
-else. It sees the static world and no other robots.
+else. It sees the static world and what `clutter` has put there, and no other robots.
 """
 
 from __future__ import annotations
@@ -121,4 +121,6 @@ def depth_shares(
         outputs=[wp.from_torch(shares)],
         device=caster.device,
     )
+    if caster.clutter is not None:
+        caster.clutter.hide(shares, rays, xy_w, yaw, ahead_m=ahead_m, height_m=height_m, max_range_m=max_depth_m)
     return shares

@@ -1,7 +1,8 @@
 """Planar lidar cast with Warp in a level section of the colliders of each robot's own world.
 
 It needs no sensor prim and no view of the physics engine, so it is the same under Newton and OvPhysX, where Isaac Lab's
-ray caster mixes up environments or allows one mesh only. It sees the static world and no other robots.
+ray caster mixes up environments or allows one mesh only. It sees the static world and what `clutter` has put there, and
+no other robots.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from isaaclab.managers import ManagerTermBase, ObservationTermCfg
 
 from ..courses import CourseBook
 from ..lidar_faults import LidarFaults
+from ..planar_lidar import ray_angles
 from ..rules import nearest_beams
 from ..section_grid import section_grids
 from .events import env_indices
+from .warp_clutter import ClutterCaster
 
 if TYPE_CHECKING:
     from ..navigation.env import NavigationEnv
@@ -103,6 +106,9 @@ class WarpCaster:
         self.world = wp.from_torch(book.world.to(torch.int32).contiguous())
         self.offset = wp.from_torch(book.env_offset_w.contiguous(), dtype=wp.vec3)
         """[N] origin of each environment's world."""
+        self.clutter = None if book.clutter is None else ClutterCaster(book.clutter, device)
+        """What hides the world, if anything."""
+        self._level: dict[int, wp.array] = {}
 
     def shares(
         self, xy_w: torch.Tensor, yaw: torch.Tensor, *, height_m: float, rays: int, max_range_m: float
@@ -131,6 +137,8 @@ class WarpCaster:
             outputs=[wp.from_torch(shares)],
             device=self.device,
         )
+        if self.clutter is not None:
+            self.clutter.hide(shares, self._level_rays(rays), xy_w, yaw, height_m=height_m, max_range_m=max_range_m)
         return shares
 
     def _section(self, height_m: float) -> list[wp.array]:
@@ -148,6 +156,14 @@ class WarpCaster:
             )
             self._sections[height_m] = [wp.array(values, dtype=kind, device=self.device) for values, kind in kinds]
         return self._sections[height_m]
+
+    def _level_rays(self, rays: int) -> wp.array:
+        """[rays] unit vectors in the frame `base`."""
+        if rays not in self._level:
+            angle = ray_angles(rays)
+            along = np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
+            self._level[rays] = wp.array(along.astype(np.float32), dtype=wp.vec3, device=self.device)
+        return self._level[rays]
 
 
 class WarpLidar(ManagerTermBase):

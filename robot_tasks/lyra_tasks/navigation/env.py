@@ -11,6 +11,7 @@ import torch
 from isaaclab.envs import ManagerBasedRLEnv
 
 from ..atlas import Atlas, load_atlas
+from ..clutter import ClutterBook
 from ..compat import allow_pinned_memory_without_cuda, check_ovphysx
 from ..courses import CourseBook, CourseOptions
 from ..coverage import CoverageBook, CoverageOptions
@@ -18,6 +19,7 @@ from ..drive_state import DriveState
 from ..mdp.events import env_indices
 from ..mdp.warp_lidar import WarpCaster
 from .navigation_env_cfg import NavigationEnvCfg
+from .robot_cfg import check_robot
 
 OVPHYSX_CFG = "OvPhysxCfg"
 
@@ -33,7 +35,7 @@ class NavigationEnv(ManagerBasedRLEnv):
 
     Raises:
         InputError: no worlds, damaged ones, or a robot that does not fit.
-        DependencyError: OvPhysX is asked for and cannot work here.
+        DependencyError: OvPhysX is asked for and cannot work here, or the robot's files cannot be reached.
     """
 
     cfg: NavigationEnvCfg
@@ -47,6 +49,7 @@ class NavigationEnv(ManagerBasedRLEnv):
         self.cfg = cfg
         self.robot_spec = cfg.robot_spec()
         """The robot in numbers."""
+        check_robot(self.robot_spec, cfg.walking_policy)
         self.atlas = atlas or load_atlas(
             cfg.worlds,
             robot_radius_m=self.robot_spec.footprint_radius_m + cfg.planning_margin_m,
@@ -66,6 +69,8 @@ class NavigationEnv(ManagerBasedRLEnv):
             seed=cfg.seed if cfg.seed is not None else 0,
         )
         self.book = CourseBook(self.atlas, options, env_count=count, device=device)
+        if cfg.clutter:
+            self.book.clutter = ClutterBook(self.book, cfg.clutter_options(self.robot_spec))
         self.coverage: CoverageBook | None = None
         """What of the floor is covered, in exploration tasks."""
         if cfg.cover_near_m > 0:

@@ -6,7 +6,7 @@ from isaaclab.managers import ObservationGroupCfg, ObservationTermCfg, RewardTer
 from isaaclab.utils import configclass
 
 from .. import mdp
-from ..rules import EXPLORE
+from ..rules import COVER_NEAR_M, EXPLORE
 from .navigation_env_cfg import (
     NavigationEnvCfg,
     ObservationsCfg,
@@ -68,4 +68,4 @@ class LidarExploreEnvCfg(NavigationEnvCfg):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.follow(EXPLORE)
-        self.cover_near_m = 2.0
+        self.cover_near_m = COVER_NEAR_M

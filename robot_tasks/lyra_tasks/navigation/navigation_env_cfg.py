@@ -23,11 +23,14 @@ from isaaclab.utils import configclass
 from isaaclab.utils.noise import UniformNoiseCfg
 from isaaclab_newton.physics import NewtonCfg
 
+from lyra.worldgen.core.errors import ConfigError
+
 from .. import mdp
 from ..atlas import Atlas
+from ..clutter import ClutterOptions
 from ..robots.catalogue import RobotSpec, robot_of
 from ..rules import DECIMATION, LIDAR_BEAMS, LIDAR_RANGE_M, LIDAR_RAYS, PHYSICS_STEP_S, POINT_GOAL, DriveRules
-from .physics_cfg import NavigationPhysicsCfg, share_contacts
+from .physics_cfg import NavigationPhysicsCfg, make_room_for_legs, share_contacts
 from .randomisation_cfg import RandomisationCfg
 from .robot_cfg import robot_parts
 
@@ -153,9 +156,12 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     certified_only: bool = True
     """Leave out worlds whose certificate did not pass."""
     robot: str = "diff_drive"
-    """Which one drives, see `robots.catalogue`: diff_drive or omni."""
+    """Which one drives, see `robots.catalogue`: diff_drive and omni are embedded, jetbot, carter, anymal and go2 come
+    from Isaac Lab's asset server."""
     robot_size: str = "medium"
     """Of the embedded robots: small or medium."""
+    walking_policy: str = ""
+    """Moves the legs of anymal and go2: TorchScript or a checkpoint of rsl_rl, instead of the server's."""
     course_source: str = mdp.RANDOM
     """`random` draws starts and goals in free space, `episodes` takes the worlds' certified episodes in turn."""
     stops: int = POINT_GOAL.stops
@@ -179,12 +185,19 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
     starts_per_world: int = 256
     """Size of the pool that random drives take their starts from."""
 
+    clutter: int = 0
+    """Posts, bins and boxes that stand beside the way, at most, in other places on every drive; see `clutter`."""
+    clutter_margin_m: float = 0.15
+    """Kept free of them on both sides of a robot on its route [m]."""
+
     cover_near_m: float = 0.0
     """In exploration tasks: floor is covered from at most this far away [m]; 0: not such a task."""
     cover_sight_m: float = 6.0
     """How far a robot sees floor that is still to be covered [m]."""
     cover_share: float = 0.9
     """Share of the floor that is enough."""
+    sweep_share: float = POINT_GOAL.sweep_share
+    """Explorations of much floor have as much time as it takes at this share of what a robot could cover at best."""
     randomisation: RandomisationCfg = RandomisationCfg()
 
     def __post_init__(self) -> None:
@@ -200,19 +213,42 @@ class NavigationEnvCfg(ManagerBasedRLEnvCfg):
         self.stops, self.revisits = rules.stops, rules.revisits
         self.goal_radius_m, self.stop_speed_m_s = rules.goal_radius_m, rules.stop_speed_m_s
         self.episode_length_s, self.pace_m_s = rules.time_limit_s, rules.pace_m_s
+        self.sweep_share = rules.sweep_share
         self.touch_margin_m, self.planning_margin_m = rules.touch_margin_m, rules.planning_margin_m
 
     def robot_spec(self) -> RobotSpec:
         """The robot in numbers; raises `ConfigError` for an unknown robot or size."""
         return robot_of(self.robot, self.robot_size)
 
+    def clutter_options(self, spec: RobotSpec) -> ClutterOptions:
+        """How much stands about; raises `ConfigError` where it cannot."""
+        if self.clutter < 0 or self.clutter_margin_m < 0:
+            raise ConfigError(f"env.clutter is {self.clutter}, its margin {self.clutter_margin_m}; expected 0 or more")
+        if self.cover_near_m > 0:
+            raise ConfigError("env.clutter leaves a route free, and explorations have none; set env.clutter=0")
+        if self.observations.camera is not None and self.observations.camera.rgb is not None:
+            raise ConfigError("colour cameras do not see clutter; set env.clutter=0 or take a task with lidar or depth")
+        return ClutterOptions(
+            count=self.clutter,
+            passage_m=spec.footprint_radius_m + self.clutter_margin_m,
+            seed=self.seed if self.seed is not None else 0,
+        )
+
     def complete(self, atlas: Atlas) -> None:
         """Add worlds and robot to the scene, once everything that the command line says is known."""
-        parts = robot_parts(self.robot_spec())
+        spec = self.robot_spec()
+        parts = robot_parts(spec, self.walking_policy)
         self.scene.robot, self.actions.drive = parts.articulation, parts.drive
         if isinstance(self.sim.physics, NewtonCfg):
             share_contacts(self.sim.physics, self.scene.num_envs)
-        for name, term in self.randomisation.events().items():
+        if parts.physics_step_s != PHYSICS_STEP_S:
+            self.decimation = round(DECIMATION * PHYSICS_STEP_S / parts.physics_step_s)
+            self.sim.dt, self.sim.render_interval = parts.physics_step_s, self.decimation
+        if parts.legs:
+            make_room_for_legs(self.sim.physics)
+            # Newton would take all steps of physics at once, and ask the walking policy once a step of the task.
+            self.sim.use_newton_actuators = False
+        for name, term in self.randomisation.events(spec).items():
             setattr(self.events, name, term)
         for s, (x, y, z) in enumerate(atlas.offsets_m.tolist()):
             k = s % len(atlas)

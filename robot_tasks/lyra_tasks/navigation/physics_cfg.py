@@ -43,3 +43,11 @@ class NavigationPhysicsCfg(PresetCfg):
     )
     ovphysx: OvPhysxCfg = OvPhysxCfg(class_type="lyra_tasks.navigation.ovphysx_steps:OvPhysxWholeStepManager")
     default: NewtonCfg = newton_mjwarp
+
+
+def make_room_for_legs(physics: NewtonCfg | OvPhysxCfg) -> None:
+    """Ask the task before every step of physics, since actions change in between; more rows, a better solution."""
+    if isinstance(physics, OvPhysxCfg):
+        physics.class_type = OvPhysxCfg().class_type
+    else:
+        physics.solver_cfg.njmax, physics.solver_cfg.iterations = 160, 30

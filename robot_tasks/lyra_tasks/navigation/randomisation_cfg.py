@@ -8,6 +8,7 @@ from isaaclab.utils import configclass
 
 from ..camera_faults import CameraFaultOptions
 from ..lidar_faults import FaultOptions
+from ..robots.catalogue import RobotSpec
 
 
 @configclass
@@ -65,11 +66,12 @@ class RandomisationCfg:
             seed=self.seed,
         )
 
-    def events(self) -> dict[str, EventTermCfg]:
+    def events(self, robot: RobotSpec) -> dict[str, EventTermCfg]:
         """Event terms by name; empty unless enabled."""
         if not self.enabled:
             return {}
-        wheels, base = SceneEntityCfg("robot", body_names="wheel_.*"), SceneEntityCfg("robot", body_names="base")
+        wheels = SceneEntityCfg("robot", body_names=robot.grips)
+        base = SceneEntityCfg("robot", body_names=robot.base_body)
         found = {
             "random_friction": EventTermCfg(
                 func=mdp.randomize_rigid_body_material,

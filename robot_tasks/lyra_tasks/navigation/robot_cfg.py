@@ -14,6 +14,8 @@ from ..robots import diff_drive, omni
 from ..robots.catalogue import RobotSpec
 from ..robots.diff_drive import WHEEL_JOINTS, DiffDriveSpec
 from ..robots.omni import STEER_JOINTS, OmniSpec
+from ..robots.served import LeggedSpec, ServedSpec, WheeledSpec
+from ..rules import PHYSICS_STEP_S
 
 PHYSX_ITERATIONS = 12
 """Of PhysX's solver for a robot. Its own 32 cost a quarter of a step and change nothing; with 8 a robot that pushes
@@ -31,10 +33,40 @@ class RobotParts:
     articulation: ArticulationCfg
     drive: ActionTermCfg
     """The action term."""
+    physics_step_s: float = PHYSICS_STEP_S
+    """Of the simulation; a step of the task takes as long with every robot."""
+    legs: bool = False
+    """A policy moves joints between two steps of the task."""
 
 
-def robot_parts(spec: RobotSpec) -> RobotParts:
-    """Articulation and actions of a robot; USD of embedded ones is written on first use."""
+def check_robot(spec: RobotSpec, walking_policy: str = "") -> None:
+    """Make sure that all of a robot's files can be read; raises `DependencyError` that says what to do."""
+    if isinstance(spec, ServedSpec):
+        from .served_cfg import check_files
+
+        check_files(spec, walking_policy)
+
+
+def robot_parts(spec: RobotSpec, walking_policy: str = "") -> RobotParts:
+    """Articulation and actions of a robot; USD of embedded ones is written on first use.
+
+    Args:
+        spec: the robot.
+        walking_policy: moves the legs of a legged one, instead of the asset server's policy.
+    """
+    if isinstance(spec, ServedSpec):
+        from . import served_cfg  # brings in Isaac Lab's own robots and tasks, which nobody else needs
+
+        if isinstance(spec, WheeledSpec):
+            drive = mdp.DiffDriveActionCfg(wheel_joints=spec.wheel_joints)
+            return RobotParts(articulation=served_cfg.wheeled_cfg(spec), drive=drive)
+        assert isinstance(spec, LeggedSpec), spec
+        return RobotParts(
+            articulation=served_cfg.legged_cfg(spec),
+            drive=served_cfg.walking_cfg(spec, walking_policy),
+            physics_step_s=served_cfg.WALKING_STEP_S,
+            legs=True,
+        )
     if isinstance(spec, OmniSpec):
         steering = {"steering": _steering(spec)}
         return RobotParts(

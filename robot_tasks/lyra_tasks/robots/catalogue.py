@@ -7,6 +7,7 @@ from typing import Protocol
 from lyra.worldgen.core.errors import ConfigError
 
 from . import diff_drive, omni
+from .served import SERVED
 
 EMBEDDED = {"diff_drive": diff_drive.SIZES, "omni": omni.SIZES}
 """Robots that need no download: their sizes."""
@@ -14,6 +15,9 @@ EMBEDDED = {"diff_drive": diff_drive.SIZES, "omni": omni.SIZES}
 
 class RobotSpec(Protocol):
     """What a task has to know of any robot; lengths in metres, speeds of its base."""
+
+    @property
+    def grips(self) -> str: ...
 
     @property
     def base_body(self) -> str: ...
@@ -36,9 +40,11 @@ class RobotSpec(Protocol):
 
 
 def robot_of(name: str, size: str) -> RobotSpec:
-    """The robot of that name and size; raises `ConfigError` that lists the names."""
+    """The robot of that name; embedded ones have sizes. Raises `ConfigError` that lists the names."""
+    if name in SERVED:
+        return SERVED[name]
     if name not in EMBEDDED:
-        raise ConfigError(f"env.robot '{name}' is unknown; expected one of: {', '.join(EMBEDDED)}")
+        raise ConfigError(f"env.robot '{name}' is unknown; expected one of: {', '.join((*EMBEDDED, *SERVED))}")
     sizes = EMBEDDED[name]
     if size not in sizes:
         raise ConfigError(f"robot size '{size}' is unknown; expected one of: {', '.join(sizes)}")

@@ -45,6 +45,11 @@ class DiffDriveSpec:
         return "base"
 
     @property
+    def grips(self) -> str:
+        """Pattern of the bodies that touch the floor."""
+        return "wheel_.*"
+
+    @property
     def max_sideways_m_s(self) -> float:
         return 0.0
 
