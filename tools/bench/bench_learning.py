@@ -203,6 +203,8 @@ def _play(arguments: list[str], folder: Path) -> dict[str, float]:
     """Run what goes on until it is interrupted, for `PLAY_S` seconds after it says that the policy is loaded."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
+    # Whoever ignores interrupts, as jobs in the background do, hands that down to its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.perf_counter()
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
