@@ -104,7 +104,7 @@ install_lab() {
     if ! has_gpu && ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
         pip_install "$venv" "torch==$LAB_TORCH+cpu" "torchvision==$LAB_TORCHVISION+cpu" 2>/dev/null || need_disk 14000
     fi
-    pip_install "$venv" -e "$ROOT[tasks,test]" -e "$ROOT/robot_tasks[lab]" ||
+    pip_install "$venv" -e "$ROOT[tasks,test]" -e "$ROOT/robot_tasks[lab,splats]" ||
         die "installing Isaac Lab into $venv failed; the lines above say why (no network? disk full?)"
     printf '%s\n' "$want" >"$stamp"
 }

@@ -34,7 +34,7 @@ def gsplat():
     """The library; importing it says that there is no CUDA."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("gsplat", reason="needs gsplat: pip install gsplat==1.5.3")
+        return pytest.importorskip("gsplat", reason="needs gsplat: run tools/test.sh")
 
 
 def reference(gsplat):
