@@ -167,7 +167,6 @@ class Bench:
             rows[engine] = {"random_agent": _run(command, folder / "random_agent")}
             command = ["-m", "isaaclab", "train", "--rl_library", "rsl_rl", *task, "--max_iterations", "3", *rest]
             rows[engine]["train"] = _run(command, folder / "train")
-            rows[engine]["worlds"] = len(set(re.findall(r"world_(\d+)", (folder / "train" / "log.txt").read_text())))
             checkpoint = max((folder / "train").resolve().glob("logs/rsl_rl/*/*/model_*.pt"), key=lambda p: p.name)
             command = ["-m", "isaaclab", "play", "--rl_library", "rsl_rl", *task, "--checkpoint", str(checkpoint)]
             rows[engine]["play"] = _play([*command, *rest], folder / "play")
