@@ -55,8 +55,6 @@ class WheelAction(ActionTerm):
 class DiffDriveAction(WheelAction):
     """(speed, turn rate) as shares of their largest, clipped to [-1, 1], to velocity targets of both wheels."""
 
-    cfg: DiffDriveActionCfg
-
     @property
     def action_dim(self) -> int:
         return 2
@@ -69,8 +67,6 @@ class DiffDriveAction(WheelAction):
 
 class OmniAction(WheelAction):
     """(forward, left, turn rate) as shares of their largest, clipped to [-1, 1], to targets of two steered wheels."""
-
-    cfg: OmniActionCfg
 
     def __init__(self, cfg: OmniActionCfg, env: NavigationEnv) -> None:
         super().__init__(cfg, env)

@@ -80,7 +80,7 @@ def _cast(
                 t = (to_x * piece[3] - to_y * piece[2]) / across
                 u = (to_x * dy - to_y * dx) / across
                 # A hair beyond the ends, so that no ray slips through where two pieces meet.
-                if t >= 0.0 and t < nearest and u >= -1.0e-4 and u <= 1.0001:
+                if t >= 0.0 and t < nearest and u >= -5.0e-6 and u <= 1.000005:
                     nearest = t
         if next_x < next_y:
             begun = next_x

@@ -48,7 +48,7 @@ def _steered(size: str, width_m: float, **more: float) -> OmniSpec:
 
 
 SIZES = {
-    "small": _steered("small", 0.19, track_m=0.08, fork_mass_kg=0.1, steer_effort_nm=0.6),
+    "small": _steered("small", 0.20, track_m=0.08, fork_mass_kg=0.1, steer_effort_nm=0.6),
     "medium": _steered("medium", 0.30, track_m=0.13, fork_mass_kg=0.2, steer_effort_nm=2.0),
 }
 
