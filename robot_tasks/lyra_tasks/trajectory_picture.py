@@ -12,7 +12,9 @@ from lyra.worldgen.core.grid import Cell, OccupancyGrid
 from .evaluation import COLLISION, GOAL, TIMEOUT
 
 SHADES = {Cell.FREE: (250, 250, 247), Cell.OCCUPIED: (52, 56, 66), Cell.UNKNOWN: (203, 205, 210)}
-COLOURS = {GOAL: (31, 138, 92), COLLISION: (214, 64, 52), TIMEOUT: (224, 150, 20)}
+DRIVING = "driving"
+"""In place of an ending: not over yet."""
+COLOURS = {GOAL: (31, 138, 92), COLLISION: (214, 64, 52), TIMEOUT: (224, 150, 20), DRIVING: (58, 110, 200)}
 WIDTH_PX = 900
 """About how wide pictures are."""
 
@@ -26,7 +28,7 @@ class Trajectory:
     goal_xy_m: tuple[float, float] | None
     """None where there is nothing to reach."""
     ending: str
-    """See `evaluation.ENDINGS`."""
+    """See `evaluation.ENDINGS`; or `DRIVING`."""
 
 
 def draw_trajectories(grid: OccupancyGrid, trajectories: Sequence[Trajectory], *, goal_radius_m: float) -> np.ndarray:

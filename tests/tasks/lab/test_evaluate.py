@@ -46,6 +46,7 @@ def test_baseline_solves_certified_episodes(tmp_path):
             assert row["time_s"] >= row["path_m"] / 1.1
     assert "| **all** | 36 |" in (tmp_path / "out" / "evaluation.md").read_text()
     image = pytest.importorskip("PIL.Image").open(tmp_path / "out" / "trajectories" / "world_1000.png")
+    assert (tmp_path / "out" / "trajectories" / "world_1000.mp4").stat().st_size > 1000
     assert (np.asarray(image) == (31, 138, 92)).all(-1).sum() > 1000, "paths that arrived are drawn"
 
 
