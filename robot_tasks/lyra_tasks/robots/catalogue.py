@@ -6,6 +6,7 @@ from typing import Protocol
 
 from lyra.worldgen.core.errors import ConfigError
 
+from ..rules import Limits
 from . import diff_drive, omni
 from .served import SERVED
 
@@ -13,12 +14,11 @@ EMBEDDED = {"diff_drive": diff_drive.SIZES, "omni": omni.SIZES}
 """Robots that need no download: their sizes."""
 
 
-class RobotSpec(Protocol):
+class RobotSpec(Limits, Protocol):
     """What a task has to know of any robot; lengths in metres, speeds of its base."""
 
     @property
     def grips(self) -> str: ...
-
     @property
     def base_body(self) -> str: ...
     @property
@@ -29,14 +29,6 @@ class RobotSpec(Protocol):
     def hull_z_m(self) -> float: ...
     @property
     def lidar_height_m(self) -> float: ...
-    @property
-    def max_speed_m_s(self) -> float: ...
-    @property
-    def max_reverse_m_s(self) -> float: ...
-    @property
-    def max_sideways_m_s(self) -> float: ...
-    @property
-    def max_turn_rad_s(self) -> float: ...
 
 
 def robot_of(name: str, size: str) -> RobotSpec:
