@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +64,12 @@ def run_child(
     package_root = str(Path(__file__).resolve().parents[3])
     search_path = [*filter(None, [os.environ.get("PYTHONPATH")]), package_root]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(search_path), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": ""}
-    with open(log_path, "wb") as log:
+    # Engines leave folders among the system's temporary files when they crash, are killed or leave without clean-up.
+    with (
+        tempfile.TemporaryDirectory(prefix="lyra-physics-", ignore_cleanup_errors=True) as temporary,
+        open(log_path, "wb") as log,
+    ):
+        env |= dict.fromkeys(("TMPDIR", "TMP", "TEMP"), temporary)
         try:
             child = subprocess.Popen(
                 [python, "-m", module, str(job_path), str(result_path), str(os.getpid())],
