@@ -42,6 +42,30 @@ def test_shell_scripts_parse(script):
     assert result.returncode == 0, result.stderr
 
 
+def test_style_is_checked_in_every_file():
+    """The linter looks at all Python of the project; its own list of what to pass over holds names that we use, too."""
+    pytest.importorskip("ruff")
+    seen = run(sys.executable, "-m", "ruff", "check", "--show-files", ".", cwd=ROOT).stdout.split()
+    written = {str(ROOT / path) for path in check_files.repository_files() if path.suffix == ".py"}
+    assert written - set(seen) == set()
+
+
+def test_files_without_git_leave_out_only_what_was_made(tmp_path, monkeypatch):
+    """An unpacked archive has no list of its files; a package called `build` is part of it all the same."""
+    for name in (
+        "pkg/build/run.py",
+        "build/lib/run.py",
+        ".venv/x.py",
+        "tools/web/node_modules/a.js",
+        "a/__pycache__/b.pyc",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(check_files, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert check_files.repository_files() == [Path("pkg/build/run.py")]
+
+
 def test_ci_runs_the_test_command():
     """CI is the README's command, executable, with its exit code."""
     text = (ROOT / ".ci" / "run").read_text()

@@ -15,6 +15,8 @@ LIMIT_BYTES = 500_000
 WEIGHTS_LIMIT_BYTES = 8_000_000
 BUNDLES = {"exts/lyra.worldgen/lyra/worldgen/web/site/app.js": 4_000_000}
 """Built files that are part of the package, so that nobody needs what built them, and their limits [bytes]."""
+MADE = {"build", "worlds", "sites"}
+"""Folders at the root whose files nobody wrote."""
 TEXT_SUFFIXES = {
     ".py", ".toml", ".md", ".sh", ".yaml", ".yml", ".json", ".html", ".css", ".mjs", ".cfg", ".txt", ".jsonl", "",
 }  # fmt: skip
@@ -41,10 +43,13 @@ def repository_files() -> list[Path]:
     try:
         output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     except (OSError, subprocess.CalledProcessError):  # an unpacked archive without git
-        skipped = {"build", "worlds", "__pycache__"}
         found = (p.relative_to(ROOT) for p in ROOT.rglob("*") if p.is_file())
-        return sorted(p for p in found if not any(q in skipped or q.startswith(".venv") for q in p.parts))
+        return sorted(p for p in found if p.parts[0] not in MADE and not any(map(_made_anywhere, p.parts)))
     return sorted({Path(name) for name in output.decode().split("\0") if name and (ROOT / name).is_file()})
+
+
+def _made_anywhere(folder: str) -> bool:
+    return folder in {"__pycache__", "node_modules"} or folder.startswith(".venv")
 
 
 def problems(path: Path, data: bytes) -> list[str]:

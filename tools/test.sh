@@ -4,7 +4,8 @@
 #   tools/test.sh [--fast] [pytest arguments]
 #
 # --fast leaves out what is slow or drives PhysX, pyright, a browser and the other environments (Python 3.12, SimReady,
-# Isaac Lab): the inner loop, some three minutes once installed. Ends with pytest's closing line; the exit code is 0 only if every check passed.
+# Isaac Lab): the inner loop, some three minutes once installed. Ends with pytest's closing line; the exit code is 0
+# only if every check passed.
 set -uo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/_env.sh"

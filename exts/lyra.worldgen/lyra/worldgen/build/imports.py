@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..core.config import RescaleConfig, WorldConfig, config_from_dict
-from ..core.schema import resolved_dict
 from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
 from ..core.scaling import expect_factor
+from ..core.schema import resolved_dict
 from ..core.world import Manifest, PhotoRecord, World
 from ..core.world_writer import existing_manifest, open_for_writing
 from ..importing.kinds import find_source, read_source
@@ -70,7 +70,10 @@ def import_world(
     manifest = Manifest(
         generator=generator_name(),
         photo=PhotoRecord(
-            name=source_name or source.resolve().name, sha256=found.sha256, kind=found.kind, licence=config.source.licence
+            name=source_name or source.resolve().name,
+            sha256=found.sha256,
+            kind=found.kind,
+            licence=config.source.licence,
         ),
         config=resolved_dict(config),
         plan=tuple(stage.name for stage in stages.items),

@@ -18,7 +18,15 @@ from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
 from ..core.world import Manifest, World, read_manifest, world_id
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .path_files import OWN_NAMES, FileNames, PathFiles, base_leg, read_captions_file, read_path_files, read_trajectory_file
+from .path_files import (
+    OWN_NAMES,
+    FileNames,
+    PathFiles,
+    base_leg,
+    read_captions_file,
+    read_path_files,
+    read_trajectory_file,
+)
 from .run import go_on, open_world
 from .stages import Stages, default_stages
 
@@ -258,9 +266,7 @@ def _gone_on(
 def beginnings(manifest: Manifest, legs: Sequence[Leg] | None = None) -> list[str]:
     """Ids of the worlds that the beginnings of a journey are, the manifest's own journey if none is given."""
     legs = _legs(manifest) if legs is None else legs
-    return [
-        world_id(manifest.photo.sha256, manifest.config, _said(manifest, legs[:n])) for n in range(1, len(legs))
-    ]
+    return [world_id(manifest.photo.sha256, manifest.config, _said(manifest, legs[:n])) for n in range(1, len(legs))]
 
 
 def _said(manifest: Manifest, legs: Sequence[Leg]) -> tuple[Leg, ...]:

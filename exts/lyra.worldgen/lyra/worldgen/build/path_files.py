@@ -83,16 +83,15 @@ def read_path_files(config: WorldConfig, names: FileNames = OWN_NAMES) -> tuple[
     named = generation.captions
     if named and "#" not in named:
         captions = read_captions_file(Path(named))
-        named = f"{names.captions or Path(named).name}#{sha256_bytes(repr(sorted(captions.items())).encode())[:_HASH_DIGITS]}"
+        digest = sha256_bytes(repr(sorted(captions.items())).encode())
+        named = f"{names.captions or Path(named).name}#{digest[:_HASH_DIGITS]}"
         if name in TURNS:
             raise ConfigError(f"captions hold for frames of a walk; the path '{path}' is none, give it a prompt")
     generation = replace(generation, path=path, captions=named)
     return replace(config, generation=generation), PathFiles(trajectories=trajectories, captions=captions)
 
 
-def read_trajectory_file(
-    path: str, names: FileNames = OWN_NAMES
-) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
+def read_trajectory_file(path: str, names: FileNames = OWN_NAMES) -> tuple[str, dict[str, Mapping[str, np.ndarray]]]:
     """A `--path` with its file, if it names one, read: the path as the world keeps it, and arrays by hash."""
     if not path.lower().endswith(".npz"):
         return path, {}

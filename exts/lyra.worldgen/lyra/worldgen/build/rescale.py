@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.config import RescaleConfig, config_from_dict
-from ..core.schema import resolved_dict
 from ..core.errors import InputError
 from ..core.progress import SILENT, Progress
+from ..core.schema import resolved_dict
 from ..core.store import load_mesh, load_splats
 from ..core.world import World
 from .imports import IMPORT, imported_scale

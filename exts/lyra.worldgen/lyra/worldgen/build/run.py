@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.chunks import FolderChunkStore
 from ..core.config import RescaleConfig, WorldConfig, config_from_dict, with_late_sections, without_unsaid
-from ..core.schema import differing_keys, resolved_dict
 from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
 from ..core.files import explain_os_error, sha256_bytes, sha256_json
 from ..core.journey import Leg, leg_to_json
 from ..core.progress import SILENT, Progress
+from ..core.schema import differing_keys, resolved_dict
 from ..core.views import Photo
 from ..core.world import FORMAT, VARY, Manifest, PhotoRecord, World, read_manifest
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
@@ -315,7 +315,6 @@ class Run:
             for name in stage.outputs:
                 if not any((folder / name).is_file() for folder in (notes.folder, notes.world)):
                     raise BackendError(f"stage {stage.name} did not write {name}; run again with -v for its log")
-
 
     def _chunks_of(self, stage: Stage) -> FolderChunkStore:
         return FolderChunkStore(self._writer, stage=stage.name, inputs=self._chunk_inputs[stage.name])

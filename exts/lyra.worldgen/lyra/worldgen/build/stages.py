@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.chunks import FolderChunkStore
 from ..core.config import GenerationConfig, ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
 from ..core.errors import WorldgenError
 from ..core.mesh import TriMesh
 from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
+from ..core.schema import resolved_dict
 from ..core.splats import GaussianCloud
 from ..core.views import Photo, PhotoGeometry, RgbdView
-from ..core.schema import resolved_dict
 from ..core.world import Manifest, StageRecord, is_research_only, stated_licence
-from ..core.chunks import FolderChunkStore
 from ..core.world_writer import StageNotes
 
 if TYPE_CHECKING:
@@ -352,7 +352,9 @@ def _reconstruct(context: StageContext) -> None:
     result = reconstruct(views, context.config.reconstruction, progress=context.progress)
     write_reconstructed(context, result)
     context.notes.backend = "embedded"
-    context.notes.versions = installed_versions("numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless")
+    context.notes.versions = installed_versions(
+        "numpy", "trimesh", "xatlas", "numba", "embreex", "opencv-python-headless"
+    )
     context.notes.facts |= {name: rounded(value) for name, value in sorted(result.metrics.items())}
     context.notes.findings += result.report.as_list()
 
@@ -504,7 +506,9 @@ def _certify(context: StageContext) -> None:
     notes = context.notes
     certificate = certify_world(notes.world, cfg=context.config.certificate, progress=context.progress)
     notes.backend = "physx"
-    notes.versions = installed_versions("ovphysx", "usd-core", "numpy", *(["newton"] if context.config.certificate.newton else []))
+    notes.versions = installed_versions(
+        "ovphysx", "usd-core", "numpy", *(["newton"] if context.config.certificate.newton else [])
+    )
     notes.facts = {
         "verdict": certificate.verdict,
         "summary": certificate.summary,
