@@ -3,7 +3,8 @@
 A record has
 
 - `order`, `title`: where its section stands on the page, and its heading;
-- `command`: what measures it again; `measured`: machine, versions of packages, seed, as `record.py` writes them;
+- `command`: what measures it again, never empty;
+- `measured`: machine, versions of packages, seed, as `record.py` writes them;
 - `result`: what the command printed, where it was kept; `transcribed: true` where only the tables were;
 - `blocks`: the section itself: paragraphs (texts) and tables (`columns`, `align`, `rows`), cells as they are shown;
 - `figures`, optional: what pages quote in their text and no table shows, `{"12.5 dB": "of what"}`;
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "benchmarks"
 STATED = "stated.json"
 """Numbers that pages quote and nobody measured: settings, limits, sizes that were chosen."""
+COMMAND = re.compile(r"(\.venv(-lab)?/bin/|tools/)\S+")
 NUMBER = re.compile(r"(?<![\w.,])[-\u2212]?\d[\d,\u202f]*(?:\.\d+)?")
 
 
@@ -57,6 +59,11 @@ class Record:
     measured: dict[str, Any] = field(default_factory=dict)
     result: Any = None
 
+    @property
+    def anchor(self) -> str:
+        """Of its heading, as links name it."""
+        return re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
+
     def markdown(self) -> str:
         """The section without its heading."""
         return "\n\n".join(block if isinstance(block, str) else block.markdown() for block in self.blocks)
@@ -78,6 +85,8 @@ def load_record(path: Path) -> Record:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(f"{path.name}: {type(error).__name__}: {error}; see tools/records.py") from error
+    if not COMMAND.match(record.command):
+        raise RecordError(f"{path.name} names no command that measures it again, but '{record.command}'")
     if not record.transcribed and record.result is None:
         raise RecordError(f"{path.name} has no result and does not say that it was transcribed")
     return record

@@ -78,7 +78,7 @@ def test_every_layout_gives_the_same_film(layout, views, tmp_path):
     assert inside.all()
     photo = first_photo(posed, 832)
     np.testing.assert_array_equal(photo.rgb_u8, views[0].rgb_u8)
-    assert photo.hfov_rad == pytest.approx(ROOM.camera.hfov_rad)
+    assert photo.hfov_rad == pytest.approx(ROOM.camera.hfov_rad) and photo.calibrated
 
 
 def test_frames_come_in_the_order_of_their_numbers(views, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,14 @@ def test_focal_length_in_the_file_overrides_the_lines(photos):
     photo = load_photo(photos / "warehouse.png", long_side_px=320)
     g = estimate_geometry(as_photo(photo.rgb_u8, hfov_rad=np.radians(50.0)), GeometryConfig())
     np.testing.assert_allclose(np.degrees(g.camera.hfov_rad), 50.0, atol=5.0)
+
+
+def test_a_calibrated_field_of_view_is_kept(photos):
+    """However much the lines of the picture speak for another one."""
+    photo = load_photo(photos / "warehouse.png", long_side_px=320)
+    told = dataclasses.replace(as_photo(photo.rgb_u8, hfov_rad=np.radians(70.0)), calibrated=True)
+    g = estimate_geometry(told, GeometryConfig())
+    np.testing.assert_allclose(np.degrees(g.camera.hfov_rad), 70.0, atol=0.05)
 
 
 @pytest.mark.slow

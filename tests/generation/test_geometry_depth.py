@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -175,6 +177,15 @@ def test_impossible_intrinsics_are_put_aside_with_a_note():
     K = np.diag([1e6, 1e6, 1.0])
     g = DepthGeometry(FakeNonsense(room.render().depth_z_m, K)).estimate(room.photo(), GeometryConfig())
     assert any("no usable intrinsics" in note for note in g.notes)
+
+
+def test_a_calibrated_field_of_view_wins_over_the_models():
+    """A film's own intrinsics are measured; a model's are a guess."""
+    room = analytic_room()
+    told = dataclasses.replace(room.photo(), hfov_rad=1.1 * room.camera.hfov_rad, calibrated=True)
+    g = DepthGeometry(FakeOracle(room, SPACE_METRIC)).estimate(told, GeometryConfig())
+    assert g.backend == "transformers", g.notes
+    np.testing.assert_allclose(g.camera.hfov_rad, told.hfov_rad, rtol=1e-3)
 
 
 def test_no_finite_number_is_an_error():

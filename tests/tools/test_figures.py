@@ -50,11 +50,24 @@ def test_what_counts_as_quoted(text, found):
 
 
 def test_a_number_without_a_record_is_noticed():
-    """A table, a named figure or a stated setting backs it; a digit more or less does not."""
+    """A table, a named figure or a stated setting backs it; another digit or another unit does not."""
     table = Table(columns=("photo", "wall [s]"), align="lr", rows=(("lobby", "62.4"),))
-    shown = check_figures.shown_in([record(blocks=("in 9.1 s", table), figures={"45.5 dB": "of the page"})])
-    text = "lobby 62.4 s, 9.1 s, 45.5 dB, limit 30 s, today 62 s"
-    assert check_figures.unbacked(text, shown, {"30 s"}) == ["62 s"]
+    known = [record(blocks=("in 9.1 s", table), figures={"45.5 dB": "of the page"})]
+    text = "lobby 62.4 s, 9.1 s, 45.5 dB, limit 30 s, today 62 s, 9.1 m, 9.1 min"
+    assert check_figures.unbacked(text, known, {"30 s"}) == ["62 s", "9.1 min"]
+
+
+def test_a_page_quotes_what_is_meant_for_it():
+    """Its own records, and sections of the benchmark page that it links to; no other record that has the number."""
+    own, shown, other = (
+        record(name="own", page="a.md"),
+        record(name="shown", title="Drops, in PhysX"),
+        record(name="other", page="b.md"),
+    )
+    text = "as [measured](benchmarks.md#drops-in-physx)"
+    assert check_figures.meant_for("a.md", text, [own, shown, other]) == [own, shown]
+    assert check_figures.meant_for("a.md", "see [all](benchmarks.md)", [own, shown, other]) == [own]
+    assert check_figures.meant_for("benchmarks.md", "", [own, shown, other]) == [own, shown, other]
 
 
 def test_a_cell_that_the_result_does_not_have_is_noticed():
@@ -78,12 +91,13 @@ def test_sections_of_pages_are_made():
     [
         ({"blocks": [{"columns": ["a", "b"], "align": "lr", "rows": [["1"]]}]}, "as many cells"),
         ({"transcribed": False}, "does not say that it was transcribed"),
+        ({"command": "see the page"}, "names no command"),
         ({"title": None, "order": None, "blocks": 3}, "see tools/records.py"),
     ],
 )
 def test_a_bad_record_is_refused(tmp_path, changed, says):
     """With its name and what is wrong."""
-    values = {"order": 1, "title": "T", "command": "c", "transcribed": True, "blocks": ["text"]}
+    values = {"order": 1, "title": "T", "command": "tools/x.py", "transcribed": True, "blocks": ["text"]}
     (tmp_path / "bad.json").write_text(json.dumps(values | changed))
     with pytest.raises(RecordError, match=says):
         load_record(tmp_path / "bad.json")
@@ -109,9 +123,36 @@ def test_a_command_becomes_a_record(repository, tmp_path, monkeypatch):
     made = json.loads((tmp_path / "toy.json").read_text())
     assert made["result"] == {"seconds": 4.2} and made["title"] == "Toy" and "transcribed" not in made
     assert made["measured"]["seed"] == 3 and made["measured"]["machine"]["cores"] >= 1
+    assert made["measured"]["peak_mib"] > 1 and made["measured"]["wall_s"] >= made["measured"]["cpu_s"] - 0.1
     assert load_record(tmp_path / "toy.json").blocks == ("4.2 s",)
     monkeypatch.setattr(sys, "argv", ["record.py", "toy", "--", sys.executable, "-c", "print('no')"])
     assert script.main() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('{\n "a": 1\n}\n', {"a": 1}),
+        ('{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}]),
+        ('a table\n\n{"a": 1}\n', {"a": 1}),
+    ],
+)
+def test_what_a_command_printed(repository, monkeypatch, text, value):
+    """All of it, its lines, or its last line."""
+    monkeypatch.syspath_prepend(str(repository / "tools" / "bench"))
+    import record as script
+
+    assert script.printed_json(text) == value
+
+
+def test_a_command_names_no_place_of_this_machine(repository, monkeypatch):
+    """As it is typed in the checkout."""
+    monkeypatch.syspath_prepend(str(repository / "tools" / "bench"))
+    import record as script
+
+    command = ["/somewhere/.venv/bin/python", f"{repository}/tools/x.py", "--out", "/tmp/o 1", "--a=/b/c", "--n=3", ""]
+    assert script.portable(command) == ".venv/bin/python tools/x.py --out 'o 1' --a=c --n=3 ''"
 
 
 def test_the_pages_say_what_the_records_say(repository):

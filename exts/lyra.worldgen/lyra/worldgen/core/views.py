@@ -27,6 +27,8 @@ class Photo:
     """Width and height in the file, upright."""
     hfov_rad: float | None = None
     """Horizontal field of view from EXIF, if the file states it."""
+    calibrated: bool = False
+    """Whether `hfov_rad` was measured and is to be kept; what EXIF says is a strong hint and no more."""
     subject_distance_m: float | None = None
     """Distance of what was focused from EXIF, if the file states it."""
 

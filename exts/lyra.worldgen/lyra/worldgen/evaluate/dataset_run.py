@@ -203,7 +203,7 @@ def first_photo(posed: PosedSet, long_side_px: int) -> Photo:
     path = posed.frames[0].picture
     assert path is not None, "data sets are folders of pictures"
     photo = decode_photo(buffer.getvalue(), path, long_side_px=long_side_px, upright=False)
-    return dataclasses.replace(photo, hfov_rad=first.camera.hfov_rad)
+    return dataclasses.replace(photo, hfov_rad=first.camera.hfov_rad, calibrated=True)
 
 
 def real_frame(posed: PosedSet, index: int, size_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,7 @@ _MIN_EVIDENCE = 9.0
 """Least number of explained segments (as segments times explained share) on which the camera may rest."""
 _MIN_FLOOR_SHARE = 0.02
 EXIF_SIGMA_LOG_F = 0.03
+CALIBRATED_SIGMA_LOG_F = 2e-4
 _STITCHED_ASPECT = 2.4
 HEIGHT_SIGMA = 0.12
 """Relative doubt about the height at which people hold a camera, when only the default is known."""
@@ -219,7 +220,8 @@ def prior_for(photo: Photo) -> CameraPrior:
     if photo.hfov_rad is not None:
         focal = 0.5 * width / math.tan(0.5 * photo.hfov_rad)
         fov = 2.0 * math.atan(0.5 * max(width, height) / focal)
-        return replace(prior, long_fov_rad=fov, sigma_log_f=EXIF_SIGMA_LOG_F)
+        sigma = CALIBRATED_SIGMA_LOG_F if photo.calibrated else EXIF_SIGMA_LOG_F
+        return replace(prior, long_fov_rad=fov, sigma_log_f=sigma)
     if max(width, height) > _STITCHED_ASPECT * min(width, height):
         # Long thin pictures are crops or stitches: no habit of photographers says how wide they look.
         return replace(prior, long_fov_rad=math.radians(90.0), sigma_log_f=0.35)

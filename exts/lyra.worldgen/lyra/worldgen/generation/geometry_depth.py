@@ -101,8 +101,9 @@ class DepthGeometry:
         """The geometry, or why the model's answer makes none."""
         height, width = rgb.shape[:2]
         prior = prior_for(photo)
-        camera = None if result.K_px is None else _camera_of(result.K_px, width, height)
-        if result.K_px is not None and camera is None:
+        stated = None if photo.calibrated else result.K_px
+        camera = None if stated is None else _camera_of(stated, width, height)
+        if stated is not None and camera is None:
             notes.lines.append(f"depth model {self.model} gave no usable intrinsics; those of the lines are used")
         if camera is not None:
             fov = 2.0 * math.atan(0.5 * max(width, height) / camera.fx_px)
