@@ -3,7 +3,7 @@
 .venv/bin/python tools/bench/bench_explore_time.py WORLDS [--episodes 4] [--robot-size medium] [--longest-s 600]
 
 A line a world: floor that can be reached, the time that the task gives, seconds until nine tenths were covered, how
-many episodes were done in time. The last line is the share of all episodes. Robots lag behind their command.
+many episodes were done in time; then the share of all episodes. The last line is JSON. Robots lag behind their command.
 """
 
 from __future__ import annotations
@@ -92,8 +92,10 @@ def main() -> int:
         print(f"| {folder.name} | {floor_m2[0]:.0f} | {limit[0]:.0f} | {seconds} | {good} |", flush=True)
     total, good = sum(len(r["took_s"]) for r in rows), sum(r["in_time"] for r in rows)
     print(f"\n{len(rows)} worlds, {good} of {total} episodes in time: {good / max(total, 1):.1%}")
+    report = json.dumps({"episodes": total, "in_time": good, "worlds": rows})
+    print(f"\n{report}")
     if args.out:
-        args.out.write_text(json.dumps(rows, indent=1))
+        args.out.write_text(report + "\n")
     return 0
 
 

@@ -18,7 +18,8 @@ paint; only what the photo sees counts. Cells and ranges (along the true camera'
 height, and at the claimed one as well; limits hold for means and medians over all scenes.
 
 Cells whose true clearance is within half a cell's diagonal of the radius are left out of the last two (`known_truth`).
-Seeds 0 to 35 are for reports; development uses seeds from 1000. Exit code 1 if a scene misses a limit.
+Seeds 0 to 35 are for reports; development uses seeds from 1000. The last line is JSON.
+Exit code 1 if a scene misses a limit.
 """
 
 from __future__ import annotations
@@ -209,16 +210,17 @@ def main() -> int:
     good = sum(not part.misses(row) for row in rows.values())
     print(table(part, rows))
     print(f"\n{good} of {len(rows)} scenes within every limit")
+    result = {
+        "part": args.part,
+        "labels": not args.no_labels,
+        "good": good,
+        "limits": {"most": part.most, "least": part.least},
+        "machine": platform.machine(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "scenes": rows,
+    }
+    print(f"\n{json.dumps(result)}")
     if args.json:
-        result = {
-            "part": args.part,
-            "labels": not args.no_labels,
-            "good": good,
-            "limits": {"most": part.most, "least": part.least},
-            "machine": platform.machine(),
-            "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "scenes": rows,
-        }
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0 if good == len(rows) else 1
 

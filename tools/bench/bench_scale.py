@@ -14,7 +14,7 @@ true scale is the one at which the median distance of the picture is right. For 
     refused  scenes in which the evidence could not be used, with the reason on stderr
 
 The seeds from 1000 on served to choose the constants of `generation/scale.py`; results are only ever reported for
-others. Exit code 1 if a row is not honest.
+others. The last line is JSON. Exit code 1 if a row is not honest.
 """
 
 from __future__ import annotations
@@ -196,8 +196,10 @@ def main() -> int:
             "within_two_sigma": within,
             "mean_error_over_sigma": ratio,
         }
+    report = json.dumps({"first_seed": args.first_seed, "rows": result})
+    print(f"\n{report}")
     if args.json:
-        args.json.write_text(json.dumps({"first_seed": args.first_seed, "rows": result}, indent=1) + "\n")
+        args.json.write_text(report + "\n")
     return 0 if honest else 1
 
 

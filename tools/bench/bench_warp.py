@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from unittest.mock import patch
@@ -63,7 +62,7 @@ def main() -> int:
     with patch.object(warp_torch, "_on_processor", warp_torch._on_device):
         plain_s = run(args.plain_targets) * args.targets / args.plain_targets
     result = {
-        "machine": {"cores": core_count(), "device": args.device, "platform": platform.platform()},
+        "machine": {"cores": core_count(), "device": args.device},
         "torch": torch.__version__,
         "targets": args.targets,
         "fast_s": round(fast_s, 2),

@@ -250,11 +250,11 @@ def report(seeds: Iterable[int], to_json: Path | None) -> int:
             flush=True,
         )
     figures = summary(scores)
-    print(json.dumps(figures, indent=1))
-    if to_json:
-        rows = [asdict(score) for score in scores]
-        to_json.write_text(json.dumps({"summary": figures, "scenes": rows}, indent=1) + "\n")
     missed = [name for name, limit in LEAST.items() if figures[name] < limit]
     missed += [name for name, limit in MOST.items() if figures[name] > limit]
     print(f"missed: {', '.join(missed)}" if missed else "all limits hold")
+    result = {"summary": figures, "scenes": [asdict(score) for score in scores]}
+    print(f"\n{json.dumps(result)}")
+    if to_json:
+        to_json.write_text(json.dumps(result, indent=1) + "\n")
     return 1 if missed else 0

@@ -120,7 +120,7 @@ def main() -> int:
     measured = measured_on(python) | {"seed": args.seed}
     code, text, took = run(command)
     try:
-        result = printed_json(text)
+        result = printed_json(text.replace(str(Path.home()), "~").replace(f"{ROOT}/", ""))
     except ValueError as error:
         print(f"error: {error} (exit code {code})", file=sys.stderr)
         return 2
