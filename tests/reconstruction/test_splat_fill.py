@@ -32,12 +32,12 @@ PHOTO_POSE = camera_pose(EYE, pitch_rad=np.radians(-6))
 
 
 def lifted_and_fill(
-    mesh: TriMesh, views: list[RgbdView], *, budget: int = 4000
+    mesh: TriMesh, views: list[RgbdView], *, budget: int = 4000, texture_px: int = 512
 ) -> tuple[LiftedSplats, GaussianCloud, TriMesh]:
     """Splats of the views, those that close the gaps, and the textured mesh."""
     hits = cast_views(mesh, views)
     lifted = lift_splats(mesh, views, hits, budget=10**6)
-    baked = bake_texture(mesh, views, texture_px=512, hits=hits)
+    baked = bake_texture(mesh, views, texture_px=texture_px, hits=hits)
     return lifted, cover_gaps(baked, lifted.splats, EYE, budget=budget), baked.mesh
 
 
@@ -105,8 +105,8 @@ def test_what_the_photo_saw_stays_in_sight(prisms):
     assert shown[1] > shown[0] - 4.0
 
 
-def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
-    """The photo looks along a wall; a robot that turns to it sees a wall, and the photo is as good as before."""
+def corridor() -> TriMesh:
+    """A straight room with the photo's camera near one end, beside a wall that it looks along."""
     corners = [(-1.0, -0.25), (14.0, -0.25), (14.0, 3.0), (-1.0, 3.0)]
     low = np.column_stack([corners, np.zeros(4)])
     high = low + np.array([0, 0, 2.7])
@@ -119,7 +119,12 @@ def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
         faces=np.arange(3 * len(triangles), dtype=np.int32).reshape(-1, 3),
         face_labels=np.concatenate([np.full(len(t), label, np.uint8) for t, label in parts]),
     )
-    mesh = clean_mesh(mesh)
+    return clean_mesh(mesh)
+
+
+def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
+    """The photo looks along a wall; a robot that turns to it sees a wall, and the photo is as good as before."""
+    mesh = corridor()
     photo = make_view(mesh, CAMERA, PHOTO_POSE, [])
     lifted, more, textured = lifted_and_fill(mesh, [photo], budget=20_000)
     pose = camera_pose(np.array([9.0, 0.9, 1.0]), heading_rad=-np.pi / 2)
@@ -135,6 +140,21 @@ def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
         for each in (lifted, lifted.with_more(more))
     ]
     assert shown[1] > max(shown[0] - 4.0, 36)
+
+
+@pytest.mark.parametrize("texture_px", [128, 512])
+def test_a_corner_behind_the_photo_has_no_holes(texture_px):
+    """Whatever the texture's resolution, a robot close to a corner that no view saw sees walls that meet."""
+    mesh = corridor()
+    photo = make_view(mesh, CAMERA, PHOTO_POSE, [])
+    lifted, more, _ = lifted_and_fill(mesh, [photo], budget=20_000, texture_px=texture_px)
+    everything = lifted.with_more(more).splats
+    for heading_deg, pitch_deg in ((135, 0), (110, -15), (150, -35)):
+        pose = camera_pose(
+            np.array([-0.7, 2.7, 0.6]), heading_rad=np.radians(heading_deg), pitch_rad=np.radians(pitch_deg)
+        )
+        seen = render_splats(everything, CAMERA, pose)
+        assert (seen.alpha < 0.5).mean() < 0.003
 
 
 def test_transparency_of_a_disc():

@@ -36,7 +36,7 @@ SPLAT_PSNR_DB = 28.0
 MESH_PSNR_DB = 24.0
 """Below these the photo is not reproduced well enough from its own pose."""
 UNSEEN_BUDGET_SHARE = 0.08
-"""Share of the splat budget that is kept for places without splats."""
+"""Share of the splat budget that is kept for places without splats; they may use what the views leave, too."""
 POINT_BUDGET = 500_000
 JUDGES = 8
 """Views that say which splats matter when their number is cut."""
@@ -82,7 +82,7 @@ def reconstruct(views: WorldViews, cfg: ReconstructionConfig, *, progress: Suppo
     eye = views.photo_view.T_world_cam[:3, 3]
     reserve = int(UNSEEN_BUDGET_SHARE * cfg.splat_budget)
     lifted = lift_splats(surface, useful, hits, budget=cfg.splat_budget - reserve, progress=progress)
-    unseen = cover_gaps(baked, lifted.splats, eye, budget=reserve)
+    unseen = cover_gaps(baked, lifted.splats, eye, budget=cfg.splat_budget - len(lifted.splats))
     lifted = lifted.with_more(unseen)
     floating = ~consistent_splats(lifted.splats, lifted.view, useful)
     lifted = lifted.without(floating)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.frames import quat_wxyz_from_rotation
-from ..core.mesh import Label, TriMesh
-from ..core.splats import GaussianCloud, sh_from_rgb
+from ..core.mesh import Label
+from ..core.optional import require
+from ..core.raycast import sample_texture
+from ..core.splats import GaussianCloud, join_splats, sh_from_rgb
 from .splat_cover import transparency
+from .splat_reach import reaches
+from .surface_grid import SurfaceGrid, surface_grid
 from .texture import BakedTexture
 
 SPACING_M = 0.06
@@ -25,12 +29,10 @@ OPACITY = 0.97
 THICKNESS_M = 0.002
 SPREAD = 0.7
 """Standard deviation of a disc, relative to the side of the square that it covers."""
-EDGE_SPREAD = 0.5
-"""Most of it across an edge, relative to the distance from there: what sticks out would hide what lies behind."""
-CREASE_RAD = np.radians(20.0)
-"""Faces that meet at more than this do not go on into one another."""
 _FINER = 2
 """Squares along edges are halved this often."""
+CELLS = 4
+"""Cells of the grid along the side of a square away from edges; textures may be coarser than any square."""
 _HIGHEST = 6
 _ROUNDS = 12
 _WHOLE, _LEAST = 0.7, 0.15
@@ -50,22 +52,31 @@ def cover_gaps(baked: BakedTexture, splats: GaussianCloud, eye: np.ndarray, *, b
         budget: most Gaussians; the squares grow until they suffice.
     """
     spacing_m = _spacing_m(baked, eye)
-    gaps = _gaps(baked, splats, spacing_m)
-    squares = _squares(baked, gaps, _level(spacing_m, baked))
+    grid = surface_grid(baked, spacing_m / CELLS)
+    seen = _known(baked, grid)
+    gaps = _gaps(baked, grid, splats, spacing_m, seen) | (~seen & (grid.face_map >= 0))
+    first = _cover(baked, grid, gaps, spacing_m, budget)
+    # Where discs and other splats meet, both may end too early.
+    near = require("cv2", extra="recon", package="opencv-python-headless").dilate(
+        gaps.astype(np.uint8), np.ones((2 * CELLS + 1, 2 * CELLS + 1), np.uint8)
+    )
+    left = _gaps(baked, grid, join_splats([splats, first]), 0.5 * spacing_m, near > 0)
+    return join_splats([first, _cover(baked, grid, left, 0.5 * spacing_m, budget - len(first))])
+
+
+def _cover(
+    baked: BakedTexture, grid: SurfaceGrid, gaps: np.ndarray, spacing_m: np.ndarray, budget: int
+) -> GaussianCloud:
+    """Discs about `spacing_m` [F] apart over the cells [A, B] of the gaps, farther apart until the budget suffices."""
+    squares = _squares(grid, gaps, _level(spacing_m, grid))
     for _ in range(_ROUNDS):
         if len(squares[0]) <= budget:
-            return _discs(baked, gaps, *squares)
+            return _discs(baked, grid, gaps, *squares)
         spacing_m = spacing_m * 1.3
-        squares = _squares(baked, gaps, _level(spacing_m, baked))
+        squares = _squares(grid, gaps, _level(spacing_m, grid))
     # A budget below one disc a chart leaves holes; they are spread evenly.
     pick = np.linspace(0, len(squares[0]) - 1, budget).astype(int)
-    return _discs(baked, gaps, *(column[pick] for column in squares))
-
-
-def _texel_m(baked: BakedTexture) -> np.ndarray:
-    """[F] side of a texel on each face."""
-    linear = baked.texel_to_world[:, :, :2]
-    return np.maximum(np.sqrt(np.linalg.norm(np.cross(linear[:, :, 0], linear[:, :, 1]), axis=1)), 1e-9)
+    return _discs(baked, grid, gaps, *(column[pick] for column in squares))
 
 
 def _scenery(baked: BakedTexture) -> np.ndarray:
@@ -79,20 +90,21 @@ def _spacing_m(baked: BakedTexture, eye: np.ndarray) -> np.ndarray:
     return np.where(_scenery(baked), np.maximum(SCENERY_SPACING_RAD * distance_m, SPACING_M), near)
 
 
-def _gaps(baked: BakedTexture, splats: GaussianCloud, spacing_m: np.ndarray) -> np.ndarray:
-    """[A, B] bool: texels that no view saw, and those around places where the splats let light through."""
-    face_map, normals = baked.face_map, baked.mesh.face_normals()
-    gaps = (face_map >= 0) & ~baked.known
-    level = _level(PROBE_SHARE * spacing_m, baked)
+def _gaps(
+    baked: BakedTexture, grid: SurfaceGrid, splats: GaussianCloud, spacing_m: np.ndarray, ask: np.ndarray
+) -> np.ndarray:
+    """[A, B] bool: cells around places of `ask` [A, B] where the splats let light through."""
+    face_map, normals = grid.face_map, baked.mesh.face_normals()
+    gaps = np.zeros(face_map.shape, bool)
+    level = _level(PROBE_SHARE * spacing_m, grid)
     for k in np.unique(level).tolist():
         step = 1 << k
         middle = (slice(step // 2, None, step),) * 2
         face = face_map[middle]
-        row, col = np.nonzero((face >= 0) & baked.known[middle] & (level[np.maximum(face, 0)] == k))
+        row, col = np.nonzero((face >= 0) & ask[middle] & (level[np.maximum(face, 0)] == k))
         face = face[row, col]
-        texel = np.stack([col * step + step // 2 + 0.5, row * step + step // 2 + 0.5, np.ones(len(row))], -1)
-        points = np.einsum("nij,nj->ni", baked.texel_to_world[face], texel)
-        lets = transparency(points, normals[face], splats) > LET_THROUGH
+        xy = np.stack([col, row], -1) * step + step // 2 + 0.5
+        lets = transparency(grid.points(face, xy), normals[face], splats) > LET_THROUGH
         row, col = row[lets] * step, col[lets] * step
         if not len(row):
             continue
@@ -102,23 +114,34 @@ def _gaps(baked: BakedTexture, splats: GaussianCloud, spacing_m: np.ndarray) -> 
     return gaps
 
 
-def _level(side_m: np.ndarray, baked: BakedTexture) -> np.ndarray:
-    """[F] int: 2^level texels are about this long [F]."""
-    return np.minimum(np.floor(np.log2(np.maximum(side_m / _texel_m(baked), 1.0)) + 0.5), _HIGHEST).astype(int)
+def _known(baked: BakedTexture, grid: SurfaceGrid) -> np.ndarray:
+    """[A, B] bool: cells whose texel a view saw."""
+    row, col = np.nonzero(grid.face_map >= 0)
+    texel = grid.texels(grid.face_map[row, col], np.stack([col + 0.5, row + 0.5], -1))
+    u, v = np.clip(texel.astype(np.int64), 0, np.array(baked.known.shape[::-1]) - 1).T
+    known = np.zeros(grid.face_map.shape, bool)
+    known[row, col] = baked.known[v, u]
+    return known
 
 
-def _squares(baked: BakedTexture, gaps: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Squares over the gaps: face [N], middle in texels (x, y) [N, 2], side in texels [N].
+def _level(side_m: np.ndarray, grid: SurfaceGrid) -> np.ndarray:
+    """[F] int: 2^level cells are about this long [F]."""
+    return np.minimum(np.floor(np.log2(np.maximum(side_m / grid.cell_m, 1.0)) + 0.5), _HIGHEST).astype(int)
+
+
+def _squares(grid: SurfaceGrid, gaps: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squares over the gaps: face [N], middle in cells (x, y) [N, 2], side in cells [N].
 
     Args:
+        grid: over the surface.
         gaps: [A, B] bool, within charts.
-        level: [F] squares of 2^level texels a side are wanted.
+        level: [F] squares of 2^level cells a side are wanted.
     """
     row, col = np.nonzero(gaps)
-    face = baked.face_map[row, col]
-    wanted, texel_m = level[face], _texel_m(baked)
-    xy = np.stack([col + 0.5, row + 0.5, np.ones(len(row))], -1)
-    point = np.einsum("nij,nj->ni", baked.texel_to_world[face], xy)
+    face = grid.face_map[row, col]
+    wanted, cell_m = level[face], grid.cell_m
+    xy = np.stack([col + 0.5, row + 0.5], -1)
+    point = grid.points(face, xy)
     todo = np.arange(len(row))
     out: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for k in range(int(wanted.max(initial=-1)), -1, -1):
@@ -127,9 +150,9 @@ def _squares(baked: BakedTexture, gaps: np.ndarray, level: np.ndarray) -> tuple[
         blocks = int(block.max(initial=-1)) + 1
         lead = np.zeros(blocks, np.int64)
         lead[block[::-1]] = face[use[::-1]]
-        # Texels of another chart, or around a corner, lie elsewhere than the first texel's plane says.
-        led = np.einsum("nij,nj->ni", baked.texel_to_world[lead[block]], xy[use])
-        flat = np.linalg.norm(point[use] - led, axis=1) < 0.2 * (texel_m[face[use]] * (1 << k))
+        # Cells of another chart, or around a corner, lie elsewhere than the first cell's plane says.
+        led = grid.points(lead[block], xy[use])
+        flat = np.linalg.norm(point[use] - led, axis=1) < 0.2 * (cell_m[face[use]] * (1 << k))
         share = np.bincount(block[flat], minlength=blocks) / 4.0**k
         whole = (share >= _WHOLE) & (np.bincount(block[~flat], minlength=blocks) == 0)
         # Along edges the squares are smaller; of the smallest, parts count.
@@ -150,79 +173,31 @@ def _squares(baked: BakedTexture, gaps: np.ndarray, level: np.ndarray) -> tuple[
     return faces, middles, sides
 
 
-def _limits(
-    baked: BakedTexture, gaps: np.ndarray, face: np.ndarray, middle: np.ndarray, side: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Directions [N, 7, 3] in the world, unit and in the face, and how far [N, 7] a gap goes on in each [m].
-
-    Four are probed in the texture; three are those of the face's own edges, exact, inf where the surface goes on flat.
-    """
-    linear, texel_m = baked.texel_to_world[face][:, :, :2], _texel_m(baked)[face]
-    normal = baked.mesh.face_normals()[face]
-    directions, free_m = [], []
-    steps = np.arange(1, 9) / 4
-    for angle in np.pi / 4 * np.arange(4):
-        direction = np.array([np.cos(angle), np.sin(angle)])
-        free = np.full(len(middle), np.inf)
-        for step in (*-steps, *steps):
-            col, row = np.floor(middle + step * side[:, None] * direction).astype(int).T
-            ok = (row >= 0) & (col >= 0) & (row < gaps.shape[0]) & (col < gaps.shape[1])
-            ok &= gaps[np.where(ok, row, 0), np.where(ok, col, 0)]
-            free = np.minimum(free, np.where(ok, np.inf, (abs(step) - 0.125) * side))
-        free_m.append(free * texel_m)
-        directions.append(np.einsum("nij,j->ni", linear, direction))
-    texel = np.concatenate([middle, np.ones((len(middle), 1))], -1)
-    point = np.einsum("nij,nj->ni", baked.texel_to_world[face], texel)
-    corner, crease = baked.mesh.triangles()[face], _creases(baked.mesh)[face]
-    for k in range(3):
-        along = corner[:, (k + 1) % 3] - corner[:, k]
-        inward = np.cross(normal, along)
-        inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-12)
-        off_m = np.abs(np.einsum("ni,ni->n", point - corner[:, k], inward))
-        free_m.append(np.where(crease[:, k], off_m, np.inf))
-        directions.append(inward)
-    direction = np.stack(directions, 1)
-    direction -= normal[:, None] * np.einsum("nki,ni->nk", direction, normal)[..., None]
-    return direction / np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), 1e-12), np.stack(free_m, -1)
-
-
-def _creases(mesh: TriMesh) -> np.ndarray:
-    """[F, 3] bool: the edge from corner k to k + 1 ends the surface or bends it."""
-    edge = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, 1)], -1).reshape(-1, 2), 1)
-    _, group, size = np.unique(edge, axis=0, return_inverse=True, return_counts=True)
-    group = group.reshape(-1)
-    normal = np.repeat(mesh.face_normals(), 3, 0)
-    total = np.stack([np.bincount(group, normal[:, i]) for i in range(3)], -1)
-    # Two unit normals add up to two times the cosine of half the angle between them.
-    flat = (size == 2) & (np.linalg.norm(total, axis=1) > 2 * np.cos(0.5 * CREASE_RAD))
-    return ~flat[group].reshape(-1, 3)
-
-
 def _discs(
-    baked: BakedTexture, gaps: np.ndarray, face: np.ndarray, middle: np.ndarray, side: np.ndarray
+    baked: BakedTexture, grid: SurfaceGrid, gaps: np.ndarray, face: np.ndarray, middle: np.ndarray, side: np.ndarray
 ) -> GaussianCloud:
     mesh = baked.mesh
     texture_u8, labels = mesh.texture_u8, mesh.face_labels
     assert texture_u8 is not None, "baked textures carry their picture"
-    direction, free_m = _limits(baked, gaps, face, middle, side)
+    direction, limit_m = reaches(mesh, grid, gaps, face, middle, side)
     normal = mesh.face_normals()[face]
     each = np.arange(len(face))
-    first = direction[each, free_m.argmin(1)]
+    first = direction[each, limit_m.argmin(1)]
     second = np.cross(normal, first)
-    widest_m = SPREAD * side * _texel_m(baked)[face]
+    widest_m = SPREAD * side * grid.cell_m[face]
     spreads_m = []
     for axis in (first, second):
         # A limit counts for an axis as far as it lies in its direction.
         towards = np.abs(np.einsum("nki,ni->nk", direction, axis))
-        limit_m = np.where(towards > 0.5, EDGE_SPREAD * free_m / np.maximum(towards, 0.5), np.inf).min(1)
-        spreads_m.append(np.clip(limit_m, THICKNESS_M, widest_m))
-    col, row = np.minimum(middle.astype(int), np.array(gaps.shape[::-1]) - 1).T
-    texel = np.concatenate([middle, np.ones((len(middle), 1))], -1)
+        most_m = np.where(towards > 0.5, limit_m / np.maximum(towards, 0.5), np.inf).min(1)
+        spreads_m.append(np.clip(most_m, THICKNESS_M, widest_m))
+    height, width = texture_u8.shape[:2]
+    uv = grid.texels(face, middle) / (width, height) * (1, -1) + (0, 1)
     return GaussianCloud(
-        means=np.einsum("nij,nj->ni", baked.texel_to_world[face], texel).astype(np.float32),
+        means=grid.points(face, middle).astype(np.float32),
         scales_m=np.stack([*spreads_m, np.full(len(face), THICKNESS_M)], -1).astype(np.float32),
         quats_wxyz=quat_wxyz_from_rotation(np.stack([first, second, normal], -1)).astype(np.float32),
         opacities=np.full(len(face), OPACITY, np.float32),
-        sh=sh_from_rgb(texture_u8[row, col] / 255.0),
+        sh=sh_from_rgb(sample_texture(texture_u8, uv) / 255.0),
         labels=(np.zeros(len(face), np.uint8) if labels is None else labels[face].astype(np.uint8)),
     )

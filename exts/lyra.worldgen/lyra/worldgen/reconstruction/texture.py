@@ -52,6 +52,8 @@ class BakedTexture:
     """[A, B] bool: a view saw this texel."""
     texel_to_world: np.ndarray
     """[F, 3, 3]: (x, y, 1) in texels, y down, to the world point."""
+    chart: np.ndarray
+    """[F] int32 chart of each face."""
 
 
 def bake_texture(
@@ -106,6 +108,7 @@ def bake_texture(
         face_map=np.where(covered, face_map, -1),
         known=known,
         texel_to_world=_texel_to_world(mesh, atlas),
+        chart=atlas.chart,
     )
 
 
