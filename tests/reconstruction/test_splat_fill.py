@@ -15,9 +15,10 @@ from lyra.worldgen.core.splats import GaussianCloud
 from lyra.worldgen.core.views import RgbdView
 from lyra.worldgen.reconstruction.mesh_extract import clean_mesh
 from lyra.worldgen.reconstruction.metrics import psnr_db
+from lyra.worldgen.reconstruction.splat_colours import fit_colours
 from lyra.worldgen.reconstruction.splat_cover import transparency
 from lyra.worldgen.reconstruction.splat_fill import cover_gaps
-from lyra.worldgen.reconstruction.splat_lift import LiftedSplats, fit_colours, lift_splats
+from lyra.worldgen.reconstruction.splat_lift import LiftedSplats, lift_splats
 from lyra.worldgen.reconstruction.splat_render import render_splats
 from lyra.worldgen.reconstruction.surface_hits import cast_views
 from lyra.worldgen.reconstruction.texture import bake_texture

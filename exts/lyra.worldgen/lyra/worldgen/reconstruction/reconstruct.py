@@ -24,9 +24,10 @@ from .glb import write_mesh_glb
 from .mesh_extract import extract_surface, refine_near
 from .metrics import psnr_db
 from .splat_budget import compress_splats, seen_importance
+from .splat_colours import fit_colours
 from .splat_fill import cover_gaps
 from .splat_io import write_points_ply, write_splats
-from .splat_lift import fit_colours, lift_splats
+from .splat_lift import lift_splats
 from .splat_prune import consistent_splats, trimmed_splats
 from .splat_render import render_splats
 from .surface_hits import cast_views
