@@ -192,8 +192,8 @@ def sample_splats(mesh: TriMesh, count: int = 500, seed: int = 1) -> GaussianClo
 def write_certified_room(folder: Path) -> Path:
     """`simple_room` as a finished world that says it is certified."""
     from lyra.worldgen.core.config import SimulationConfig
+    from lyra.worldgen.core.manifest import Manifest, PhotoRecord
     from lyra.worldgen.core.store import save_mesh
-    from lyra.worldgen.core.world import Manifest, PhotoRecord
     from lyra.worldgen.core.world_writer import open_for_writing
     from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from known_scenes import KnownScene, known_scene
 from lyra.worldgen.core.config import SimulationConfig
+from lyra.worldgen.core.manifest import Manifest, PhotoRecord
 from lyra.worldgen.core.mesh import TriMesh
 from lyra.worldgen.core.splats import GaussianCloud
-from lyra.worldgen.core.world import Manifest, PhotoRecord
 from lyra.worldgen.core.world_writer import open_for_writing
 from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 

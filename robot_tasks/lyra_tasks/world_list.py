@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.core.world import MANIFEST_NAME
+from lyra.worldgen.core.manifest import MANIFEST_NAME
 
 MAX_LIST_BYTES = 16 * 2**20
 """Largest list file that is read [bytes]."""

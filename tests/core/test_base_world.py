@@ -14,16 +14,8 @@ from hypothesis import strategies as st
 from lyra.worldgen.core.base_world import BaseRecord, base_from_json, base_to_json, expect_base_path
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.files import write_json
-from lyra.worldgen.core.world import (
-    VARY,
-    Manifest,
-    PhotoRecord,
-    StageRecord,
-    load_world,
-    locate,
-    manifest_from_json,
-    manifest_to_json,
-)
+from lyra.worldgen.core.manifest import VARY, Manifest, PhotoRecord, StageRecord, manifest_from_json, manifest_to_json
+from lyra.worldgen.core.world import load_world, locate
 from lyra.worldgen.core.world_writer import open_for_writing
 
 PHOTO = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(4, 4))

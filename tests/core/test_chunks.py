@@ -13,8 +13,8 @@ from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.chunks import Chunk, ChunkStore, FolderChunkStore, MemoryChunkStore, read_arrays, write_arrays
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.journey import Leg, journey_from_json, leg_to_json, shortened
+from lyra.worldgen.core.manifest import Manifest, PhotoRecord, world_id
 from lyra.worldgen.core.views import RgbdView
-from lyra.worldgen.core.world import Manifest, PhotoRecord, world_id
 from lyra.worldgen.core.world_writer import open_for_writing
 
 

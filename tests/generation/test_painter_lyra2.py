@@ -22,8 +22,9 @@ from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import Lyra2Config, WorldConfig, load_config
 from lyra.worldgen.core.errors import BackendError, ConfigError, DependencyError, InputError
 from lyra.worldgen.core.journey import Leg
+from lyra.worldgen.core.licences import is_research_only
 from lyra.worldgen.core.views import WorldViews
-from lyra.worldgen.core.world import is_research_only, load_world
+from lyra.worldgen.core.world import load_world
 from lyra.worldgen.generation.painter import PAINTERS, ChunkHint, ChunkPainter, Shot
 from lyra.worldgen.generation.painter_lyra2 import LATENTS, Lyra2Painter, check_settings
 from lyra.worldgen.generation.pipeline import explore
@@ -300,21 +301,6 @@ def test_extended_and_undone_without_a_trace(tiny, photos, tmp_path):
     shutil.move(out, tmp_path / "moved")
     extend_world(tmp_path / "moved", **leg)
     assert content(tmp_path / "moved") == longer
-
-
-@pytest.mark.parametrize(
-    ("licence", "strict"),
-    [
-        ("NVIDIA Internal Scientific Research and Development Model License (research only, not commercial)", True),
-        ("CC-BY-NC-4.0", True),
-        ("Apache-2.0", False),
-        ("openrail++", False),
-        ("none", False),
-    ],
-)
-def test_licences_for_research_only(licence, strict):
-    """What may not be used commercially is told from what may."""
-    assert is_research_only(licence) is strict
 
 
 @pytest.mark.slow

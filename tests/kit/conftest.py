@@ -13,8 +13,8 @@ def room_world(tmp_path_factory) -> Path:
     for package in ("pxr", "scipy", "trimesh", "numba"):
         pytest.importorskip(package)
     from lyra.worldgen.core.config import SimulationConfig
+    from lyra.worldgen.core.manifest import Manifest, PhotoRecord
     from lyra.worldgen.core.store import save_mesh
-    from lyra.worldgen.core.world import Manifest, PhotoRecord
     from lyra.worldgen.core.world_writer import open_for_writing
     from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
     from sample_worlds import room_with_alcove, sample_splats

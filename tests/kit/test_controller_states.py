@@ -31,7 +31,8 @@ from hypothesis.stateful import (
 from fake_stages import content, fake_stages
 from lyra.worldgen.build import journey as build_journey
 from lyra.worldgen.build import run as build_run
-from lyra.worldgen.core.world import Manifest, PhotoRecord, load_world, manifest_to_json
+from lyra.worldgen.core.manifest import Manifest, PhotoRecord, manifest_to_json
+from lyra.worldgen.core.world import load_world
 from lyra.worldgen.kit.controller import KitState, Phase, WorldgenController
 from lyra.worldgen.kit.jobs import ExtendRequest, GenerateRequest, ImportRequest
 from lyra.worldgen.session import Session

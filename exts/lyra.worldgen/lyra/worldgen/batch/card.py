@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..core.files import write_json, write_text
-from ..core.world import is_research_only, strictest_licence
+from ..core.licences import is_research_only, strictest_licence
 from .plan import AXES, BatchPlan
 from .run import BatchReport, verdict_of
 

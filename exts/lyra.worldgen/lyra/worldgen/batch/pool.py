@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..core.errors import BackendError, DependencyError, InputError
 from ..core.machine import core_count, free_memory_bytes
-from ..core.world import MANIFEST_NAME
+from ..core.manifest import MANIFEST_NAME
 from ..session.commands import Command, Generate, Vary
 from ..session.events import EXIT_CANCELLED, ErrorEvent, ExitEvent, LogEvent, ProgressEvent, ResultEvent
 from ..session.variation import variants_values

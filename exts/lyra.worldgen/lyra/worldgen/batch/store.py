@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..core.errors import BackendError, InputError
+from ..core.manifest import MANIFEST_NAME
 from ..core.optional import require
 from ..core.store import write_aside
-from ..core.world import MANIFEST_NAME, load_world
+from ..core.world import load_world
 from ..session.variation import LIST_NAME, read_list
 
 T = TypeVar("T")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..core.config import RescaleConfig, WorldConfig, config_from_dict
 from ..core.errors import InputError
+from ..core.manifest import Manifest, PhotoRecord
 from ..core.progress import SILENT, Progress
 from ..core.scaling import expect_factor
 from ..core.schema import resolved_dict
-from ..core.world import Manifest, PhotoRecord, World
+from ..core.world import World
 from ..core.world_writer import existing_manifest, open_for_writing
 from ..importing.kinds import find_source, read_source
 from .path_files import PathFiles

@@ -14,9 +14,10 @@ from ..core.chunks import chunk_stages
 from ..core.config import GenerationConfig, config_from_dict
 from ..core.errors import InputError
 from ..core.journey import Leg, shortened
+from ..core.manifest import Manifest, read_manifest, world_id
 from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
-from ..core.world import Manifest, World, read_manifest, world_id
+from ..core.world import World
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
 from .path_files import (
     OWN_NAMES,

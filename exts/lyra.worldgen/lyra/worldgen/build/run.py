@@ -22,10 +22,11 @@ from ..core.config import RescaleConfig, WorldConfig, config_from_dict, with_lat
 from ..core.errors import BackendError, Cancelled, InputError, WorldgenError
 from ..core.files import explain_os_error, sha256_bytes, sha256_json
 from ..core.journey import Leg, leg_to_json
+from ..core.manifest import FORMAT, VARY, Manifest, PhotoRecord, read_manifest
 from ..core.progress import SILENT, Progress
 from ..core.schema import differing_keys, resolved_dict
 from ..core.views import Photo
-from ..core.world import FORMAT, VARY, Manifest, PhotoRecord, World, read_manifest
+from ..core.world import World
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
 from .path_files import OWN_NAMES, FileNames, PathFiles, is_path_part, read_path_files
 from .stages import Stage, StageContext, Stages, default_stages

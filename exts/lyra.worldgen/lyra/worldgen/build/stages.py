@@ -15,6 +15,8 @@ import numpy as np
 from ..core.chunks import FolderChunkStore
 from ..core.config import GenerationConfig, ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
 from ..core.errors import WorldgenError
+from ..core.licences import is_research_only, stated_licence
+from ..core.manifest import Manifest, StageRecord
 from ..core.mesh import TriMesh
 from ..core.optional import Registry
 from ..core.progress import Progress
@@ -22,7 +24,6 @@ from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
 from ..core.schema import resolved_dict
 from ..core.splats import GaussianCloud
 from ..core.views import Photo, PhotoGeometry, RgbdView
-from ..core.world import Manifest, StageRecord, is_research_only, stated_licence
 from ..core.world_writer import StageNotes
 
 if TYPE_CHECKING:

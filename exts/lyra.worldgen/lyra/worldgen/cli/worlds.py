@@ -8,8 +8,10 @@ from typing import Any
 
 from ..core.chunks import chunk_stages
 from ..core.config import WorldConfig, with_late_sections
+from ..core.licences import is_research_only
+from ..core.manifest import SCALE_STAGES, VARY, Manifest, Scale, manifest_to_json
 from ..core.schema import differing_keys, resolved_dict
-from ..core.world import SCALE_STAGES, VARY, Manifest, Scale, World, is_research_only, load_world, manifest_to_json
+from ..core.world import World, load_world
 from ..session import Certify, Command, Preview, Session
 from ..session.summary import world_values
 from .generate import add_output_flags

@@ -25,16 +25,8 @@ from typing import Any
 
 from .errors import InputError
 from .files import naming, sha256_file, sync_file, sync_folder, write_json
-from .world import (
-    MANIFEST_NAME,
-    FileRecord,
-    Manifest,
-    StageRecord,
-    World,
-    manifest_to_json,
-    read_manifest,
-    safe_name,
-)
+from .manifest import MANIFEST_NAME, FileRecord, Manifest, StageRecord, manifest_to_json, read_manifest, safe_name
+from .world import World
 
 log = logging.getLogger(__name__)
 

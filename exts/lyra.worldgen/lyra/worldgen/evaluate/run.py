@@ -16,11 +16,12 @@ from ..core.config import WorldConfig, config_from_dict
 from ..core.errors import InputError
 from ..core.files import naming, write_bytes, write_json, write_text
 from ..core.machine import core_count
+from ..core.manifest import MANIFEST_NAME
 from ..core.optional import require
 from ..core.progress import SILENT, Progress
 from ..core.store import load_geometry
 from ..core.views import Photo, PhotoGeometry
-from ..core.world import MANIFEST_NAME, load_world
+from ..core.world import load_world
 from ..generation.geometry import estimate_geometry
 from ..generation.painter import PAINTERS, Painter
 from ..generation.photo import load_photo

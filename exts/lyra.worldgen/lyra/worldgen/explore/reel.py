@@ -15,11 +15,12 @@ from ..core.camera import PinholeCamera
 from ..core.chunks import chunk_stages, read_arrays
 from ..core.errors import InputError
 from ..core.frames import expect_rigid
+from ..core.manifest import StageRecord
 from ..core.scaling import scaled_poses, scaled_view
 from ..core.splats import GaussianCloud
 from ..core.store import load_view
 from ..core.views import RgbdView
-from ..core.world import StageRecord, World
+from ..core.world import World
 from ..importing.posed_pictures import read_video_frames
 from ..reconstruction.splat_render import render_splats
 

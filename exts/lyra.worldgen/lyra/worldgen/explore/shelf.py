@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.world import MANIFEST_NAME
+from ..core.manifest import MANIFEST_NAME
 from ..core.world_writer import existing_manifest
 
 _MAX_NAME = 60

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.world import MANIFEST_NAME, load_world
+from ..core.manifest import MANIFEST_NAME
+from ..core.world import load_world
 from ..session.remote import NOTE_SUFFIX, read_note
 from ..session.summary import world_values
 

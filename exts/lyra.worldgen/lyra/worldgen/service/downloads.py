@@ -12,7 +12,8 @@ from typing import IO
 from starlette.responses import Response, StreamingResponse  # noqa: TID253
 
 from ..core.files import sha256_bytes
-from ..core.world import MANIFEST_NAME, World
+from ..core.manifest import MANIFEST_NAME
+from ..core.world import World
 
 PIECE_BYTES = 1 << 18
 _EPOCH = (1980, 1, 1, 0, 0, 0)

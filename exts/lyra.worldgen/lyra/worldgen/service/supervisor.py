@@ -304,7 +304,7 @@ def _is_zombie(pid: int) -> bool:
 def _traces(folder: Path) -> frozenset[str]:
     """What a world's folder says of finished stages and chunks, to see whether a worker got further."""
     try:
-        from ..core.world import read_manifest
+        from ..core.manifest import read_manifest
 
         return frozenset(read_manifest(folder).stages)
     except InputError:

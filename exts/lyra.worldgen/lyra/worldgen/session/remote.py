@@ -224,7 +224,7 @@ class RemoteJob:
 
     def _fetched(self, world: Mapping[str, Any]) -> bool:
         """Whether the folder here holds what the server's world is."""
-        from ..core.world import read_manifest
+        from ..core.manifest import read_manifest
 
         try:
             return read_manifest(self._folder).id == _content_id(world)
@@ -378,7 +378,7 @@ def unpack_world(archive: Path, folder: Path, *, most_bytes: int) -> None:
     Raises:
         InputError: a name that leads out of the folder, a link, or more bytes than expected.
     """
-    from ..core.world import MANIFEST_NAME, safe_name
+    from ..core.manifest import MANIFEST_NAME, safe_name
 
     with zipfile.ZipFile(archive) as members:
         infos = members.infolist()

@@ -15,7 +15,8 @@ MAX_CERTIFICATE_BYTES = 64 * 2**20
 
 def world_values(world: World) -> dict[str, Any]:
     """Where a world is, its verdict, room, scale and licence; JSON values."""
-    from ..core.world import is_research_only, manifest_to_json
+    from ..core.licences import is_research_only
+    from ..core.manifest import manifest_to_json
 
     manifest, certificate = world.manifest, read_certificate(world)
     facts = certificate.get("facts")

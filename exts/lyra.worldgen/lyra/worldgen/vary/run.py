@@ -21,20 +21,11 @@ from ..build import rerun_stage
 from ..core.base_world import BaseRecord
 from ..core.errors import ConfigError, InputError
 from ..core.files import naming, sha256_file, sha256_json, write_json
+from ..core.manifest import MANIFEST_NAME, SCALE_STAGES, VARY, FileRecord, Manifest, StageRecord, manifest_to_json
 from ..core.mesh import TriMesh
 from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
-from ..core.world import (
-    MANIFEST_NAME,
-    SCALE_STAGES,
-    VARY,
-    FileRecord,
-    Manifest,
-    StageRecord,
-    World,
-    load_world,
-    manifest_to_json,
-)
+from ..core.world import World, load_world
 from ..core.world_writer import held
 from .base import Base, read_base
 from .clutter import Placed, Thing, place_clutter

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..certify.world_data import viewpoint
 from ..core.files import write_bytes
+from ..core.manifest import VARY
 from ..core.progress import SupportsProgress
-from ..core.world import VARY, World
+from ..core.world import World
 from ..preview.raster import MeshRasteriser
 from ..preview.sheet import Chip, Tile, draw_sheet
 from ..sim.usd_read import read_visual

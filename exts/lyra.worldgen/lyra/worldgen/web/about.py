@@ -10,8 +10,8 @@ import numpy as np
 from ..certify.space import analyse
 from ..certify.world_data import WorldData, origin_of
 from ..core.frames import heading_of
+from ..core.licences import is_research_only, stated_licence
 from ..core.raycast import Raycaster
-from ..core.world import is_research_only, stated_licence
 from ..preview.run import read_certificate, traces_of
 
 DATA_FORMAT = 1
