@@ -14,8 +14,9 @@ import pytest
 
 from depth_models import KINDS, save_tiny
 from geometry_checks import expect_sound
+from lyra.worldgen.build.backends import resolve_backends
 from lyra.worldgen.build.run import build_world
-from lyra.worldgen.build.stages import default_stages, resolve_backends
+from lyra.worldgen.build.stages import default_stages
 from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.camera import PinholeCamera
 from lyra.worldgen.core.config import GeometryConfig, ModelsConfig, WorldConfig, config_from_dict

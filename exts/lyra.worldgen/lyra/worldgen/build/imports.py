@@ -20,9 +20,12 @@ from ..core.schema import resolved_dict
 from ..core.world import World
 from ..core.world_writer import existing_manifest, open_for_writing
 from ..importing.kinds import find_source, read_source
+from .job import check_stages, finished_world, generator_name
 from .path_files import PathFiles
-from .run import Run, begin_or_go_on, check_stages, finished_world, generator_name
-from .stages import Stage, StageContext, Stages, installed_versions, late_stages, rounded, write_reconstructed
+from .run import begin_or_go_on
+from .stage import Stage, StageContext, Stages
+from .stage_run import Run
+from .stages import installed_versions, late_stages, rounded, write_reconstructed
 
 if TYPE_CHECKING:
     from ..importing.records import ImportedScale, ImportedScene, Source

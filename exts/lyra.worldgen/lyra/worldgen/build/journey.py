@@ -29,7 +29,8 @@ from .path_files import (
     read_trajectory_file,
 )
 from .run import go_on, open_world
-from .stages import Stages, default_stages
+from .stage import Stages
+from .stages import default_stages
 
 
 def extend_world(

@@ -1,41 +1,33 @@
-"""What a stage of the build is, and the real ones; each imports what it needs when it runs."""
+"""The stages of the build; each imports what it needs when it runs."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.chunks import FolderChunkStore
-from ..core.config import GenerationConfig, ModelsConfig, RescaleConfig, ScaleConfig, WorldConfig
-from ..core.errors import WorldgenError
+from ..core.config import RescaleConfig, ScaleConfig, WorldConfig
 from ..core.licences import is_research_only, stated_licence
-from ..core.manifest import Manifest, StageRecord
+from ..core.manifest import StageRecord
 from ..core.mesh import TriMesh
-from ..core.optional import Registry
 from ..core.progress import Progress
 from ..core.scaling import scaled_geometry, scaled_mesh, scaled_splats
 from ..core.schema import resolved_dict
 from ..core.splats import GaussianCloud
 from ..core.views import Photo, PhotoGeometry, RgbdView
-from ..core.world_writer import StageNotes
+from .backends import check_painter, depth_judge, resolve_backends
+from .stage import Stage, StageContext, Stages
 
 if TYPE_CHECKING:
-    from ..generation.depth_judge import DepthJudge
     from ..generation.scale import ScaleEstimate
     from ..reconstruction.reconstruct import Reconstruction
     from ..sim.simulate import SimulationResult
 
-log = logging.getLogger(__name__)
-
-VIEWS_PX = GenerationConfig.view_long_side_px
-"""Long side of views that `Stage.disk_mib` is for."""
 NOTICE_NAME = "NOTICE.txt"
 NOTICE = """\
 Pictures of this world were painted with the weights "{model}" under the licence:
@@ -43,64 +35,6 @@ Pictures of this world were painted with the weights "{model}" under the licence
 The world and everything made from it may be used only as far as that licence allows. world.json says which stage used
 them. {photo}.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageContext:
-    """What a stage gets."""
-
-    notes: StageNotes
-    """Where its files and its facts go, and where the files of earlier stages lie."""
-    manifest: Manifest
-    """Of the world as it stands before the stage."""
-    config: WorldConfig
-    photo: Photo
-    photo_bytes: bytes
-    progress: Progress
-    chunks: FolderChunkStore
-    """Finished chunks of this stage."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One step of the build."""
-
-    name: str
-    run: Callable[[StageContext], None]
-    sections: tuple[str, ...] = ()
-    """Sections of the configuration that change the result."""
-    painter_sections: tuple[str, ...] = ()
-    """Sections that change it only where the painter is called like them."""
-    late_sections: tuple[str, ...] = ()
-    """Sections that change the result only where they say something; worlds from before they existed stay finished."""
-    work: float = 1.0
-    """Share of the whole build's time, in any unit."""
-    disk_mib: float = 1.0
-    """Room that its files take at most [MiB]; of a chunked stage, whose files are views, with views of `VIEWS_PX`."""
-    outputs: tuple[str, ...] = ()
-    """Files without which it has failed."""
-    in_place: tuple[str, ...] = ()
-    """Files that it writes into the world folder itself."""
-    chunked: bool = False
-    """Whether the journey decides it, chunk by chunk; each chunk outlives the stage, so that it can be undone."""
-    check: Callable[[WorldConfig], None] = field(default=lambda config: None)
-    """Refuses, before anything is written, a configuration that it could not run with."""
-    revision: int = 1
-    """Counted up when the same inputs lead to another result."""
-
-    def room_mib(self, config: WorldConfig) -> float:
-        """Room that its files take at most with a configuration [MiB]."""
-        return self.disk_mib * ((config.generation.view_long_side_px / VIEWS_PX) ** 2 if self.chunked else 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stages:
-    """The whole build as a value, so that a test can put its own stages in."""
-
-    read_photo: Callable[[Path, WorldConfig], Photo]
-    resolve: Callable[[WorldConfig], WorldConfig]
-    """Replaces every `auto` by what this machine can run."""
-    items: tuple[Stage, ...] = field(default_factory=tuple)
 
 
 def default_stages() -> Stages:
@@ -129,7 +63,7 @@ def default_stages() -> Stages:
                 disk_mib=200,
                 outputs=("memory/explored.npz",),
                 chunked=True,
-                check=_check_painter,
+                check=check_painter,
                 revision=3,
             ),
             Stage(
@@ -177,62 +111,6 @@ def late_stages() -> tuple[Stage, ...]:
             in_place=("preview.png", "walkthrough.mp4", ".thumbs/256x256/world.usda.png"),
         ),
     )
-
-
-def resolve_backends(config: WorldConfig) -> WorldConfig:
-    """Replace `auto` by the best back-ends that this machine can run, and say which and why.
-
-    Raises:
-        ConfigError: a back-end that does not exist, or one whose settings cannot be used.
-        InputError: weights in a folder that does not exist.
-    """
-    from ..generation.geometry import GEOMETRIES, make_geometry
-    from ..generation.painter import PAINTERS
-
-    geometry, generation = config.geometry, config.generation
-    if geometry.backend == "auto":
-        geometry = replace(geometry, backend="embedded")
-    _expect_known(GEOMETRIES, geometry.backend)
-    make_geometry(replace(config, geometry=geometry))  # refuses settings that cannot work before anything is written
-    if generation.painter == "auto":
-        name, why = choose_painter(config.models, config)
-        unused = bool(config.models.painter) and name == "patch"
-        log.log(logging.WARNING if unused else logging.INFO, "painter %s: %s", name, why)
-        generation = replace(generation, painter=name)
-    _expect_known(PAINTERS, generation.painter)
-    return replace(config, geometry=geometry, generation=generation)
-
-
-def _expect_known(registry: Registry, name: str) -> None:
-    if name not in registry.names():
-        registry.load(name)  # refuses it with the list of names; a known one is loaded when it is used
-
-
-def choose_painter(models: ModelsConfig | None = None, config: WorldConfig | None = None) -> tuple[str, str]:
-    """The painter that `auto` stands for on this machine, and why in one line; nothing is fetched or loaded."""
-    if models is None or not models.painter:
-        return "patch", "needs no weights and runs on any CPU; models.painter names no others"
-    try:
-        if (Path(models.painter).expanduser() / "lyra2.json").is_file():
-            from ..generation.painter_lyra2 import check_settings
-
-            return "lyra2", check_settings(config or WorldConfig(models=models))
-        from ..generation.inpaint_pipeline import plan_pipeline
-
-        return "inpaint", plan_pipeline(models)
-    except WorldgenError as error:
-        return "patch", f"needs no weights; those of models.painter cannot be used: {error}"
-
-
-def _check_painter(config: WorldConfig) -> None:
-    if config.generation.painter == "inpaint":
-        from ..generation.painter_inpaint import check_settings
-
-        check_settings(config)
-    elif config.generation.painter == "lyra2":
-        from ..generation.painter_lyra2 import check_settings
-
-        check_settings(config)
 
 
 def _read_photo(path: Path, config: WorldConfig) -> Photo:
@@ -333,16 +211,6 @@ def _shown(progress: Progress) -> Callable[[int, int, RgbdView], None] | None:
     if not progress.wants_frames:
         return None
     return lambda chunk, number, view: progress.frame(chunk, number, view.rgb_u8)
-
-
-def depth_judge(config: WorldConfig) -> DepthJudge | None:
-    """Who looks at painted frames: the depth model that the photo was understood with, if there is one."""
-    from ..generation.depth import DEPTHS
-    from ..generation.depth_judge import DepthJudge
-
-    if config.geometry.backend not in DEPTHS.names():
-        return None
-    return DepthJudge(DEPTHS.load(config.geometry.backend).from_config(config))
 
 
 def _reconstruct(context: StageContext) -> None:
