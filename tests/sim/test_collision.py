@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lyra.worldgen.core.config import SimulationConfig
 from lyra.worldgen.core.mesh import Label
-from lyra.worldgen.sim.collision import FreeSpaceProbe, build_colliders, ray_agreement_m
+from lyra.worldgen.sim.collision import build_colliders, ray_agreement_m
 from lyra.worldgen.sim.cover import cover, grid_edges, grown
+from lyra.worldgen.sim.free_probe import FreeSpaceProbe
 from sample_worlds import box_corners, noisy_room, open_place, random_star, room_with_alcove, simple_room, star_world
 
 CFG = SimulationConfig()

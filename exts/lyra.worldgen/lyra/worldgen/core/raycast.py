@@ -1,4 +1,4 @@
-"""Ray queries against a triangle mesh: Embree through the embreex package."""
+"""Ray queries against a triangle mesh, Embree through the embreex package; directions all around to cast them in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from .camera import PinholeCamera
 from .frames import rotate_vectors
 from .mesh import TriMesh
 from .optional import require
+
+
+def directions_all_around(count: int, *, turn_rad: float = 0.0) -> np.ndarray:
+    """[count, 3] unit vectors spread evenly over the sphere (a Fibonacci sphere), turned about +Z."""
+    k = np.arange(count) + 0.5
+    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k + turn_rad
+    return np.stack([np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z], -1)
 
 
 class Raycaster:

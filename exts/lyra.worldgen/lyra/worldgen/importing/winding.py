@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.mesh import TriMesh
 from ..core.optional import require
-from ..core.raycast import Raycaster
+from ..core.raycast import Raycaster, directions_all_around
 
 RAYS = 6000
 EYES = 24
@@ -54,9 +54,7 @@ def wound_into_free_space(mesh: TriMesh, eyes: np.ndarray, *, metres_per_unit: f
 def _seen_sides(mesh: TriMesh, eyes: np.ndarray, metres_per_unit: float) -> tuple[np.ndarray, np.ndarray]:
     """How many rays meet the front and the back of every face, [F] each."""
     caster, normals = Raycaster(mesh), mesh.face_normals()
-    k = np.arange(RAYS) + 0.5
-    z, around = 1 - 2 * k / RAYS, np.pi * (1 + 5**0.5) * k
-    directions = np.stack([np.sqrt(1 - z * z) * np.cos(around), np.sqrt(1 - z * z) * np.sin(around), z], -1)
+    directions = directions_all_around(RAYS)
     front, back = np.zeros(mesh.face_count), np.zeros(mesh.face_count)
     chosen = eyes[np.unique(np.linspace(0, len(eyes) - 1, min(EYES, len(eyes))).astype(int))]
     for eye in chosen:

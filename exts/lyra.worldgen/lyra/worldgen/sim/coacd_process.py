@@ -14,7 +14,7 @@ from ..core.mesh import TriMesh
 from ..core.optional import require
 from ..core.store import write_aside
 from .child_process import die_with_parent, run_child
-from .collision import connected_pieces
+from .solid_surface import connected_pieces
 
 INSTALL_HINT = "install it with: pip install 'lyra-worldgen[convex]'"
 THRESHOLD = 0.03

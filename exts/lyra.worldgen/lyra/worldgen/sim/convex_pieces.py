@@ -20,7 +20,10 @@ import numpy as np
 from ..core.mesh import Label, TriMesh, concatenate_meshes
 from ..core.optional import require
 from .coacd_process import solid_pieces
-from .collision import COVERED_M, ColliderPlan, FreeSpaceProbe, connected_pieces, faces_covered, simplified
+from .collision import ColliderPlan
+from .covered_faces import COVERED_M, faces_covered
+from .free_probe import FreeSpaceProbe
+from .solid_surface import connected_pieces, simplified
 
 FLAT_M = 0.004
 """Corners this close to a plane lie in it."""

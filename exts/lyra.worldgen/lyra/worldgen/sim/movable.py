@@ -14,8 +14,9 @@ import numpy as np
 
 from ..core.mesh import Label, TriMesh
 from ..core.raycast import Raycaster
-from .collision import COVERED_M, connected_pieces
 from .convex_pieces import ConvexPiece, exact_pieces, hull_mesh, hull_volume_m3
+from .covered_faces import COVERED_M
+from .solid_surface import connected_pieces
 from .surface_materials import HULL_FILL, SurfaceChoice
 
 GAP_M = 0.04
