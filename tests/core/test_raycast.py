@@ -34,4 +34,4 @@ def test_directions_all_around_are_even():
     octants = np.bincount((directions > 0) @ [1, 2, 4], minlength=8)
     assert octants.min() >= 45 and octants.max() <= 55
     alike = directions @ directions.T - 2 * np.eye(400)
-    assert np.degrees(np.arccos(alike.max())) > 6  # 400 caps of 6 degrees would cover the sphere
+    assert np.degrees(np.arccos(alike.max())) > 6  # caps of that radius have more area than the sphere

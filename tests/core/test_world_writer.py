@@ -15,7 +15,6 @@ from lyra.worldgen.core.manifest import (
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.core.world_writer import open_for_writing
 
-
 MANIFEST = Manifest(
     generator="lyra.worldgen 0",
     photo=PhotoRecord(name="a.jpg", sha256="0" * 64, size_px=(4, 3)),

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..core.errors import BackendError, InputError
+from ..core.files import replacing
 from ..core.manifest import MANIFEST_NAME
 from ..core.optional import require
-from ..core.store import write_aside
 from ..core.world import load_world
 from ..session.variation import LIST_NAME, read_list
 
@@ -124,7 +124,7 @@ class UrlStore:
             if len(data) != files[file]["size"]:
                 raise BackendError(f"'{file}' of '{name}' is not as its list says: {self.url}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            with write_aside(target) as sink:
+            with replacing(target) as sink:
                 sink.write(data)
 
     def read(self, name: str, file: str) -> bytes:

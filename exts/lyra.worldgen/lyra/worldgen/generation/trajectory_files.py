@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.frames import quat_wxyz_from_rotation, rotation_from_quat_wxyz
 from ..core.journey import POSE_SCALE
-from ..core.store import read_foreign_npz
+from ..core.npz import read_foreign_npz
 
 MAX_FRAMES = 100_000
 MAX_CAPTIONS_BYTES = 2**22

@@ -13,8 +13,8 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.exr import read_exr_channel
 from ..core.files import explain_os_error
+from ..core.npz import read_foreign_npy, read_foreign_npz
 from ..core.optional import require
-from ..core.store import read_foreign_npy, read_foreign_npz
 from ..generation.photo import decode_photo, read_photo_file
 from .posed import Lens, PosedFrame
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..core.errors import InputError
-from ..core.store import read_foreign_npz
+from ..core.npz import read_foreign_npz
 from .limits import Limits
 
 PHOTO_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",)}

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DependencyError
+from ..core.files import replacing
 from ..core.mesh import TriMesh
 from ..core.optional import require
-from ..core.store import write_aside
 from .child_process import die_with_parent, run_child
 from .solid_surface import connected_pieces
 
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         thing = coacd.Mesh(np.array(part["vertices"], float), np.array(part["faces"], np.int32))
         found = coacd.run_coacd(thing, threshold=THRESHOLD, max_convex_hull=MAX_HULLS, seed=0)
         hulls += [np.round(vertices, 6).tolist() for vertices, _ in found]
-    with write_aside(Path(argv[1])) as file:
+    with replacing(Path(argv[1])) as file:
         file.write(json.dumps(hulls).encode())
     return 0
 

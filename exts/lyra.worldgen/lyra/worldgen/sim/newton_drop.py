@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.files import replacing
 from ..core.progress import SILENT, SupportsProgress
-from ..core.store import write_aside
 from .child_process import run_child
 from .physx_job import Drop
 
@@ -80,7 +80,7 @@ class NewtonResult:
             "timings_s": {name: round(value, 3) for name, value in self.timings_s.items()},
             "peak_mib": self.peak_mib,
         }
-        with write_aside(path) as file:
+        with replacing(path) as file:
             file.write(json.dumps(plain).encode())
 
     @classmethod

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.arrays import expect_shape
 from ..core.errors import InputError
-from ..core.store import write_aside
+from ..core.files import replacing
 
 JOB_FORMAT = 1
 GRAVITY_M_S2 = 9.81
@@ -202,7 +202,7 @@ class PhysxResult:
         plain: dict[str, Any] = {"format": JOB_FORMAT}
         for name, value in self.__dict__.items():
             plain[name] = _plain(value)
-        with write_aside(path) as file:
+        with replacing(path) as file:
             file.write(json.dumps(plain, allow_nan=False).encode())
 
     @classmethod

@@ -23,8 +23,8 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.exr import read_exr_channel
 from ..core.files import naming
+from ..core.npz import read_foreign_npz
 from ..core.optional import require
-from ..core.store import read_foreign_npz
 from .captions import read_caption_json, read_caption_pickle
 from .clips import Caption, Clip, one_K
 
