@@ -10,16 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.generation.patch_diffusion import (
-    ANY_CODE,
-    PRIOR_SD,
-    Source,
-    Target,
-    analytic_x0,
-    complete,
-    halvings_for,
-    spread_mismatch,
-)
+from lyra.worldgen.generation.mismatch import spread_mismatch
+from lyra.worldgen.generation.patch_atlas import ANY_CODE, PRIOR_SD, Source
+from lyra.worldgen.generation.patch_diffusion import complete, halvings_for
+from lyra.worldgen.generation.patch_exact import analytic_x0
+from lyra.worldgen.generation.patch_target import Target
 
 
 def texture(rng: np.random.Generator, h: int, w: int, *, smooth: float = 1.5) -> np.ndarray:

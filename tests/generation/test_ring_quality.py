@@ -10,6 +10,8 @@ import pytest
 from lyra.worldgen.generation import patch_diffusion
 from lyra.worldgen.generation.painter import RingPanorama
 from lyra.worldgen.generation.painter_patch import PatchPainter
+from lyra.worldgen.generation.patch_atlas import Source
+from lyra.worldgen.generation.patch_target import Target
 from rooms import analytic_room
 
 pytestmark = pytest.mark.slow
@@ -67,11 +69,11 @@ def test_noise_keeps_it_from_going_flat(seed: int, monkeypatch: pytest.MonkeyPat
     rgb = bricks_and_plaster()
     known = np.zeros(rgb.shape[:2], bool)
     known[:, :80] = True
-    target = patch_diffusion.Target(rgb=np.where(known[..., None], rgb, 0), known=known, hole=~known)
+    target = Target(rgb=np.where(known[..., None], rgb, 0), known=known, hole=~known)
     inner, photo = np.s_[4:116, 84:156], 127.5 * (rgb[:, :80] + 1)
 
     def painted() -> np.ndarray:
-        source = patch_diffusion.Source(rgb=rgb, usable=known)
+        source = Source(rgb=rgb, usable=known)
         return 127.5 * (patch_diffusion.complete(target, source, seed=seed)[inner] + 1)
 
     ours = painted()

@@ -22,7 +22,9 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import Photo, PhotoGeometry, PolarLayout
 from .equirect import elevation_map, level_strip
 from .painter import PaintHint, RingPanorama
-from .patch_diffusion import ANY_CODE, Source, Target, complete
+from .patch_atlas import ANY_CODE, Source
+from .patch_diffusion import complete
+from .patch_target import Target
 from .planes import RIM_SHARE, planes_to_paint
 from .ring_collage import lay_out
 from .ring_course import plan_course

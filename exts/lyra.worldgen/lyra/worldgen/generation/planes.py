@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.mesh import Label
 from ..core.views import PolarLayout
-from .patch_diffusion import spread_mismatch
+from .mismatch import spread_mismatch
 from .quilting import find_lattice, quilt
 
 LARGEST_SIDE_PX = 704
