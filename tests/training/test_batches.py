@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from lyra.worldgen.training.clips import Clip
 from lyra.worldgen.training.components import small_components
 from lyra.worldgen.training.config import DataConfig, NetworkConfig, OptimConfig, TrainingConfig
+from lyra.worldgen.training.footage import Footage
 from lyra.worldgen.training.memo import Memo
 from lyra.worldgen.training.plan import AUGMENTED, CLEAN, FROM_IMAGE, AugmentConfig, plan_step
 from lyra.worldgen.training.procedural import FilmSpec
 from lyra.worldgen.training.run import open_films
-from lyra.worldgen.training.selfaug import Footage, Lesson, training_step, training_steps
+from lyra.worldgen.training.selfaug import Lesson, training_step, training_steps
 from lyra.worldgen.training.trainer import Trainer
 from lyra.worldgen.training.writer import procedural_films, write_films
 

@@ -12,9 +12,11 @@ from lyra.worldgen.generation.lyra2 import checkpoint_keys as keys
 from lyra.worldgen.generation.lyra2.vae_stream import StreamingVae
 from lyra.worldgen.generation.schedules import training_times
 from lyra.worldgen.training.clips import Clip
+from lyra.worldgen.training.footage import Footage
 from lyra.worldgen.training.plan import AUGMENTED, StageDraws, StepPlan
 from lyra.worldgen.training.segments import Segment, remembered_frames
-from lyra.worldgen.training.selfaug import Footage, Painter, training_step
+from lyra.worldgen.training.selfaug import training_step
+from lyra.worldgen.training.step_inputs import Painter
 from tiny_lyra2 import recorded_model
 
 torch = pytest.importorskip("torch")

@@ -46,7 +46,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from lyra.worldgen.training.clips import Clip
-    from lyra.worldgen.training.selfaug import Painter
+    from lyra.worldgen.training.step_inputs import Painter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "config" / "training" / "tiny.yaml"

@@ -18,7 +18,7 @@ from .config import TrainingConfig
 from .dataset import FilmFolder
 from .memo import Memo
 from .patch_vae import PatchVae, fit_patch_vae
-from .selfaug import Painter
+from .step_inputs import Painter
 
 if TYPE_CHECKING:
     import torch

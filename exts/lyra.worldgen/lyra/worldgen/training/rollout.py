@@ -15,9 +15,10 @@ from ..core.optional import require
 from ..generation.retrieval import retrieve
 from ..generation.schedules import initial_noise, released_levels, unipc_scheduler
 from .clips import Clip
+from .footage import Footage
 from .plan import StageDraws
 from .segments import MEMORY_STRIDE, Segment
-from .selfaug import Footage, Painter, network_inputs
+from .step_inputs import Painter, network_inputs
 
 
 @dataclass(frozen=True, kw_only=True)

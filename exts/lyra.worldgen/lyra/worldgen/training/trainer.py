@@ -29,8 +29,9 @@ from ..core.schema import resolved_dict
 from .components import NETWORK_NAME, Components
 from .config import NEW_PARTS, TrainingConfig
 from .dataset import FilmFolder
+from .footage import Footage
 from .plan import plan_step
-from .selfaug import Footage, Lesson, training_steps
+from .selfaug import Lesson, training_steps
 
 log = logging.getLogger(__name__)
 
