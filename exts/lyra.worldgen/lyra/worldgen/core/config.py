@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from .annotations import UNITS_M, Annotation, Measure3d, parse_annotations, parse_measures3d
 from .errors import ConfigError
-from .schema import Section, build_section, is_number, load_schema
+from .schema import MAX_SEED, Section, build_section, is_number, load_schema
 
 LATE_SECTIONS = ("scale", "rescale", "source")
 """Sections that worlds may lack; where they say nothing they change neither a world nor its id."""
@@ -451,8 +451,7 @@ class WorldConfig(Section):
     source: SourceConfig = field(default_factory=SourceConfig)
 
     def _check(self) -> None:
-        # The range of a torch and NumPy seed on every platform.
-        self._between("seed", 0, 2**32 - 1)
+        self._between("seed", 0, MAX_SEED)
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> WorldConfig:

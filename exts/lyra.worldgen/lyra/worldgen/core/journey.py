@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import InputError
+from .schema import MAX_SEED
 
 MAX_LEGS = 10_000
 POSE_SCALE = 1.1
@@ -74,7 +75,7 @@ def _leg(data: Any, where: str) -> Leg:
         and (chunks is None or (type(chunks) is int and chunks > 0))
         and type(first) is int
         and first >= 0
-        and (seed is None or (type(seed) is int and 0 <= seed < 2**32))
+        and (seed is None or (type(seed) is int and 0 <= seed <= MAX_SEED))
     )
     if not good:
         raise InputError(f"{where} makes no sense; expected path, prompt, captions, pose_scale, first, chunks, seed")

@@ -22,6 +22,8 @@ from .errors import ConfigError
 
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration file that is read [bytes]."""
+MAX_SEED = 2**32 - 1
+"""The range of a torch and NumPy seed on every platform."""
 S = TypeVar("S", bound="Section")
 _TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 

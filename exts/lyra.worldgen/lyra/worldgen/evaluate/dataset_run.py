@@ -23,6 +23,7 @@ from ..core.journey import Leg
 from ..core.mesh import Label
 from ..core.optional import require
 from ..core.progress import SILENT, Progress
+from ..core.schema import MAX_SEED, Section
 from ..core.views import Photo, PhotoGeometry, RgbdView
 from ..generation.geometry import estimate_geometry
 from ..generation.painter import PAINTERS, Painter
@@ -50,7 +51,7 @@ MATCH_SIDE_PX = 832
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetConfig:
+class DatasetConfig(Section):
     """What is made of a real film."""
 
     frames: int = 161
@@ -60,11 +61,9 @@ class DatasetConfig:
     pose_scale: float | None = None
     """metres for each unit of the poses; measured by matching pictures when None"""
 
-    def __post_init__(self) -> None:
-        if not 3 <= self.frames <= 10_000:
-            raise InputError(f"frames is {self.frames}; expected 3 to 10000")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; expected 0 to {2**32 - 1}")
+    def _check(self) -> None:
+        self._between("frames", 3, 10_000)
+        self._between("seed", 0, MAX_SEED)
         if self.pose_scale is not None and not 1e-6 < self.pose_scale < 1e6:
             raise InputError(f"pose_scale is {self.pose_scale}; expected a positive number")
 

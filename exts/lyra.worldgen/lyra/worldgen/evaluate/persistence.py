@@ -16,10 +16,10 @@ import numpy as np
 
 from ..core.chunks import MemoryChunkStore
 from ..core.config import GenerationConfig
-from ..core.errors import InputError
 from ..core.frames import transform_points
 from ..core.journey import Leg
 from ..core.progress import SILENT
+from ..core.schema import MAX_SEED, Section
 from ..core.views import Photo, PhotoGeometry, RgbdView
 from ..generation.cache import SpatialCache
 from ..generation.painter import Painter
@@ -40,7 +40,7 @@ LOOPS_WITHOUT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PersistenceConfig:
+class PersistenceConfig(Section):
     """What is walked."""
 
     size_px: int = 320
@@ -52,12 +52,11 @@ class PersistenceConfig:
     seed: int = 0
     """of everything that is painted"""
 
-    def __post_init__(self) -> None:
-        ranges = {"size_px": (64, 4096), "loops": (1, 100), "distance_m": (0.1, 100), "seed": (0, 2**32 - 1)}
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{name} is {value}; expected {low} to {high}")
+    def _check(self) -> None:
+        self._between("size_px", 64, 4096)
+        self._between("loops", 1, 100)
+        self._between("distance_m", 0.1, 100)
+        self._between("seed", 0, MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)

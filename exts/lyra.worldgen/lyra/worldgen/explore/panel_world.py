@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..core.chunks import chunk_stages
 from ..core.errors import InputError
+from ..core.schema import MAX_SEED
 from ..generation.painter import PAINTERS
 from .desk import GOALS
 from .readout import certificate_text, world_text
 
 if TYPE_CHECKING:
     from .panels import Panels
-
-MAX_SEED = 2**32 - 1
 
 
 class WorldPanel:

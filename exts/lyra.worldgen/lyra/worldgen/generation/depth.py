@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -69,6 +69,26 @@ class DepthEstimator(Protocol):
             BackendError: the weights do not load, memory runs out, or no value is finite.
         """
         ...
+
+
+class WeightsDepth:
+    """What depth models have in common whose weights `models.depth` names; see `DepthEstimator`."""
+
+    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
+        self._weights, self._models = weights, models
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> Self:
+        """See `DepthEstimator`."""
+        return cls(depth_weights(config), config.models)
+
+    @property
+    def model(self) -> str:
+        return self._weights.name
+
+    @property
+    def weights_licence(self) -> str:
+        return self._weights.licence()
 
 
 def depth_weights(config: WorldConfig) -> Weights:

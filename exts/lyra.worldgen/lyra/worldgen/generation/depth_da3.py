@@ -15,38 +15,20 @@ from typing import Any
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.config import ModelsConfig, WorldConfig
 from ..core.errors import DependencyError
 from ..core.views import SPACE_DEPTH, SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, load_model, make_result, resized, running
-from .weights import Weights
+from .depth import WeightsDepth, load_model, make_result, resized, running
 
 CANONICAL_FOCAL_PX = 300.0
 METRIC_PRESET = "da3metric"
 INSTALL = "pip install git+https://github.com/ByteDance-Seed/Depth-Anything-3.git"
 
 
-class DepthAnything3Depth:
+class DepthAnything3Depth(WeightsDepth):
     """Depth Anything 3 from a local folder or a hub id."""
 
     name = "depth-anything-3"
-
-    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
-        self._weights, self._models = weights, models
-        self._loaded: Any = None
-
-    @classmethod
-    def from_config(cls, config: WorldConfig) -> DepthAnything3Depth:
-        """See `DepthEstimator`."""
-        return cls(depth_weights(config), config.models)
-
-    @property
-    def model(self) -> str:
-        return self._weights.name
-
-    @property
-    def weights_licence(self) -> str:
-        return self._weights.licence()
+    _loaded: Any = None
 
     def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
         """See `DepthEstimator`."""

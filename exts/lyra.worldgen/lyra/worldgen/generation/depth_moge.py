@@ -13,39 +13,21 @@ from typing import Any
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.config import ModelsConfig, WorldConfig
 from ..core.errors import DependencyError
 from ..core.optional import require
 from ..core.views import SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, load_model, make_result, resized, running
+from .depth import WeightsDepth, load_model, make_result, resized, running
 from .residency import Residency
-from .weights import Weights
 
 CHECKPOINT = "model.pt"
 INSTALL = "pip install git+https://github.com/microsoft/MoGe.git"
 
 
-class MogeDepth:
+class MogeDepth(WeightsDepth):
     """MoGe from a checkpoint file, a folder with `model.pt`, or a hub id."""
 
     name = "moge"
-
-    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
-        self._weights, self._models = weights, models
-        self._loaded: Residency | None = None
-
-    @classmethod
-    def from_config(cls, config: WorldConfig) -> MogeDepth:
-        """See `DepthEstimator`."""
-        return cls(depth_weights(config), config.models)
-
-    @property
-    def model(self) -> str:
-        return self._weights.name
-
-    @property
-    def weights_licence(self) -> str:
-        return self._weights.licence()
+    _loaded: Residency | None = None
 
     def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
         """See `DepthEstimator`."""

@@ -24,34 +24,16 @@ from typing import Any
 import numpy as np
 
 from ..core.camera import PinholeCamera
-from ..core.config import ModelsConfig, WorldConfig
 from ..core.optional import require
 from ..core.views import SPACE_DISPARITY, SPACE_METRIC, SPACE_SCALE, DepthResult
-from .depth import depth_weights, load_model, make_result, resized, running
-from .weights import Weights
+from .depth import WeightsDepth, load_model, make_result, resized, running
 
 
-class TransformersDepth:
+class TransformersDepth(WeightsDepth):
     """`AutoModelForDepthEstimation` with its image processor, from a local folder or a hub id."""
 
     name = "transformers"
-
-    def __init__(self, weights: Weights, models: ModelsConfig) -> None:
-        self._weights, self._models = weights, models
-        self._loaded: tuple[Any, Any] | None = None
-
-    @classmethod
-    def from_config(cls, config: WorldConfig) -> TransformersDepth:
-        """See `DepthEstimator`."""
-        return cls(depth_weights(config), config.models)
-
-    @property
-    def model(self) -> str:
-        return self._weights.name
-
-    @property
-    def weights_licence(self) -> str:
-        return self._weights.licence()
+    _loaded: tuple[Any, Any] | None = None
 
     def estimate(self, rgb_u8: np.ndarray, camera: PinholeCamera | None) -> DepthResult:
         """See `DepthEstimator`."""

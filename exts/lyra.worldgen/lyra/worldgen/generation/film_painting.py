@@ -25,6 +25,7 @@ from ..core.camera import PinholeCamera
 from ..core.chunks import Chunk
 from ..core.errors import BackendError, InputError
 from ..core.frames import invert_rigid
+from ..core.schema import MAX_SEED
 from ..core.video import write_video
 from ..core.views import SOURCE_PAINTED, SOURCE_WARPED, RgbdView
 from .cache import SpatialCache
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 
 FILM_FPS = 16.0
 """Of a chunk's frames, as upstream writes them."""
-SEEDS = 2**32
-"""Seeds are counted modulo this."""
 _OURS = ("film_Ts_world_cam", "film_intrinsics", "film_keys")
 """Arrays of a chunk that say where its frames were taken; the rest is the painter's."""
 
@@ -154,7 +153,7 @@ class FilmPainting:
             self._memory,
             shot,
             hint,
-            seed=(seed + index) % SEEDS,
+            seed=(seed + index) % (MAX_SEED + 1),
             step=lambda done, of: note(round(0.8 * total * done / of), f"{text}, step {done} of {of}"),
         )
         settled = self._settle(

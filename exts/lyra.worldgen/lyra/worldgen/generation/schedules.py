@@ -26,6 +26,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.optional import require
+from ..core.schema import MAX_SEED
 
 TRAIN_STEPS = 1000
 SHIFT = 5.0
@@ -143,8 +144,8 @@ def initial_noise(seed: int, shape: Sequence[int]) -> np.ndarray:
     Raises:
         ConfigError: the seed does not fit the generator.
     """
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is {seed}; expected 0 to {2**32 - 1}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"seed is {seed}; expected 0 to {MAX_SEED}")
     # Recorded worlds come from NumPy's old generator; the new one draws other numbers from the same seed.
     return np.random.RandomState(seed).standard_normal(tuple(shape)).astype(np.float32)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model  # noqa: TID253
 
 from ..core.config import WorldConfig
-from ..core.schema import field_docs
+from ..core.schema import MAX_SEED, field_docs
 from .uploads import NAME
 
 ID = r"^[0-9a-f]{24}$"
@@ -82,7 +82,7 @@ class Strict(BaseModel):
 
 def _settings_model(name: str, allowed: dict[str, dict[str, Any]]) -> type[Strict]:
     sections: dict[str, Any] = {
-        "seed": (_number(int, 0, 2**32 - 1) | None, Field(None, description="seed of every random stream"))
+        "seed": (_number(int, 0, MAX_SEED) | None, Field(None, description="seed of every random stream"))
     }
     default = WorldConfig()
     for section_name, keys in allowed.items():
@@ -155,7 +155,7 @@ class ExtendJob(Strict):
     prompt: Prompt | None = None
     pose_scale: _number(float, 0.01, 100.0) | None = None  # pyright: ignore[reportInvalidTypeForm]
     chunks: _number(int, 1, 1000) | None = None  # pyright: ignore[reportInvalidTypeForm]
-    seed: _number(int, 0, 2**32 - 1) | None = None  # pyright: ignore[reportInvalidTypeForm]
+    seed: _number(int, 0, MAX_SEED) | None = None  # pyright: ignore[reportInvalidTypeForm]
     until: Until = ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..core.errors import ConfigError
-from ..core.schema import Section
+from ..core.schema import MAX_SEED, Section
 from ..generation.context_layout import RELEASED, ContextLayout
 from .plan import AugmentConfig
 
@@ -155,7 +155,7 @@ class TrainingConfig(Section):
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def _check(self) -> None:
-        self._between("seed", 0, 2**32 - 1)
+        self._between("seed", 0, MAX_SEED)
         self._between("steps", 1, 100_000_000)
         self._between("batch_size", 1, 4096)
         self._between("checkpoint_every", 1, 100_000_000)
