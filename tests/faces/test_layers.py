@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.certify.space import analyse
+from lyra.worldgen.core.frames import invert_rigid, transform_points
 from lyra.worldgen.core.grid import Cell, OccupancyGrid
 from lyra.worldgen.faces.layers import (
     FREE_RAMP,
@@ -24,11 +25,23 @@ def test_points_lie_on_surfaces_and_keep_to_their_budget():
     """Every point is where the room has a surface, as many as allowed."""
     room = analytic_room()
     layer = point_layer(room.views().views, 500)
-    assert 250 < len(layer.points_world) <= 500 + 6 and layer.rgb_u8.shape == layer.points_world.shape
+    assert len(layer.points_world) == 500 and layer.rgb_u8.shape == layer.points_world.shape
     eye = room.geometry().T_world_cam[:3, 3]
     way = layer.points_world - eye
     t, _ = room.cast(np.tile(eye, (len(way), 1)), way.astype(float))
     np.testing.assert_allclose(t, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [4, 16, 32])
+def test_few_points_stand_in_no_columns(share):
+    """However small the budget, no pixel of the picture is far from one that is shown."""
+    view = analytic_room(width_px=96, height_px=72, boxes=False).render()
+    kept = point_layer([view], view.valid.sum() // share).points_world
+    uv, _ = view.camera.project(transform_points(invert_rigid(view.T_world_cam), kept.astype(float)))
+    picture = np.stack(np.meshgrid(np.arange(96) + 0.5, np.arange(72) + 0.5), -1)[view.valid]
+    nearest = np.linalg.norm(picture[:, None] - uv[None], axis=-1).min(1)
+    assert nearest.max() < 2.0 * np.sqrt(share)
+    assert (np.bincount(uv[:, 0].astype(int), minlength=96) > 0).mean() > 0.9
 
 
 def test_splats_are_merged_to_the_budget():

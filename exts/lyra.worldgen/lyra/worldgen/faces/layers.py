@@ -21,6 +21,9 @@ FREE_RAMP = np.array([[214, 69, 65], [244, 190, 79], [96, 186, 108], [40, 130, 1
 """Colours of clearance, from touching to roomy; the first is where the robot does not fit."""
 OCCUPIED_RGBA = (24, 27, 33, 200)
 FREE_ALPHA = 190
+_SPREAD = (0.7548776662, 0.5698402910, 0.6180339887)
+"""Steps of a pixel's rank from column to column, row to row and view to view; multiples of the first two, modulo 1,
+fill the plane evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +77,19 @@ class CertificateLayer:
 
 def point_layer(views: Sequence[RgbdView], budget: int) -> PointLayer:
     """Points of what the views were the first to show, spread evenly over all of their pixels; sky is left out."""
-    chosen = []
+    chosen, ranks = [], []
     for index in range(len(views)):
         view = views[index]
         own = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)) & (view.labels != Label.SKY)
-        chosen.append((index, np.flatnonzero(own)))
-    total = sum(len(pixels) for _, pixels in chosen)
-    every = max(1, math.ceil(total / max(budget, 1)))
+        row, col = np.nonzero(own)
+        chosen.append(row * own.shape[1] + col)
+        # Pixels below any rank lie evenly in both directions; every n-th pixel of a row would stand in columns.
+        ranks.append((col * _SPREAD[0] + row * _SPREAD[1] + index * _SPREAD[2]) % 1.0)
+    every = np.concatenate([np.zeros(0), *ranks])
+    highest = np.partition(every, budget)[budget] if len(every) > budget else np.inf
     points, colours = [np.zeros((0, 3))], [np.zeros((0, 3), np.uint8)]
-    for index, pixels in chosen:
-        view, kept = views[index], pixels[::every]
+    for index, (pixels, rank) in enumerate(zip(chosen, ranks, strict=True)):
+        view, kept = views[index], pixels[rank < highest]
         rays_cam = view.camera.rays_cam().reshape(-1, 3)[kept]
         points.append(transform_points(view.T_world_cam, rays_cam * view.depth_z_m.reshape(-1, 1)[kept]))
         colours.append(view.rgb_u8.reshape(-1, 3)[kept])
