@@ -189,15 +189,15 @@ def sample_splats(mesh: TriMesh, count: int = 500, seed: int = 1) -> GaussianClo
     )
 
 
-def write_certified_room(folder: Path) -> Path:
-    """`simple_room` as a finished world that says it is certified."""
+def write_certified_room(folder: Path, mesh: TriMesh | None = None, *, episode_count: int = 6) -> Path:
+    """A room as a finished world that says it is certified; `simple_room` if no mesh is given."""
     from lyra.worldgen.core.config import SimulationConfig
     from lyra.worldgen.core.manifest import Manifest, PhotoRecord
     from lyra.worldgen.core.store import save_mesh
     from lyra.worldgen.core.world_writer import open_for_writing
     from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 
-    mesh = simple_room()
+    mesh = simple_room() if mesh is None else mesh
     photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
     with open_for_writing(folder) as writer:
         plan = ("reconstruct", "simulate", "certify")
@@ -209,7 +209,7 @@ def write_certified_room(folder: Path) -> Path:
             scale = {"metres_per_unit": 1.0, "source": "camera_height", "relative_sigma": 0.1}
             notes.facts, notes.weights_licence = {"scale": scale}, "Apache-2.0"
         with writer.stage("simulate", inputs="0" * 64) as notes:
-            cfg = SimulationConfig(episode_count=6)
+            cfg = SimulationConfig(episode_count=episode_count)
             write_simulation(notes.folder, mesh, sample_splats(mesh), cfg=cfg, meta=WorldMeta(name="room"), seed=4)
         with writer.stage("certify", inputs="1" * 64) as notes:
             notes.facts = {"verdict": "passed"}

@@ -15,7 +15,8 @@ from lyra.worldgen.certify.space import analyse
 from lyra.worldgen.certify.world_data import read_world
 from lyra.worldgen.core.config import CertificateConfig, SimulationConfig
 from lyra.worldgen.core.progress import SILENT
-from lyra.worldgen.sim.newton_drop import NewtonJob, NewtonOutcome, NewtonResult, run_newton_drop
+from lyra.worldgen.sim.child_process import Outcome
+from lyra.worldgen.sim.newton_drop import NewtonJob, NewtonResult, run_newton_drop
 from lyra.worldgen.sim.physx_job import Drop
 from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 from physx_rooms import write_room_world
@@ -30,14 +31,14 @@ def planned(tmp_path_factory):
     return world, make_plan(world, analyse(world.grid, world.robot_radius_m), CertificateConfig(drops=17))
 
 
-def answer(job: NewtonJob, sunk_m: np.ndarray) -> NewtonOutcome:
+def answer(job: NewtonJob, sunk_m: np.ndarray) -> Outcome[NewtonResult]:
     """As if every body lay on the floor, but for what it sank."""
     end = np.array([d.position_m for d in job.drops])
     end[:, 2] = np.array([d.half_m for d in job.drops]) - sunk_m
     result = NewtonResult(
         end_m=end, lowest_m=end[:, 2], shapes={"BOX": 8}, versions={"newton": "fake"}, timings_s={}, peak_mib=1
     )
-    return NewtonOutcome(result=result)
+    return Outcome(result=result)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_lines_follow_where_bodies_lie(planned, tmp_path, monkeypatch, sunk_m, l
 def test_no_newton_is_said_and_fails_nothing(planned, tmp_path, monkeypatch):
     """Without an answer the lines stand as not measured, with the reason, and the reader is warned."""
     world, plan = planned
-    gone = NewtonOutcome(result=None, problem="Newton is not installed here", missing=True)
+    gone = Outcome(result=None, problem="Newton is not installed here", missing=True)
     monkeypatch.setattr(newton_module, "run_newton_drop", lambda *args, **options: gone)
     part = newton_part(world, plan, tmp_path, progress=SILENT)
     assert {line.status for line in part.lines} == {"not measured"}

@@ -11,7 +11,8 @@ import numpy as np
 from ..core.progress import SupportsProgress
 from ..core.raycast import Raycaster
 from ..core.world import locate
-from ..sim.newton_drop import NewtonJob, NewtonOutcome, NewtonResult, run_newton_drop
+from ..sim.child_process import Outcome
+from ..sim.newton_drop import NewtonJob, NewtonResult, run_newton_drop
 from ..sim.physx_job import Drop
 from .judge import percent, seen_floor_m
 from .plan import Plan
@@ -123,5 +124,5 @@ def _line(id: str, measured: float | None, detail: str) -> Line:
     return Line(id=id, title=TITLES[id], measured=measured, unit=unit, limit=limit, comparison=">=", detail=detail)
 
 
-def _said(outcome: NewtonOutcome) -> str:
+def _said(outcome: Outcome[NewtonResult]) -> str:
     return f"Newton was asked for and did not measure: {outcome.problem}."

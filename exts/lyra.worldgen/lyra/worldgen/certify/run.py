@@ -14,7 +14,9 @@ import numpy as np
 from ..core.config import CertificateConfig
 from ..core.files import write_json, write_text
 from ..core.progress import SILENT, SupportsProgress
-from ..sim.physx_process import INSTALL_HINT, PhysxOutcome, run_physx_job
+from ..sim.child_process import Outcome
+from ..sim.physx_job import PhysxResult
+from ..sim.physx_process import INSTALL_HINT, run_physx_job
 from .judge import Evidence, judge, unmeasured_lines
 from .newton import NewtonPart, newton_part
 from .one_frame import FrameAgreement, frame_lines
@@ -192,7 +194,7 @@ def _simulated(world: WorldData) -> dict[str, Any]:
     return place if isinstance(place, dict) else {}
 
 
-def _drives(outcome: PhysxOutcome) -> tuple[dict[str, Any], ...]:
+def _drives(outcome: Outcome[PhysxResult]) -> tuple[dict[str, Any], ...]:
     if outcome.result is None:
         return ()
     return tuple(
@@ -221,7 +223,7 @@ def _said(world: WorldData) -> list[str]:
     return [str(piece.get("says", ""))[:160] for piece in pieces[:20] if piece.get("used") is True]
 
 
-def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
+def _warnings(world: WorldData, outcome: Outcome[PhysxResult]) -> list[str]:
     warnings = []
     if outcome.missing:
         warnings.append(f"Physics was not measured, because PhysX is not installed; {INSTALL_HINT}")
@@ -236,7 +238,9 @@ def _warnings(world: WorldData, outcome: PhysxOutcome) -> list[str]:
     return warnings
 
 
-def _facts(world: WorldData, space: FreeSpace, plan: Plan, outcome: PhysxOutcome, newton: NewtonPart) -> dict[str, Any]:
+def _facts(
+    world: WorldData, space: FreeSpace, plan: Plan, outcome: Outcome[PhysxResult], newton: NewtonPart
+) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": world.name,
         "photo_sha256": origin_of(world.manifest).get("sha256", ""),

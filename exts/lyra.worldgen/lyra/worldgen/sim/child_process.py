@@ -13,10 +13,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from ..core.errors import DependencyError
 from ..core.progress import SILENT, SupportsProgress
 
+R = TypeVar("R")
 _POLL_S = 0.05
 _PROGRESS = re.compile(rb"^progress (\d+) (\d+)$", re.MULTILINE)
 
@@ -29,6 +31,17 @@ class ChildEnd:
     """One sentence for a person; empty when it wrote its result."""
     missing: bool = False
     """What it needs is not installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Generic[R]):
+    """A result of an engine, or why there is none."""
+
+    result: R | None
+    problem: str = ""
+    """One sentence for a person; empty when measured."""
+    missing: bool = False
+    """The engine is not installed: nothing is wrong with the world."""
 
 
 def run_child(

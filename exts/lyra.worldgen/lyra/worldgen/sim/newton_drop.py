@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.files import replacing
 from ..core.progress import SILENT, SupportsProgress
-from .child_process import run_child
+from .child_process import Outcome, run_child
 from .physx_job import Drop
 
 JOB_FORMAT = 1
@@ -94,17 +94,6 @@ class NewtonResult:
         return cls(**plain)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewtonOutcome:
-    """A result, or why there is none."""
-
-    result: NewtonResult | None
-    problem: str = ""
-    """One sentence for a person; empty when measured."""
-    missing: bool = False
-    """Newton is not installed: nothing is wrong with the world."""
-
-
 def run_newton_drop(
     job: NewtonJob,
     workdir: Path,
@@ -112,7 +101,7 @@ def run_newton_drop(
     timeout_s: float,
     python: str = sys.executable,
     progress: SupportsProgress = SILENT,
-) -> NewtonOutcome:
+) -> Outcome[NewtonResult]:
     """Run `job` in a child process that is gone when this returns.
 
     The first run on a machine compiles Newton's kernels, a minute or two, which later ones find in Warp's cache.
@@ -139,11 +128,11 @@ def run_newton_drop(
         progress=progress,
     )
     if end.problem:
-        return NewtonOutcome(result=None, problem=end.problem, missing=end.missing)
+        return Outcome(result=None, problem=end.problem, missing=end.missing)
     try:
         result = NewtonResult.load(result_path)
     except (InputError, ValueError, KeyError, TypeError) as error:
-        return NewtonOutcome(result=None, problem=f"the physics process answered nonsense ({error})")
+        return Outcome(result=None, problem=f"the physics process answered nonsense ({error})")
     if result.end_m.shape != (len(job.drops), 3) or not np.isfinite(result.end_m).all():
-        return NewtonOutcome(result=None, problem="Newton lost bodies: their positions are no numbers")
-    return NewtonOutcome(result=result)
+        return Outcome(result=None, problem="Newton lost bodies: their positions are no numbers")
+    return Outcome(result=result)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.progress import SILENT, SupportsProgress
-from .child_process import run_child
+from .child_process import Outcome, run_child
 from .physx_job import PhysxJob, PhysxResult
 
 PYTHON_VARIABLE = "LYRA_WORLDGEN_PHYSX_PYTHON"
 """Environment variable with the interpreter of the physics process, for PhysX that lives in another environment."""
 INSTALL_HINT = "install it with: pip install 'lyra-worldgen[physx]'"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhysxOutcome:
-    """A result, or why there is none."""
-
-    result: PhysxResult | None
-    problem: str = ""
-    """One sentence for a person; empty when measured."""
-    missing: bool = False
-    """PhysX is not installed: nothing is wrong with the world."""
 
 
 def run_physx_job(
@@ -35,7 +23,7 @@ def run_physx_job(
     timeout_s: float,
     python: str | None = None,
     progress: SupportsProgress = SILENT,
-) -> PhysxOutcome:
+) -> Outcome[PhysxResult]:
     """Measure `job` in a child process that is gone when this returns.
 
     Args:
@@ -60,8 +48,8 @@ def run_physx_job(
         progress=progress,
     )
     if end.problem:
-        return PhysxOutcome(result=None, problem=end.problem, missing=end.missing)
+        return Outcome(result=None, problem=end.problem, missing=end.missing)
     try:
-        return PhysxOutcome(result=PhysxResult.load(result_path))
+        return Outcome(result=PhysxResult.load(result_path))
     except (InputError, ValueError, KeyError, TypeError) as error:
-        return PhysxOutcome(result=None, problem=f"the physics process answered nonsense ({error})")
+        return Outcome(result=None, problem=f"the physics process answered nonsense ({error})")
