@@ -27,7 +27,7 @@ from ..core.errors import BackendError, InputError
 from ..core.frames import invert_rigid
 from ..core.schema import MAX_SEED
 from ..core.video import write_video
-from ..core.views import SOURCE_PAINTED, SOURCE_WARPED, RgbdView
+from ..core.views import RgbdView
 from .cache import SpatialCache
 from .cache_fleeting import FleetingCache
 from .chunk_inputs import RetrievedView
@@ -264,22 +264,12 @@ class FilmPainting:
     ) -> tuple[RgbdView, np.ndarray]:
         """One frame as a view of the world, and [H, W] bool where it shows what was known before."""
         glimpse = recall_view(self._scene, cache, camera, T_world_cam, prepared=self._remember)
-        around = glimpse.surroundings
         keep = self._painter.keep_known
         known = glimpse.known if keep else np.zeros_like(glimpse.known)
         rgb = np.clip(drafted + 0.5, 0, 255).astype(np.uint8)
         rgb[known] = glimpse.picture_u8[known]
-        source = np.where(glimpse.remembered & known, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
-        view = RgbdView(
-            view_id=cache.next_id,
-            camera=camera,
-            T_world_cam=T_world_cam,
-            rgb_u8=rgb,
-            depth_z_m=around.depth_z_m,
-            valid=around.hit,
-            source=source.astype(np.uint8),
-            labels=around.labels,
-        )
+        shown = glimpse.remembered & known
+        view = glimpse.painted(rgb, shown, view_id=cache.next_id, camera=camera, T_world_cam=T_world_cam)
         return view, known
 
     def _accept(self, memory: Any, shot: Shot, keys: np.ndarray, draft: Draft, settled: Settled) -> Any:

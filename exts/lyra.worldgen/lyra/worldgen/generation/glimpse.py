@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.camera import PinholeCamera
+from ..core.views import SOURCE_PAINTED, SOURCE_WARPED, RgbdView
 from .cache import SpatialCache
 from .cracks import fill_cracks
 from .scene import Scene, Surroundings
@@ -26,6 +27,38 @@ class Glimpse:
     """[H, W] bool: seen by an earlier view."""
     known: np.ndarray
     """[H, W] bool: remembered or prepared by the painter."""
+
+    def painted(
+        self,
+        rgb_u8: np.ndarray,
+        shown: np.ndarray | None = None,
+        *,
+        view_id: int,
+        camera: PinholeCamera,
+        T_world_cam: np.ndarray,
+    ) -> RgbdView:
+        """The frame as a view once it is painted: its depth is the scene's.
+
+        Args:
+            rgb_u8: [H, W, 3] the whole picture.
+            shown: [H, W] bool where it shows what is remembered; everywhere that it could when None.
+            view_id: of the view.
+            camera: that the glimpse was taken with.
+            T_world_cam: [4, 4] its pose.
+        """
+        around = self.surroundings
+        shown = self.remembered if shown is None else shown
+        source = np.where(shown, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
+        return RgbdView(
+            view_id=view_id,
+            camera=camera,
+            T_world_cam=T_world_cam,
+            rgb_u8=rgb_u8,
+            depth_z_m=around.depth_z_m,
+            valid=around.hit,
+            source=source.astype(np.uint8),
+            labels=around.labels,
+        )
 
 
 def recall_view(

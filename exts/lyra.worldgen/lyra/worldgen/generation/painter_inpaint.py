@@ -16,6 +16,7 @@ from ..core.views import Photo, PhotoGeometry
 from .inpaint_pipeline import InpaintPipeline, plan_pipeline
 from .inpaint_tiles import joined, mask_in_cells, model_size, next_tile, resized, smooth_fill, tile_boxes
 from .painter import PaintHint, RingPanorama
+from .seeds import derived_seed
 
 
 class InpaintPainter:
@@ -84,7 +85,7 @@ class InpaintPainter:
         boxes = tile_boxes(hole.shape[0], hole.shape[1], self._side_px)
         while (index := next_tile(boxes, hole)) is not None:
             box = boxes[index]
-            frame[box] = self._paint_tile(frame[box], ~hole[box], prompt, _derived(*stream, index))
+            frame[box] = self._paint_tile(frame[box], ~hole[box], prompt, derived_seed(*stream, index))
             hole[box] = False
         return frame
 
@@ -111,8 +112,3 @@ def _expect_steps(inpaint: InpaintConfig) -> None:
             f"inpaint.steps, inpaint.strength are {inpaint.steps}, {inpaint.strength}; their product is the number of "
             "denoising steps and has to be at least 1"
         )
-
-
-def _derived(*streams: int) -> int:
-    """A seed of its own for each tile of each frame."""
-    return int(np.random.SeedSequence(streams).generate_state(1, np.uint32)[0])

@@ -29,6 +29,7 @@ from .planes import RIM_SHARE, planes_to_paint
 from .ring_collage import lay_out
 from .ring_course import plan_course
 from .room_closing import close_room
+from .seeds import derived_seed
 
 OBJECT_MARGIN_PX = 3
 """Background this close to an object may be tinted by it and is not copied."""
@@ -112,7 +113,7 @@ class PatchPainter:
             room = close_room(geometry.layout, strip.azimuth_rad, strip.sector, geometry.manhattan_yaw_rad)
         course = plan_course(
             strip,
-            seed=_derived(seed, 0),
+            seed=derived_seed(seed, 0),
             boundary_m=boundary_at(geometry.layout, strip.azimuth_rad[first:end]),
             room=room,
             mirror_only=self.mode == "mirror",
@@ -140,7 +141,7 @@ class PatchPainter:
                 guided=True,
                 wrap=True,
             )
-            rgb = 127.5 * (complete(target, source, seed=_derived(seed, 1), threads=self.threads) + 1)
+            rgb = 127.5 * (complete(target, source, seed=derived_seed(seed, 1), threads=self.threads) + 1)
         progress.step("ring", 3, 3)
         rgb_u8 = np.clip(np.where(strip.from_photo[..., None], strip.rgb, rgb) + 0.5, 0, 255).astype(np.uint8)
         return RingPanorama(
@@ -174,7 +175,7 @@ class PatchPainter:
         for i in range(t):
             if not known[i].all():
                 labels = None if hint.labels is None else hint.labels[i]
-                self._paint_frame(out[i], known[i], labels, hint, _elevation(hint, i, (h, w)), _derived(seed, i))
+                self._paint_frame(out[i], known[i], labels, hint, _elevation(hint, i, (h, w)), derived_seed(seed, i))
         out[known] = hint.rgb_u8[known]
         return out
 
@@ -202,7 +203,7 @@ class PatchPainter:
             layers.append((standing, object_source))
         for k, (layer, source) in enumerate(layers):
             self._paint_layer(
-                frame, known & layer, hole & layer, _codes(labels), elevation_rad, source, _derived(seed, k)
+                frame, known & layer, hole & layer, _codes(labels), elevation_rad, source, derived_seed(seed, k)
             )
 
     def _paint_layer(
@@ -225,7 +226,7 @@ class PatchPainter:
                     code=None if code is None else code[box],
                 ),
                 source,
-                seed=_derived(seed, k),
+                seed=derived_seed(seed, k),
                 threads=self.threads,
             )
             painted = np.clip(127.5 * (part + 1) + 0.5, 0, 255).astype(np.uint8)
@@ -363,8 +364,3 @@ def _elevation(hint: PaintHint, index: int, shape: tuple[int, int]) -> np.ndarra
 def _signed(rgb: np.ndarray) -> np.ndarray:
     """0..255 to -1..1 float32."""
     return (rgb.astype(np.float32) / 127.5 - 1).astype(np.float32)
-
-
-def _derived(seed: int, stream: int) -> int:
-    """A seed of its own for each use."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint32)[0])

@@ -16,9 +16,8 @@ from ..core.errors import BackendError
 from ..core.files import sha256_json
 from ..core.frames import invert_rigid
 from ..core.journey import Leg, leg_to_json
-from ..core.mesh import Label
 from ..core.progress import SILENT, SupportsProgress
-from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, Photo, PhotoGeometry, RgbdView, WorldViews
+from ..core.views import SOURCE_PHOTO, Photo, PhotoGeometry, RgbdView, WorldViews
 from .cache import SpatialCache
 from .cache_fleeting import FleetingCache
 from .chunk_plan import ChunkPlan, Planner, plan_to_facts, worth_keeping
@@ -28,11 +27,11 @@ from .film_painting import FilmPainting, encoded_film
 from .glimpse import Glimpse, recall_view
 from .painter import ChunkPainter, Painter, PaintHint
 from .paths import Surrounding, explore_options, plan_leg
-from .planes import PlaneTexture, continue_plane, faded_into, plane_cells, planes_to_paint
 from .proxy import build_proxy, clear_start, full_turn
 from .rooms import build_rooms_proxy
 from .scene import Scene, Surroundings, planes_from_arrays, planes_to_arrays, ring_from_arrays, ring_to_arrays
-from .sky import paint_sky
+from .scene_planes import paint_planes
+from .seeds import derived_seed
 from .warp import forward_warp, reference_K
 
 PREPARED = "prepared"
@@ -232,7 +231,7 @@ class WorldPipeline:
             scene = Scene(layout, build_rooms_proxy(plan), ring, plan)
         cache.add(self.seed_view(photo, geometry, scene))
         if arrays is None:
-            self.paint_planes(photo, geometry, scene, cache, seed=seed)
+            paint_planes(photo, geometry, scene, cache, seed=seed)
             store.save_arrays(PREPARED, PREPARED, {**ring_to_arrays(ring), **planes_to_arrays(scene.planes)})
         else:
             scene.planes = planes_from_arrays(arrays)
@@ -251,46 +250,6 @@ class WorldPipeline:
             source=np.where(around.hit, SOURCE_PHOTO, 0).astype(np.uint8),
             labels=around.labels,
         )
-
-    def paint_planes(
-        self, photo: Photo, geometry: PhotoGeometry, scene: Scene, cache: SpatialCache, *, seed: int
-    ) -> None:
-        """Continue floor and ceiling in their own planes, and the sky around the zenith."""
-        if scene.ring is None:
-            return
-        if scene.layout.ceiling_m is None:
-            sky = paint_sky(photo, geometry, scene.ring, seed=_derived(seed, int(Label.SKY)))
-            if sky is not None:
-                scene.planes[int(Label.SKY)] = sky
-        eye = np.array([0.0, 0.0, scene.layout.camera_height_m])
-        ring_px_per_rad = len(scene.ring.azimuth_rad) / (2 * np.pi)
-        for plane in planes_to_paint(scene.layout, scene.ring.elevation_rad):
-            cells, cell_m = plane_cells(plane.reach_m, plane.z_m)
-            points = cells.reshape(-1, 3)
-            shape = cells.shape[:2]
-            rgb, from_photo = (a.reshape(*shape, *a.shape[1:]) for a in cache.recall(points, [0]))
-            ring_rgb, from_ring = (a.reshape(*shape, *a.shape[1:]) for a in scene.recall_ring(points))
-            distance_m = np.linalg.norm(cells[..., :2], axis=-1)
-            continued = continue_plane(
-                np.where(from_photo[..., None], rgb, ring_rgb),
-                from_photo,
-                from_ring,
-                plane.wanted(cells, scene.layout),
-                np.square(np.linalg.norm(cells - eye, axis=-1)) / (abs(plane.z_m - eye[2]) * ring_px_per_rad),
-                cell_m,
-                plain=plane.label == Label.CEILING,
-                seed=_derived(seed, int(plane.label)),
-            )
-            if continued is None:
-                continue
-            laid = faded_into(continued[0], ring_rgb, from_ring & continued[1], distance_m, plane.reach_m)
-            laid = np.where(from_photo[..., None], rgb, laid)
-            scene.planes[plane.label] = PlaneTexture(
-                z_m=plane.z_m,
-                cell_m=cell_m,
-                rgb_u8=np.clip(laid + 0.5, 0, 255).astype(np.uint8),
-                known=plane.wanted(cells, scene.layout) | from_photo,
-            )
 
     def paint_chunk(
         self,
@@ -313,7 +272,12 @@ class WorldPipeline:
         for done, t in enumerate(order):
             progress.painted(done, f"chunk {index + 1}, frame {done + 1} of {total}")
             painted = self.paint_view(
-                scene, cache, plan.cameras[t], plan.Ts_world_cam[t], seed=_derived(seed, 1000, index, int(t)), plan=plan
+                scene,
+                cache,
+                plan.cameras[t],
+                plan.Ts_world_cam[t],
+                seed=derived_seed(seed, 1000, index, int(t)),
+                plan=plan,
             )
             view, painted_px = painted.view, painted.painted_px
             again, worst = again + painted.attempts - 1, max(worst, painted.conflict)
@@ -363,24 +327,14 @@ class WorldPipeline:
         )
         best, conflict, attempts = glimpse.picture_u8, 0.0, 0
         while not known.all():
-            rgb = self._checked_paint(hint, seed=_derived(seed, attempts) if attempts else seed)[0]
+            rgb = self._checked_paint(hint, seed=derived_seed(seed, attempts) if attempts else seed)[0]
             attempts += 1
             judged = self._judged(rgb, known, around, camera, T_world_cam)
             if attempts == 1 or judged.conflict < conflict:
                 best, conflict = rgb, judged.conflict
             if judged.acceptable or attempts >= self.cfg.attempts:
                 break
-        source = np.where(glimpse.remembered, SOURCE_WARPED, np.where(around.hit, SOURCE_PAINTED, 0))
-        view = RgbdView(
-            view_id=cache.next_id,
-            camera=camera,
-            T_world_cam=T_world_cam,
-            rgb_u8=best,
-            depth_z_m=around.depth_z_m,
-            valid=around.hit,
-            source=source.astype(np.uint8),
-            labels=around.labels,
-        )
+        view = glimpse.painted(best, view_id=cache.next_id, camera=camera, T_world_cam=T_world_cam)
         return _Painted(view=view, painted_px=int((~known).sum()), attempts=max(attempts, 1), conflict=conflict)
 
     def _judged(
@@ -464,8 +418,3 @@ def psnr_db(got: np.ndarray, want: np.ndarray, where: np.ndarray) -> float:
         return 0.0
     error = float(np.mean((got[where].astype(float) - want[where]) ** 2))
     return float(min(10 * np.log10(255.0**2 / max(error, 1e-9)), 99.0))
-
-
-def _derived(seed: int, *stream: int) -> int:
-    """A seed of its own for each use, so that adding one use never shifts another."""
-    return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint32)[0])
