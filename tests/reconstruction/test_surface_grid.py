@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,20 @@ def test_too_fine_a_wish_is_cut(baked, monkeypatch):
     grid = surface_grid(baked, np.full(baked.mesh.face_count, 0.001))
     assert 3000 < (grid.face_map >= 0).sum() < 6000
     np.testing.assert_allclose(grid.cell_m, np.median(grid.cell_m), rtol=0.1)
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-7])
+def test_a_chart_that_the_texture_has_no_room_for_costs_no_room(baked, width):
+    """A face that lies in the texture as a line has no area there to reckon the size of a texel from."""
+    mesh = baked.mesh
+    thin = int(np.argmax(mesh.face_areas_m2()))
+    uv, chart = mesh.uv.copy(), baked.chart.copy()
+    uv[thin] = [[0.1, 0.1], [0.3, 0.2], [0.5, 0.3 + width]]
+    chart[thin] = chart.max() + 1
+    flat = replace(baked, mesh=replace(mesh, uv=uv), chart=chart)
+    grid = surface_grid(flat, np.full(mesh.face_count, 0.05))
+    plain = surface_grid(baked, np.full(mesh.face_count, 0.05))
+    assert grid.face_map.size < 100 * plain.face_map.size
+    assert np.isfinite(grid.chart_to_texel).all()
+    others = np.arange(mesh.face_count) != thin
+    np.testing.assert_allclose(grid.cell_m[others], plain.cell_m[others], rtol=0.1)

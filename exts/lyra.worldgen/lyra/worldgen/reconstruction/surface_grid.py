@@ -10,6 +10,8 @@ from .texture import BakedTexture
 
 MOST_CELLS = 1 << 24
 """A surface that needs more gets larger cells everywhere."""
+MOST_ROOM = 64
+"""Cells of a chart's rectangle for each cell of its area; a thinner chart gets larger cells."""
 ALIGN = 8
 """Charts start at multiples of so many cells, so that squares of cells lie in one chart."""
 
@@ -59,11 +61,13 @@ def surface_grid(baked: BakedTexture, cell_m: np.ndarray) -> SurfaceGrid:
     side_m = np.full(charts, np.inf)
     np.minimum.at(side_m, chart, cell_m)
     side_m *= np.sqrt(max(1.0, float((area_m2 / side_m**2).sum()) / MOST_CELLS))
-    scale = texel_m / side_m
     low, high = np.full((charts, 2), np.inf), np.full((charts, 2), -np.inf)
     for axis in range(2):
         np.minimum.at(low[:, axis], chart, xy_px[..., axis].min(1))
         np.maximum.at(high[:, axis], chart, xy_px[..., axis].max(1))
+    # A chart that the texture has no area for says nothing of the size of its texels.
+    roomy = np.sqrt(MOST_ROOM * area_m2 / side_m**2 / np.maximum(high - low, 1.0).prod(1))
+    scale = np.minimum(texel_m / side_m, roomy)
     size = (np.ceil((high - low) * scale[:, None] / ALIGN).astype(np.int64) + 1) * ALIGN
     start, (rows, cols) = _shelves(size)
     offset = start - low * scale[:, None]
