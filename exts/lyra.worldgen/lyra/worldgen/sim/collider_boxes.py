@@ -68,8 +68,8 @@ def slabs(
     edges_x, edges_y = np.linspace(low[0], high[0], count[0] + 1), np.linspace(low[1], high[1], count[1] + 1)
     sign, level = plane.normal_world[2], abs(plane.offset_m) * np.sign(plane.offset_m * plane.normal_world[2])
     x, y = np.meshgrid((edges_x[1:] + edges_x[:-1]) / 2, (edges_y[1:] + edges_y[:-1]) / 2)
-    wanted = _seen(mesh, plane.faces, np.stack([x, y, np.full_like(x, level)], -1).reshape(-1, 3), plane.normal_world)
-    wanted = wanted.reshape(x.shape)
+    at_level = np.stack([x, y, np.full_like(x, level)], -1).reshape(-1, 3)
+    wanted = _seen(_caster_of(mesh, plane.faces), at_level, plane.normal_world).reshape(x.shape)
     blocked = np.zeros(x.shape, bool)
     for share in (0.15, 0.55, 0.95):
         depth = level - sign * share * thickness_m
@@ -125,9 +125,10 @@ def wall_boxes(
 
     # Five samples a cell, off its diagonals because triangle edges like to run there.
     covered = np.zeros((len(up) - 1, len(along) - 1), int)
+    surface = _caster_of(mesh, plane.faces)
     for u, v in ((0.52, 0.47), (0.07, 0.11), (0.91, 0.06), (0.09, 0.94), (0.94, 0.88)):
         s, z = np.meshgrid(along[:-1] + u * np.diff(along), up[:-1] + v * np.diff(up))
-        covered += _seen(mesh, plane.faces, at(s, z, 0.0).reshape(-1, 3), normal).reshape(s.shape)
+        covered += _seen(surface, at(s, z, 0.0).reshape(-1, 3), normal).reshape(s.shape)
     exact = len(plane.faces) <= 1000
     wanted = covered >= (5 if exact else 3)
     if not exact:
@@ -206,12 +207,17 @@ def _rim(box: ColliderBox) -> np.ndarray:
     return grid @ box.R_world_box.T + box.centre_m
 
 
-def _seen(mesh: TriMesh, faces: np.ndarray, points_world: np.ndarray, normal_world: np.ndarray) -> np.ndarray:
-    """[N] bool: a line through the point along the normal meets one of `faces` within 10 cm."""
+def _caster_of(mesh: TriMesh, faces: np.ndarray) -> Raycaster:
+    """Rays against some faces alone."""
     keep = np.zeros(mesh.face_count, bool)
     keep[faces] = True
+    return Raycaster(mesh.select_faces(keep))
+
+
+def _seen(surface: Raycaster, points_world: np.ndarray, normal_world: np.ndarray) -> np.ndarray:
+    """[N] bool: a line through the point along the normal meets the surface within 10 cm."""
     start = points_world + 0.1 * normal_world
-    t, _, _ = Raycaster(mesh.select_faces(keep)).cast(start, np.broadcast_to(-normal_world, start.shape))
+    t, _, _ = surface.cast(start, np.broadcast_to(-normal_world, start.shape))
     return t <= 0.2
 
 
