@@ -189,7 +189,88 @@ def sample_splats(mesh: TriMesh, count: int = 500, seed: int = 1) -> GaussianClo
     )
 
 
-def write_certified_room(folder: Path, mesh: TriMesh | None = None, *, episode_count: int = 6) -> Path:
+def papered_room() -> TriMesh:
+    """6 x 5 x 2.6 m with a crate; every side has texels of its own, 64 to the metre.
+
+    The floor is grey with light falling off along x, the walls are yellowish with a blue door of 1 x 2 m on one of
+    them, the ceiling is nearly white and the crate is green.
+    """
+    low, high = np.array([-2.0, -2.5, 0.0]), np.array([4.0, 2.5, 2.6])
+    quads, labels = [], []
+
+    def box(a: np.ndarray, b: np.ndarray, *, inward: bool) -> None:
+        for axis in range(3):
+            for side in (0, 1):
+                u, v = (axis + 1) % 3, (axis + 2) % 3
+                corner = np.zeros((4, 3))
+                corner[:, axis] = (a, b)[side][axis]
+                corner[:, u] = np.array([a[u], b[u], b[u], a[u]])
+                corner[:, v] = np.array([a[v], a[v], b[v], b[v]])
+                quads.append(corner if (side == 1) != inward else corner[::-1])
+                if not inward:
+                    labels.append(Label.OBJECT)
+                else:
+                    labels.append((Label.FLOOR, Label.CEILING)[side] if axis == 2 else Label.WALL)
+
+    box(low, high, inward=True)
+    box(np.array([2.0, -1.0, 0.0]), np.array([3.0, 0.0, 0.8]), inward=False)
+    side_px, cells = 400, 4
+    texture = np.zeros((side_px * 3, side_px * cells, 3), np.uint8)
+    uv = np.zeros((len(quads), 4, 2))
+    for k, (quad, label) in enumerate(zip(quads, labels, strict=True)):
+        row, column = divmod(k, cells)
+        width, height = (64 * np.linalg.norm(quad[i] - quad[1]) for i in (0, 2))
+        corner = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+        at = corner + np.array([column * side_px + 6, row * side_px + 6])
+        uv[k] = np.c_[at[:, 0] / (side_px * cells), 1 - at[:, 1] / (side_px * 3)]
+        y, x = np.mgrid[0:side_px, 0:side_px] + 0.5 - 6
+        place = quad[0] + (x / width)[..., None] * (quad[1] - quad[0]) + (y / height)[..., None] * (quad[3] - quad[0])
+        rgb = np.zeros((side_px, side_px, 3)) + {1: (120, 118, 116), 2: (205, 195, 160), 3: (235, 235, 232)}.get(
+            int(label), (60, 120, 60)
+        )
+        if label == Label.FLOOR:
+            check = (np.floor(place[..., 0] / 0.25) + np.floor(place[..., 1] / 0.25)) % 2
+            rgb *= (1.15 - 0.1 * (place[..., :1] + 2.0)) * (0.9 + 0.2 * check[..., None])
+        if k == 0:
+            rgb[(np.abs(place[..., 1]) < 0.5) & (place[..., 2] < 2.0)] = (40, 60, 150)
+        texture[row * side_px : (row + 1) * side_px, column * side_px : (column + 1) * side_px] = np.clip(rgb, 0, 255)
+    vertices = np.concatenate(quads)
+    first = 4 * np.arange(len(quads))[:, None]
+    faces = np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])])
+    return TriMesh(
+        vertices=vertices,
+        faces=faces.astype(np.int32),
+        face_labels=np.tile(np.array(labels, np.uint8), 2),
+        uv=np.concatenate([uv[:, [0, 1, 2]], uv[:, [0, 2, 3]]]).astype(np.float32),
+        texture_u8=texture,
+    ).validate()
+
+
+def coloured_splats(mesh: TriMesh, count: int = 20_000, seed: int = 1) -> GaussianCloud:
+    """Discs scattered over a textured mesh, in the colours that it has there."""
+    assert mesh.uv is not None and mesh.texture_u8 is not None
+    rng = np.random.default_rng(seed)
+    area = mesh.face_areas_m2()
+    face = rng.choice(mesh.face_count, count, p=area / area.sum())
+    weights = rng.dirichlet([1, 1, 1], count)
+    uv = np.einsum("nk,nkc->nc", weights, mesh.uv[face])
+    h, w = mesh.texture_u8.shape[:2]
+    rgb = mesh.texture_u8[((1 - uv[:, 1]) * h).astype(int), (uv[:, 0] * w).astype(int)] / 255
+    normals = mesh.face_normals()[face]
+    quats = np.c_[1 + normals[:, 2], -normals[:, 1], normals[:, 0], np.zeros(count)]
+    quats[normals[:, 2] < -0.999] = [0, 1, 0, 0]
+    return GaussianCloud(
+        means=np.einsum("nk,nkc->nc", weights, mesh.triangles()[face]).astype(np.float32),
+        scales_m=np.tile(np.array([0.04, 0.04, 0.003], np.float32), (count, 1)),
+        quats_wxyz=(quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float32),
+        opacities=np.full(count, 0.9, np.float32),
+        sh=sh_from_rgb(rgb),
+    )
+
+
+def write_certified_room(
+    folder: Path, mesh: TriMesh | None = None, splats: GaussianCloud | None = None, *, episode_count: int = 6
+) -> Path:
     """A room as a finished world that says it is certified; `simple_room` if no mesh is given."""
     from lyra.worldgen.core.config import SimulationConfig
     from lyra.worldgen.core.manifest import Manifest, PhotoRecord
@@ -198,6 +279,7 @@ def write_certified_room(folder: Path, mesh: TriMesh | None = None, *, episode_c
     from lyra.worldgen.sim.simulate import WorldMeta, write_simulation
 
     mesh = simple_room() if mesh is None else mesh
+    splats = sample_splats(mesh) if splats is None else splats
     photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
     with open_for_writing(folder) as writer:
         plan = ("reconstruct", "simulate", "certify")
@@ -210,7 +292,7 @@ def write_certified_room(folder: Path, mesh: TriMesh | None = None, *, episode_c
             notes.facts, notes.weights_licence = {"scale": scale}, "Apache-2.0"
         with writer.stage("simulate", inputs="0" * 64) as notes:
             cfg = SimulationConfig(episode_count=episode_count)
-            write_simulation(notes.folder, mesh, sample_splats(mesh), cfg=cfg, meta=WorldMeta(name="room"), seed=4)
+            write_simulation(notes.folder, mesh, splats, cfg=cfg, meta=WorldMeta(name="room"), seed=4)
         with writer.stage("certify", inputs="1" * 64) as notes:
             notes.facts = {"verdict": "passed"}
         return writer.folder

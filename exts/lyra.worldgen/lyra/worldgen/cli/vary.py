@@ -18,10 +18,13 @@ examples:
   lyra-worldgen vary worlds/kitchen --count 64 --seed 7 --config config/randomization/strong.yaml
   lyra-worldgen vary worlds/kitchen --count 8 --set layout.mirrored=1  mirror images only
   lyra-worldgen vary worlds/kitchen --count 8 --set clutter.count=[4,10] --no-certify
+  lyra-worldgen vary worlds/kitchen --config config/randomization/styles.yaml      other floors, walls and ceilings
+  lyra-worldgen vary worlds/kitchen --set surface.restyle=0.5 --set styles.floor=[wood,tile]
   lyra-worldgen vary worlds/kitchen --dry-run                          the ranges that would be used
 
 what comes out, in the folder of --out:
   variant_000/ ...   world folders that hold only what differs; train in all of them with env.worlds=FOLDER
+  styles/            other materials of surfaces, where there are some: each made once and shared by variants
   variants.png       all of them in one picture
   variants.usda      one stage with a list to choose a variant from
   variants.json      what was drawn for each
@@ -36,9 +39,9 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "vary",
-        help="make variants of a world: light, colours, friction, clutter, mirror images",
+        help="make variants of a world: light, materials, colours, friction, clutter, mirror images",
         description="Make variants of a finished world that share its files: other light, exposure and colours, other "
-        "friction, things on the floor, mirrored layouts, floating splats.",
+        "floors, walls and ceilings, other friction, things on the floor, mirrored layouts, floating splats.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

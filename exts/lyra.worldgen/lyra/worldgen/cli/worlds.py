@@ -122,6 +122,9 @@ def variation_rows(manifest: Manifest) -> list[tuple[str, str]]:
         return []
     values, things = manifest.fact(VARY, "values"), manifest.fact(VARY, "things")
     words = ["mirrored"] if manifest.base.mirrored else []
+    style = manifest.fact(VARY, "style")
+    if isinstance(style, dict) and isinstance(style.get("surfaces"), dict):
+        words += [f"{kind} of {of.get('material')}" for kind, of in style["surfaces"].items() if isinstance(of, dict)]
     if isinstance(things, list) and things:
         words.append(f"{len(things)} things on the floor")
     if isinstance(values, dict):

@@ -107,7 +107,7 @@ def bake_texture(
         known_share=known_share,
         face_map=np.where(covered, face_map, -1),
         known=known,
-        texel_to_world=_texel_to_world(mesh, atlas),
+        texel_to_world=texel_to_world(mesh.triangles(), atlas.xy_px),
         chart=atlas.chart,
     )
 
@@ -176,7 +176,7 @@ def _shade(
     texture = np.zeros((*face_map.shape, 3), np.uint8)
     known = np.zeros(face_map.shape, bool)
     arguments = (
-        _texel_to_world(mesh, atlas),
+        texel_to_world(mesh.triangles(), atlas.xy_px),
         mesh.face_normals(),
         seen_start,
         seen_view,
@@ -240,17 +240,21 @@ def _views_per_face(face_count: int, hits: list[SurfaceHits], trust: list[np.nda
     return start.astype(np.int64), view[order].astype(np.int64)
 
 
-def _texel_to_world(mesh: TriMesh, atlas: Atlas) -> np.ndarray:
-    """[F, 3, 3]: (x, y, 1) in texels to the world point on the plane of each face."""
-    corner, xy = mesh.triangles(), atlas.xy_px
-    a, b = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+def texel_to_world(corner: np.ndarray, xy_px: np.ndarray) -> np.ndarray:
+    """[F, 3, 3]: (x, y, 1) in texels to the world point on the plane of each face.
+
+    Args:
+        corner: [F, 3, 3] corners of the faces in the world [m].
+        xy_px: [F, 3, 2] the same corners in the texture, y down.
+    """
+    a, b = xy_px[:, 1] - xy_px[:, 0], xy_px[:, 2] - xy_px[:, 0]
     det = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
     det = np.where(np.abs(det) < 1e-12, 1.0, det)
     inverse = np.stack([np.stack([b[:, 1], -b[:, 0]], -1), np.stack([-a[:, 1], a[:, 0]], -1)], 1) / det[:, None, None]
     # inverse @ (p - p0) gives the weights of the two edges; edges^T @ weights the offset in the world.
     edges = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], -1)
     linear = edges @ inverse
-    origin = corner[:, 0] - np.einsum("fij,fj->fi", linear, xy[:, 0])
+    origin = corner[:, 0] - np.einsum("fij,fj->fi", linear, xy_px[:, 0])
     return np.concatenate([linear, origin[..., None]], -1)
 
 

@@ -225,9 +225,14 @@ def _open(path: Path) -> Usd.Stage:
     Usd = require("pxr.Usd", extra="sim", package="usd-core")
     Tf = require("pxr.Tf", extra="sim", package="usd-core")
     try:
-        return Usd.Stage.Open(str(path))
+        stage = Usd.Stage.Open(str(path))
     except Tf.ErrorException as error:
         raise InputError(f"stage cannot be opened ({str(error).splitlines()[0]}): {path}") from error
+    # USD goes on without a layer that is missing, and would show other colours or things than the stage states.
+    for error in stage.GetCompositionErrors() if hasattr(stage, "GetCompositionErrors") else ():
+        if type(error).__name__ == "ErrorInvalidSublayerPath":
+            raise InputError(f"a layer of the stage is missing ({str(error).partition(' of layer ')[0]}): {path}")
+    return stage
 
 
 def _placed(stage: Usd.Stage) -> Iterator[tuple[Usd.Prim, np.ndarray]]:

@@ -20,6 +20,7 @@ from ..sim.episodes import Episode
 from ..sim.occupancy import load_ros_map
 from ..sim.surface_materials import MATERIALS
 from ..sim.usd_read import read_visual
+from ..sim.usd_splats import GAUSSIANS, SKY
 from .mirror import can_mirror
 
 NEEDED = ("world.usda", "world_scene.usda", "payloads/visual.usdc", "payloads/collision.usdc", "nav/map.yaml")
@@ -61,6 +62,8 @@ class Base:
     has_splats: bool
     unmirrorable: str
     """Why it cannot be mirrored; empty if it can."""
+    unstyled: str
+    """Why its surfaces cannot be of other materials; empty if they can."""
     palette: np.ndarray
     """[K, 3] sRGB colours in 0..1 that occur in it."""
     palette_uv: np.ndarray
@@ -121,6 +124,7 @@ def read_base(folder: Path) -> Base:
         textured=bool(visual.GetPrimAtPath("/World/Looks/world/albedo")),
         has_splats=world.has("payloads/splats.usdc"),
         unmirrorable=_unmirrorable(world),
+        unstyled=_unstyled(world, mesh),
         palette=palette,
         palette_uv=palette_uv,
     )
@@ -132,6 +136,21 @@ def _unmirrorable(world: World) -> str:
     names = [f"payloads/{name}.usdc" for name in ("collision", "collision_convex")]
     if not all(can_mirror(world.path(name)) for name in names if world.has(name)):
         return "the world has colliders of a kind that is not mirrored"
+    return ""
+
+
+def _unstyled(world: World, mesh: TriMesh) -> str:
+    Usd = require("pxr.Usd", extra="sim", package="usd-core")
+    if mesh.uv is None or mesh.texture_u8 is None:
+        return "the world's mesh has no texture"
+    if mesh.face_labels is None or not np.isin(mesh.face_labels, (Label.FLOOR, Label.WALL, Label.CEILING)).any():
+        return "the world's mesh does not say what is floor, wall or ceiling"
+    if world.has("payloads/splats.usdc"):
+        # Kept while it is looked through: prims die with their stage.
+        stage = Usd.Stage.Open(str(world.path("payloads/splats.usdc")))
+        splats = [str(p.GetPath()) for p in stage.Traverse() if p.GetTypeName() == "ParticleField3DGaussianSplat"]
+        if GAUSSIANS not in splats or not set(splats) <= {GAUSSIANS, SKY}:
+            return "the world's splats are written in a way that is not restyled"
     return ""
 
 

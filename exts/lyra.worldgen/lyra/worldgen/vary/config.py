@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..core.errors import ConfigError
-from ..core.schema import Section, build_section, load_schema
+from ..core.schema import Section, build_section, load_schema, nearest
+from .materials import MATERIALS
 
 Range = tuple[float, float]
+STYLED_KINDS = ("floor", "wall", "ceiling", "object")
+"""Kinds of surfaces that styles give materials."""
+LEVEL_KINDS = ("floor", "ceiling")
+"""Those of which the photo can show a piece that goes on everywhere: walls have things on them."""
+KEEP, PHOTO = "keep", "photo"
+MOST_STYLES = 256
 
 
 class _Ranges(Section):
@@ -101,6 +108,7 @@ class SurfaceVariation(_Ranges):
         "roughness": (0.0, 1.0),
         "friction": (0.1, 3.0),
         "restitution": (0.0, 0.9),
+        "restyle": (0.0, 1.0),
     }
 
     brightness: Range = (1.0, 1.0)
@@ -115,6 +123,40 @@ class SurfaceVariation(_Ranges):
     """keep dynamic friction in the range that is published for the material"""
     restitution: Range = (0.0, 0.0)
     """added to the restitution"""
+    restyle: float = 0.0
+    """share of the variants whose surfaces are of other materials, see `styles`"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleVariation(_Ranges):
+    """What surfaces are made of where `surface.restyle` says so; a style gives each kind one of its materials."""
+
+    section: ClassVar[str] = "styles"
+    limits: ClassVar[Mapping[str, Range]] = {"light": (0.0, 1.0)}
+
+    count: int = 8
+    """how many different styles there are; each is made once, and variants share it"""
+    floor: tuple[str, ...] = ("wood", "tile", "stone", "concrete", "carpet", "photo")
+    """materials of floors; keep leaves them as they are, photo spreads the sharpest piece that is seen of them"""
+    wall: tuple[str, ...] = ("paint", "plaster", "brick", "wallpaper", "panelling", "keep")
+    """materials of walls"""
+    ceiling: tuple[str, ...] = ("white", "panels", "plaster", "keep")
+    """materials of ceilings"""
+    object: tuple[str, ...] = ("paint", "wood", "keep")
+    """materials of what stands in the room"""
+    light: Range = (0.85, 0.85)
+    """how much of the light that lies on the surfaces stays, as a power of it"""
+    painter: str = "patch"
+    """what paints materials where they have to be painted: patch, or inpaint with the weights of `weights`"""
+    weights: str = ""
+    """weights of the painter: a local folder or a hub id that is on this machine; those of the world when empty"""
+
+    def _check(self) -> None:
+        super()._check()
+        self._between("count", 1, MOST_STYLES)
+        self._choice("painter", ("patch", "inpaint"))
+        for kind in STYLED_KINDS:
+            object.__setattr__(self, kind, _names(self._path(kind), getattr(self, kind), level=kind in LEVEL_KINDS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +219,7 @@ class VaryConfig(Section):
     light: LightVariation = field(default_factory=LightVariation)
     camera: CameraVariation = field(default_factory=CameraVariation)
     surface: SurfaceVariation = field(default_factory=SurfaceVariation)
+    styles: StyleVariation = field(default_factory=StyleVariation)
     clutter: ClutterVariation = field(default_factory=ClutterVariation)
     layout: LayoutVariation = field(default_factory=LayoutVariation)
     splats: SplatVariation = field(default_factory=SplatVariation)
@@ -200,6 +243,22 @@ def vary_config_from_dict(data: Mapping[str, Any]) -> VaryConfig:
 
 def _dotted(data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, values in data.items() for key, value in values.items()}
+
+
+def _names(key_path: str, value: Any, *, level: bool) -> tuple[str, ...]:
+    """Materials of a list; raises `ConfigError` for what is none."""
+    known = (KEEP, *((PHOTO,) if level else ()), *MATERIALS)
+    names = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for name in names:
+        if name not in known:
+            near = nearest(name, list(known)) if isinstance(name, str) else None
+            raise ConfigError(
+                f"{key_path} holds '{str(name)[:40]}'{f', did you mean {near}?' if near else ''}; expected a list of: "
+                f"{', '.join(known)}"
+            )
+    if not names:
+        raise ConfigError(f"{key_path} is empty; expected a list of materials, or [{KEEP}]")
+    return names
 
 
 def _pair(key_path: str, value: Any, *, whole: bool) -> Range:

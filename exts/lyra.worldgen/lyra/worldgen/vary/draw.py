@@ -47,6 +47,8 @@ class Draw:
     """What is added, by kind of surface."""
     within_published: bool
     """Whether friction stays in the range that is published for the material."""
+    style: int | None
+    """Which style its surfaces have; None for those of the base."""
     mirrored: bool
     clutter: int
     """How many things are wanted."""
@@ -113,6 +115,9 @@ def draw(cfg: VaryConfig, *, seed: int, index: int) -> Draw:
         friction={kind: factor(f"friction {kind}", surface.friction) for kind in SURFACE_KINDS},
         restitution={kind: even(f"restitution {kind}", surface.restitution) for kind in SURFACE_KINDS},
         within_published=surface.within_published,
+        style=count("style", (0, cfg.styles.count - 1))
+        if stream(seed, index, "restyle").random() < surface.restyle
+        else None,
         mirrored=bool(stream(seed, index, "mirrored").random() < cfg.layout.mirrored),
         clutter=count("clutter", cfg.clutter.count),
         floaters=count("floaters", cfg.splats.floaters),

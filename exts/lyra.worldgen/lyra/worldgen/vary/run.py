@@ -35,10 +35,11 @@ from .navigation import write_variant_navigation
 from .sheet import write_sheet
 from .splats import floaters, thing_splats
 from .stage import Additions, relative, surfaces, write_index, write_stage
+from .styles import STYLES_NAME, Style, Styles
 
 MOST = 4096
 """Variants of one world; as many as a robot task takes."""
-REVISION = 1
+REVISION = 2
 """Of how a draw becomes files; part of what a variant is recognised by."""
 SEED_LIMIT = 2**32
 INDEX_NAME, SHEET_NAME, STAGE_NAME = "variants.json", "variants.png", "variants.usda"
@@ -112,14 +113,21 @@ def vary_world(
     with naming("make the output folder", out):
         out.mkdir(parents=True, exist_ok=True)
     names = [f"variant_{k:03d}" for k in range(count)]
+    styles = Styles(out, base, cfg.styles, seed=seed)
     made = 0
     with held(
         out / ".lock", f"another process{{owner}} makes variants here; wait for it or choose another --out: {out}"
     ):
+        inputs = [_inputs(base, cfg, seed=seed, index=k) for k in range(count)]
+        # All of them first: a folder of other variants is refused before anything in it is replaced.
+        there = [_is_there(out / name, i, overwrite=overwrite) for name, i in zip(names, inputs, strict=True)]
         for k, name in enumerate(names):
-            inputs = _inputs(base, cfg, seed=seed, index=k)
-            if not _is_there(out / name, inputs, overwrite=overwrite):
-                _make(out, name, base, cfg, seed=seed, index=k, inputs=inputs)
+            drawn = draw(cfg, seed=seed, index=k)
+            # Also of a variant that is there: a style that was damaged is made again.
+            style = None if drawn.style is None or styles.refused else styles.get(drawn.style)
+            if not there[k]:
+                refused = "" if drawn.style is None else styles.refused
+                _make(out, name, base, cfg, drawn, style, refused=refused, seed=seed, index=k, inputs=inputs[k])
                 made += 1
             progress.step("vary", k + 1, count + 1, name)
         write_index(out / STAGE_NAME, names)
@@ -161,7 +169,7 @@ def _expect_ours(out: Path) -> None:
             return
         if not out.is_dir():
             raise InputError(f"the output is a file; choose a folder: {out}")
-        known = {INDEX_NAME, SHEET_NAME, STAGE_NAME}
+        known = {INDEX_NAME, SHEET_NAME, STAGE_NAME, STYLES_NAME}
         for entry in sorted(out.iterdir()):
             ours = entry.name in known or entry.name.startswith((".", "variant_"))
             if not ours:
@@ -193,7 +201,19 @@ def _is_there(folder: Path, inputs: str, *, overwrite: bool) -> bool:
     return False
 
 
-def _make(out: Path, name: str, base: Base, cfg: VaryConfig, *, seed: int, index: int, inputs: str) -> None:
+def _make(
+    out: Path,
+    name: str,
+    base: Base,
+    cfg: VaryConfig,
+    drawn: Draw,
+    style: Style | None,
+    *,
+    refused: str,
+    seed: int,
+    index: int,
+    inputs: str,
+) -> None:
     """Make one variant aside and move it to its place."""
     # As deep as its final place, so that relative paths hold.
     partial = out / f".{name}.partial"
@@ -201,7 +221,7 @@ def _make(out: Path, name: str, base: Base, cfg: VaryConfig, *, seed: int, index
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            manifest = _write(partial, base, cfg, seed=seed, index=index, inputs=inputs)
+            manifest = _write(partial, base, cfg, drawn, style, refused=refused, seed=seed, index=index, inputs=inputs)
             write_json(partial / MANIFEST_NAME, manifest_to_json(manifest))
             if (out / name).exists():
                 shutil.rmtree(out / name)
@@ -210,17 +230,29 @@ def _make(out: Path, name: str, base: Base, cfg: VaryConfig, *, seed: int, index
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(folder: Path, base: Base, cfg: VaryConfig, *, seed: int, index: int, inputs: str) -> Manifest:
+def _write(
+    folder: Path,
+    base: Base,
+    cfg: VaryConfig,
+    drawn: Draw,
+    style: Style | None,
+    *,
+    refused: str,
+    seed: int,
+    index: int,
+    inputs: str,
+) -> Manifest:
     source = base.world.manifest
     stated = (source.fact(stage, "scale") for stage in SCALE_STAGES)
     scale = next((fact for fact in stated if fact is not None), None)
-    drawn = draw(cfg, seed=seed, index=index)
     notes: list[str] = []
     mirrored = drawn.mirrored and not base.unmirrorable
     if drawn.mirrored and not mirrored:
         notes.append(f"not mirrored: {base.unmirrorable}")
     if base.indoors and cfg.light.sun[1] > 0:
         notes.append("no sun: a lamp hangs in a closed room")
+    if drawn.style is not None and style is None:
+        notes.append(f"no other materials: {refused}")
     placed = place_clutter(
         drawn.clutter,
         cfg.clutter,
@@ -233,8 +265,9 @@ def _write(folder: Path, base: Base, cfg: VaryConfig, *, seed: int, index: int, 
     )
     if len(placed.things) < drawn.clutter:
         notes.append(f"{len(placed.things)} of {drawn.clutter} things found room")
-    additions = _additions(base, cfg, drawn, placed, seed=seed, index=index)
-    write_stage(folder, base, drawn, additions, mirrored=mirrored)
+    palette = base.palette if style is None else style.palette
+    additions = _additions(base, cfg, drawn, placed, palette, seed=seed, index=index)
+    write_stage(folder, base, drawn, additions, mirrored=mirrored, style=style)
     if mirrored or placed.things:
         write_variant_navigation(
             folder / "nav", base, placed, mirrored=mirrored, anew=cfg.clutter.blocking, seed=seed, index=index
@@ -244,11 +277,14 @@ def _write(folder: Path, base: Base, cfg: VaryConfig, *, seed: int, index: int, 
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    hidden = _hidden(mirrored=mirrored, things=bool(placed.things), splats_added=bool(additions.splats))
+    hidden = _hidden(
+        mirrored=mirrored, things=bool(placed.things), splats_added=bool(additions.splats), styled=style is not None
+    )
     facts: dict[str, Any] = {
         "seed": seed,
         "index": index,
         "values": {**drawn.as_dict(), "mirrored": mirrored},
+        "style": None if style is None else style.facts(),
         "surfaces": {kind: list(values) for kind, values in sorted(surfaces(base, drawn).items())},
         "things": [thing.as_dict() for thing in placed.things],
         "ranges": json.loads(json.dumps(resolved_dict(cfg))),
@@ -275,17 +311,21 @@ def _write(folder: Path, base: Base, cfg: VaryConfig, *, seed: int, index: int, 
     )
 
 
-def _hidden(*, mirrored: bool, things: bool, splats_added: bool) -> tuple[str, ...]:
+def _hidden(*, mirrored: bool, things: bool, splats_added: bool, styled: bool) -> tuple[str, ...]:
     """Files of the base that do not show the variant."""
     if mirrored:
         return (*_TOLD, *_PORTABLE, "memory/")
+    if styled:
+        return (*_TOLD, *_PORTABLE, "memory/mesh.npz", "memory/splats.npz", "memory/views/")
     if things:
         # What was seen and from where is still true of the place without them.
         return (*_TOLD, *_PORTABLE, "memory/mesh.npz", "memory/splats.npz")
     return (*_TOLD, "splats.ply", "payloads/splats_nurec.usdz", "memory/splats.npz") if splats_added else _TOLD
 
 
-def _additions(base: Base, cfg: VaryConfig, drawn: Draw, placed: Placed, *, seed: int, index: int) -> Additions:
+def _additions(
+    base: Base, cfg: VaryConfig, drawn: Draw, placed: Placed, palette: np.ndarray, *, seed: int, index: int
+) -> Additions:
     """Surfaces and splats of what stands on the floor, and floaters."""
     things, splats = {}, {}
     for i, thing in enumerate(placed.things):
@@ -293,9 +333,9 @@ def _additions(base: Base, cfg: VaryConfig, drawn: Draw, placed: Placed, *, seed
         colour = (index * 7 + i * 13) % len(base.palette)
         things[name] = _coloured(thing, base, colour)
         if base.has_splats:
-            splats[name] = thing_splats(thing, base.floor_z_m, base.palette[colour])
+            splats[name] = thing_splats(thing, base.floor_z_m, palette[colour])
     if base.has_splats and drawn.floaters:
-        splats["floaters"] = floaters(drawn.floaters, cfg.splats, placed.space, base.palette, seed=seed, index=index)
+        splats["floaters"] = floaters(drawn.floaters, cfg.splats, placed.space, palette, seed=seed, index=index)
     return Additions(things=things, splats=splats)
 
 
@@ -330,6 +370,7 @@ def _row(world: World) -> dict[str, Any]:
         "id": world.manifest.id,
         "verdict": world.verdict or None,
         "values": facts["values"],
+        "style": facts["style"],
         "things": len(facts["things"]),
         "notes": facts["notes"],
     }

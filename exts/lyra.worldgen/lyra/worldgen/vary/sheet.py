@@ -65,6 +65,9 @@ def _caption(world: World) -> str:
     words = [world.folder.name.removeprefix("variant_")]
     if facts["values"]["mirrored"]:
         words.append("mirrored")
+    if facts["style"]:
+        made_of = (row["material"] for row in facts["style"]["surfaces"].values())
+        words.append(", ".join(made_of) or facts["style"]["name"])
     if facts["things"]:
         words.append(f"{len(facts['things'])} things")
     return " · ".join(words)

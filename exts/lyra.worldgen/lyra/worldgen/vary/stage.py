@@ -31,6 +31,8 @@ from .mirror import mirror_colliders, mirrored_mesh
 if TYPE_CHECKING:
     from pxr import Usd
 
+    from .styles import Style
+
 MIRRORED = {"visual": VISUAL, "splats": SPLATS}
 """Payloads that a transform mirrors, and the prim that gets it; colliders are written anew."""
 MADE_ROUGHNESS = 0.9
@@ -46,7 +48,9 @@ class Additions:
     """By prim name below /World/Splats."""
 
 
-def write_stage(folder: Path, base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) -> None:
+def write_stage(
+    folder: Path, base: Base, drawn: Draw, additions: Additions, *, mirrored: bool, style: Style | None = None
+) -> None:
     """Write all layers of a variant into its folder.
 
     Args:
@@ -55,10 +59,14 @@ def write_stage(folder: Path, base: Base, drawn: Draw, additions: Additions, *, 
         drawn: values.
         additions: things and splats.
         mirrored: whether y becomes -y.
+        style: other materials, which lie between the variant's payloads and the base's.
     """
     own: list[str] = []
-    for name, layer in _payloads(base, drawn, additions, mirrored=mirrored).items():
-        layer.subLayerPaths = [relative(folder / "payloads", base.folder / "payloads" / f"{name}.usdc")]
+    for name, layer in _payloads(base, drawn, additions, mirrored=mirrored, style=style).items():
+        below = [base.folder / "payloads" / f"{name}.usdc"]
+        if style is not None and (other := style.layer(name)) is not None:
+            below.insert(0, other)
+        layer.subLayerPaths = [relative(folder / "payloads", path) for path in below]
         save_layer(layer, folder / "payloads" / f"{name}.usdc")
         own.append(name)
     _write_world(folder, base, own, mirrored=mirrored)
@@ -71,7 +79,7 @@ def relative(folder: Path, target: Path) -> str:
     return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
 
 
-def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) -> dict[str, Any]:
+def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool, style: Style | None) -> dict[str, Any]:
     """The layers of payloads that differ, by name."""
     layers = {}
     for name in ("visual", "collision", "collision_convex", "splats"):
@@ -92,7 +100,7 @@ def _payloads(base: Base, drawn: Draw, additions: Additions, *, mirrored: bool) 
         if mirrored and name in MIRRORED:
             _mirror(stage, MIRRORED[name])
         layer = bare_copy(stage)
-        if layer.GetPrimAtPath("/World").nameChildren:
+        if layer.GetPrimAtPath("/World").nameChildren or (style is not None and style.layer(name) is not None):
             layers[name] = layer
     return layers
 
