@@ -119,6 +119,8 @@ def test_geometry_stays_and_mesh_and_splats_agree(place, k):
         == read_colliders(place / "room/world.usda").mesh.face_count
     )
     cloud, base_cloud = load_world_splats(folder), load_world_splats(place / "room")
+    assert cloud is not None and base_cloud is not None
+    assert before.texture_u8 is not None and after.texture_u8 is not None
     np.testing.assert_array_equal(cloud.means, base_cloud.means)
     surfaces = map_surfaces(after, cloud)
     facts = load_world(folder).facts("vary")
@@ -143,7 +145,9 @@ def test_geometry_stays_and_mesh_and_splats_agree(place, k):
 def test_doors_keep_their_colours(place, room, mapped):
     """What is on a wall stays, in the texture and in the splats to the bit."""
     surfaces, _ = mapped
-    after = read_visual(place / "variants" / "variant_000" / "payloads" / "visual.usdc").texture_u8.reshape(-1, 3)
+    after = read_visual(place / "variants" / "variant_000" / "payloads" / "visual.usdc").texture_u8
+    assert after is not None
+    after = after.reshape(-1, 3)
     wall = surfaces.texels["wall"]
     door = (wall.share == 0) & (room.texture_u8.reshape(-1, 3)[wall.index, 2] == 150)
     assert door.sum() > 5000

@@ -1,6 +1,6 @@
 """How long styles of a world take on one core, and what they take on disk.
 
-    python tools/bench/bench_styles.py --world WORLD --out DIR [--styles 4] [--seed 1000]
+python tools/bench/bench_styles.py --world WORLD --out DIR [--styles 4] [--seed 1000]
 """
 
 from __future__ import annotations

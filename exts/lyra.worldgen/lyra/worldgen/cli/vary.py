@@ -20,6 +20,7 @@ examples:
   lyra-worldgen vary worlds/kitchen --count 8 --set clutter.count=[4,10] --no-certify
   lyra-worldgen vary worlds/kitchen --config config/randomization/styles.yaml      other floors, walls and ceilings
   lyra-worldgen vary worlds/kitchen --set surface.restyle=0.5 --set styles.floor=[wood,tile]
+  lyra-worldgen vary worlds/kitchen --set light.found=true --set light.lit=0.5      lamps of the photo, half of them off
   lyra-worldgen vary worlds/kitchen --dry-run                          the ranges that would be used
 
 what comes out, in the folder of --out:

@@ -127,6 +127,9 @@ def variation_rows(manifest: Manifest) -> list[tuple[str, str]]:
         words += [f"{kind} of {of.get('material')}" for kind, of in style["surfaces"].items() if isinstance(of, dict)]
     if isinstance(things, list) and things:
         words.append(f"{len(things)} things on the floor")
+    lamps = manifest.fact(VARY, "lamps")
+    if isinstance(lamps, list) and lamps:
+        words.append(f"{len(lamps)} lamps of the photo")
     if isinstance(values, dict):
         words += [f"{key}={value}" for key, value in values.items() if isinstance(value, float)]
     seed, index = manifest.fact(VARY, "seed"), manifest.fact(VARY, "index")

@@ -1,4 +1,4 @@
-"""Variants of a finished world: light, colours, surfaces, things on the floor, mirror images, flawed splats."""
+"""Variants of a finished world: light, lamps, colours, materials, friction, things, mirror images, flawed splats."""
 
 from __future__ import annotations
 

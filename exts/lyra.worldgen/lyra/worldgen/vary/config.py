@@ -60,12 +60,20 @@ class LightVariation(_Ranges):
         "sun": (0.0, 20.0),
         "sun_elevation_deg": (1.0, 90.0),
         "sun_temperature_k": (1000.0, 20000.0),
+        "each": (0.0, 100.0),
+        "lit": (0.0, 1.0),
     }
 
     dome: Range = (1.0, 1.0)
     """factor of the dome light's intensity"""
     lamp: Range = (1.0, 1.0)
-    """factor of the lamp's intensity, in rooms; photos do not tell where their lamps are, so it is the scene's own"""
+    """factor of the lamps' intensity, in rooms"""
+    found: bool = False
+    """take the lamps and windows that are found in the photo for the scene's own lamp, where there are some"""
+    each: Range = (1.0, 1.0)
+    """factor of the intensity of each lamp that was found, besides `lamp`; its temperature is of `temperature_k`"""
+    lit: float = 1.0
+    """share of the lamps found that are on; the largest one is where no other is"""
     temperature_k: Range = (6500.0, 6500.0)
     """colour temperature of dome and lamp [K]; 6500 is white"""
     sun: Range = (0.0, 0.0)
@@ -273,7 +281,14 @@ def _pair(key_path: str, value: Any, *, whole: bool) -> Range:
 
 
 MILD: Mapping[str, Mapping[str, Any]] = {
-    "light": {"dome": [0.7, 1.4], "lamp": [0.7, 1.4], "temperature_k": [5000, 8000], "sun": [0.0, 1.0]},
+    "light": {
+        "dome": [0.7, 1.4],
+        "lamp": [0.7, 1.4],
+        "found": True,
+        "each": [0.7, 1.4],
+        "temperature_k": [5000, 8000],
+        "sun": [0.0, 1.0],
+    },
     "camera": {"exposure_ev": [-0.5, 0.5], "white_balance_k": [5800, 7400]},
     "surface": {"brightness": [0.9, 1.1], "tint": [0.0, 0.05], "friction": [0.85, 1.15], "restitution": [0.0, 0.03]},
     "clutter": {"count": [0, 3]},

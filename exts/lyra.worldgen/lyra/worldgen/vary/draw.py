@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,17 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
+class LampDraw:
+    """Light of one lamp that the photo shows."""
+
+    share: float
+    """Of the light of all of them, as they are."""
+    factor: float
+    """Of its intensity; 0 is off."""
+    temperature_k: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """The values of one variant, rounded as they are recorded; files are written from these."""
 
@@ -29,6 +40,8 @@ class Draw:
     dome: float
     lamp: float
     temperature_k: float
+    lamps: tuple[LampDraw, ...]
+    """Of lamps found in the photo; without any, the scene's own lamp hangs there."""
     sun: float
     sun_elevation_deg: float
     sun_azimuth_deg: float
@@ -57,7 +70,7 @@ class Draw:
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         plain = dataclasses.asdict(self)
-        return {**plain, "albedo": list(self.albedo)}
+        return {**plain, "albedo": list(self.albedo), "lamps": [dataclasses.asdict(lamp) for lamp in self.lamps]}
 
 
 def stream(seed: int, index: int, axis: str) -> np.random.Generator:
@@ -65,8 +78,8 @@ def stream(seed: int, index: int, axis: str) -> np.random.Generator:
     return np.random.default_rng([seed, index, zlib.crc32(axis.encode())])
 
 
-def draw(cfg: VaryConfig, *, seed: int, index: int) -> Draw:
-    """Values of variant `index`, each within its range."""
+def draw(cfg: VaryConfig, *, seed: int, index: int, lamp_shares: Sequence[float] = ()) -> Draw:
+    """Values of variant `index`, each within its range; with the shares of light of the lamps that were found."""
 
     def number(axis: str, bounds: Range, scale: Callable[[float], float], back: Callable[[float], float]) -> float:
         low, high = bounds
@@ -91,7 +104,15 @@ def draw(cfg: VaryConfig, *, seed: int, index: int) -> Draw:
     def count(axis: str, bounds: Range) -> int:
         return int(stream(seed, index, axis).integers(int(bounds[0]), int(bounds[1]) + 1))
 
+    def lamp(k: int, share: float) -> LampDraw:
+        lit = k == brightest or stream(seed, index, f"lamp on {k}").random() < light.lit
+        each = factor(f"lamp {k}", light.each) if lit else 0.0
+        return LampDraw(share=share, factor=each, temperature_k=kelvin(f"lamp temperature {k}", light.temperature_k))
+
     light, camera, surface = cfg.light, cfg.camera, cfg.surface
+    lit = [stream(seed, index, f"lamp on {k}").random() < light.lit for k in range(len(lamp_shares))]
+    # A room is never dark: the largest lamp is on where no other is.
+    brightest = -1 if any(lit) or not lit else int(np.argmax(lamp_shares))
     brightness = factor("brightness", surface.brightness)
     tint = even("tint", surface.tint)
     hue = stream(seed, index, "hue").uniform(-0.5, 0.5, 3)
@@ -102,6 +123,7 @@ def draw(cfg: VaryConfig, *, seed: int, index: int) -> Draw:
         dome=factor("dome", light.dome),
         lamp=factor("lamp", light.lamp),
         temperature_k=kelvin("temperature", light.temperature_k),
+        lamps=tuple(lamp(k, share) for k, share in enumerate(lamp_shares)),
         sun=even("sun", light.sun),
         sun_elevation_deg=even("sun_elevation", light.sun_elevation_deg),
         sun_azimuth_deg=even("sun_azimuth", (0.0, 360.0)),

@@ -40,7 +40,11 @@ def mean_light(drawn: Draw, *, indoors: bool) -> np.ndarray:
 def _light(drawn: Draw, *, indoors: bool) -> np.ndarray:
     lamp_share = LAMP_SHARE if indoors else 0.0
     white = white_of(drawn.temperature_k)
-    light = ((1 - lamp_share) * drawn.dome + lamp_share * drawn.lamp) * white
+    lamps = drawn.lamp * white
+    if drawn.lamps:
+        lit = (lamp.share * lamp.factor * white_of(lamp.temperature_k) for lamp in drawn.lamps)
+        lamps = drawn.lamp * np.sum(list(lit), axis=0)
+    light = (1 - lamp_share) * drawn.dome * white + lamp_share * lamps
     if not indoors:
         risen = np.sin(np.radians(drawn.sun_elevation_deg))
         light = light + drawn.dome * drawn.sun * risen * white_of(drawn.sun_temperature_k)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from .base import Base, read_base
 from .clutter import Placed, Thing, place_clutter
 from .config import VaryConfig
 from .draw import Draw, draw
+from .lamps import FoundLamp, find_lamps, light_shares
 from .navigation import write_variant_navigation
 from .sheet import write_sheet
 from .splats import floaters, thing_splats
@@ -114,6 +115,8 @@ def vary_world(
         out.mkdir(parents=True, exist_ok=True)
     names = [f"variant_{k:03d}" for k in range(count)]
     styles = Styles(out, base, cfg.styles, seed=seed)
+    lamps = find_lamps(base.world) if cfg.light.found and base.indoors else ()
+    shares = light_shares(lamps)
     made = 0
     with held(
         out / ".lock", f"another process{{owner}} makes variants here; wait for it or choose another --out: {out}"
@@ -122,12 +125,12 @@ def vary_world(
         # All of them first: a folder of other variants is refused before anything in it is replaced.
         there = [_is_there(out / name, i, overwrite=overwrite) for name, i in zip(names, inputs, strict=True)]
         for k, name in enumerate(names):
-            drawn = draw(cfg, seed=seed, index=k)
+            drawn = draw(cfg, seed=seed, index=k, lamp_shares=shares)
             # Also of a variant that is there: a style that was damaged is made again.
             style = None if drawn.style is None or styles.refused else styles.get(drawn.style)
             if not there[k]:
                 refused = "" if drawn.style is None else styles.refused
-                _make(out, name, base, cfg, drawn, style, refused=refused, seed=seed, index=k, inputs=inputs[k])
+                _make(out, name, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=k, inputs=inputs[k])
                 made += 1
             progress.step("vary", k + 1, count + 1, name)
         write_index(out / STAGE_NAME, names)
@@ -208,6 +211,7 @@ def _make(
     cfg: VaryConfig,
     drawn: Draw,
     style: Style | None,
+    lamps: Sequence[FoundLamp],
     *,
     refused: str,
     seed: int,
@@ -221,7 +225,9 @@ def _make(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            manifest = _write(partial, base, cfg, drawn, style, refused=refused, seed=seed, index=index, inputs=inputs)
+            manifest = _write(
+                partial, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=index, inputs=inputs
+            )
             write_json(partial / MANIFEST_NAME, manifest_to_json(manifest))
             if (out / name).exists():
                 shutil.rmtree(out / name)
@@ -236,6 +242,7 @@ def _write(
     cfg: VaryConfig,
     drawn: Draw,
     style: Style | None,
+    lamps: Sequence[FoundLamp],
     *,
     refused: str,
     seed: int,
@@ -251,6 +258,8 @@ def _write(
         notes.append(f"not mirrored: {base.unmirrorable}")
     if base.indoors and cfg.light.sun[1] > 0:
         notes.append("no sun: a lamp hangs in a closed room")
+    if cfg.light.found and base.indoors and not lamps:
+        notes.append("no lamp is found in the photo: the scene's own hangs there")
     if drawn.style is not None and style is None:
         notes.append(f"no other materials: {refused}")
     placed = place_clutter(
@@ -267,7 +276,7 @@ def _write(
         notes.append(f"{len(placed.things)} of {drawn.clutter} things found room")
     palette = base.palette if style is None else style.palette
     additions = _additions(base, cfg, drawn, placed, palette, seed=seed, index=index)
-    write_stage(folder, base, drawn, additions, mirrored=mirrored, style=style)
+    write_stage(folder, base, drawn, additions, mirrored=mirrored, style=style, lamps=lamps)
     if mirrored or placed.things:
         write_variant_navigation(
             folder / "nav", base, placed, mirrored=mirrored, anew=cfg.clutter.blocking, seed=seed, index=index
@@ -284,6 +293,7 @@ def _write(
         "seed": seed,
         "index": index,
         "values": {**drawn.as_dict(), "mirrored": mirrored},
+        "lamps": [lamp.as_dict() for lamp in lamps],
         "style": None if style is None else style.facts(),
         "surfaces": {kind: list(values) for kind, values in sorted(surfaces(base, drawn).items())},
         "things": [thing.as_dict() for thing in placed.things],

@@ -8,7 +8,7 @@ Everything that is no opinion of this variant is the base's.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,10 @@ from ..sim.usd_mesh import define_mesh
 from ..sim.usd_physics import define_standing
 from ..sim.usd_read import COLOUR_GAIN, COLOUR_OFFSET, SPLATS, VISUAL
 from ..sim.usd_splats import define_splats
-from ..sim.usd_stage import bare_copy, new_stage, save_layer
+from ..sim.usd_stage import bare_copy, gf_matrix, new_stage, save_layer
 from .base import Base
 from .draw import WHITE_K, Draw
+from .lamps import HANGING_LAMP, FoundLamp
 from .light import camera_factor, exposure_ev, splat_edit, visual_edit
 from .mirror import mirror_colliders, mirrored_mesh
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 MIRRORED = {"visual": VISUAL, "splats": SPLATS}
 """Payloads that a transform mirrors, and the prim that gets it; colliders are written anew."""
 MADE_ROUGHNESS = 0.9
+LAMP_AREA_M2 = 4 * np.pi * 0.1**2
+"""Of the scene's own lamp, whose power the lamps that are found share."""
+LAMP_GAP_M = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,14 @@ class Additions:
 
 
 def write_stage(
-    folder: Path, base: Base, drawn: Draw, additions: Additions, *, mirrored: bool, style: Style | None = None
+    folder: Path,
+    base: Base,
+    drawn: Draw,
+    additions: Additions,
+    *,
+    mirrored: bool,
+    style: Style | None = None,
+    lamps: Sequence[FoundLamp] = (),
 ) -> None:
     """Write all layers of a variant into its folder.
 
@@ -60,6 +71,7 @@ def write_stage(
         additions: things and splats.
         mirrored: whether y becomes -y.
         style: other materials, which lie between the variant's payloads and the base's.
+        lamps: of `drawn.lamps`, in the base's frame.
     """
     own: list[str] = []
     for name, layer in _payloads(base, drawn, additions, mirrored=mirrored, style=style).items():
@@ -70,7 +82,7 @@ def write_stage(
         save_layer(layer, folder / "payloads" / f"{name}.usdc")
         own.append(name)
     _write_world(folder, base, own, mirrored=mirrored)
-    _write_scene(folder, base, drawn, mirrored=mirrored)
+    _write_scene(folder, base, drawn, [lamp.mirrored() for lamp in lamps] if mirrored else lamps, mirrored=mirrored)
 
 
 def relative(folder: Path, target: Path) -> str:
@@ -241,18 +253,26 @@ def _mirrored_boxes(corners: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _write_scene(folder: Path, base: Base, drawn: Draw, *, mirrored: bool) -> None:
+def _write_scene(folder: Path, base: Base, drawn: Draw, lamps: Sequence[FoundLamp], *, mirrored: bool) -> None:
     from pxr import Gf, Sdf, UsdLux
 
     stage = new_stage()
     lights = [("dome", UsdLux.DomeLight, base.dome * drawn.dome)]
-    if base.indoors:
+    if base.indoors and not lamps:
         lights.append(("lamp", UsdLux.SphereLight, base.lamp * drawn.lamp))
     for name, schema, intensity in lights:
         light = schema(stage.OverridePrim(f"/World/Lights/{name}"))
         light.CreateIntensityAttr(round(intensity, 3))
         _tint(light, drawn, drawn.temperature_k, indoors=base.indoors)
-    if base.indoors and mirrored:
+    if lamps:
+        stage.OverridePrim("/World/Lights/lamp").SetActive(False)
+        for k, (lamp, lit) in enumerate(zip(lamps, drawn.lamps, strict=True)):
+            if lit.factor > 0:
+                light = define_lamp(stage, f"/World/Lights/found_{k:02d}", lamp)
+                power = base.lamp * LAMP_AREA_M2 * drawn.lamp * lit.share * lit.factor
+                light.CreateIntensityAttr(round(power / shining_area_m2(lamp), 3))
+                _tint(light, drawn, lit.temperature_k, indoors=base.indoors)
+    elif base.indoors and mirrored:
         x, y, z = base.lamp_xyz_m
         place = stage.OverridePrim("/World/Lights/lamp").CreateAttribute(
             "xformOp:translate", Sdf.ValueTypeNames.Double3, False
@@ -271,6 +291,41 @@ def _write_scene(folder: Path, base: Base, drawn: Draw, *, mirrored: bool) -> No
     layer = bare_copy(stage)
     layer.subLayerPaths = ["./world.usda", relative(folder, base.world.path("world_scene.usda"))]
     save_layer(layer, folder / "world_scene.usda")
+
+
+def shining_area_m2(lamp: FoundLamp) -> float:
+    """Of the light that stands for a lamp: with its intensity, what decides its power."""
+    return 4 * np.pi * _radius_m(lamp) ** 2 if lamp.kind == HANGING_LAMP else lamp.area_m2
+
+
+def _radius_m(lamp: FoundLamp) -> float:
+    return sum(lamp.size_m) / 4
+
+
+def define_lamp(stage: Usd.Stage, path: str, lamp: FoundLamp) -> Any:
+    """A sphere for what hangs, a rectangle that shines into the room for windows and ceiling lamps."""
+    from pxr import Gf, UsdLux
+
+    if lamp.kind == HANGING_LAMP:
+        light = UsdLux.SphereLight.Define(stage, path)
+        radius = round(_radius_m(lamp), 4)
+        light.CreateRadiusAttr(radius)
+        light.CreateExtentAttr([Gf.Vec3f(-radius), Gf.Vec3f(radius)])
+        light.AddTranslateOp().Set(Gf.Vec3d(*lamp.centre_m))
+        return light
+    light = UsdLux.RectLight.Define(stage, path)
+    width, height = lamp.size_m
+    light.CreateWidthAttr(width)
+    light.CreateHeightAttr(height)
+    light.CreateExtentAttr([Gf.Vec3f(-width / 2, -height / 2, 0), Gf.Vec3f(width / 2, height / 2, 0)])
+    # It shines along -z of its frame, from just before the surface that shows it.
+    T_world_light = np.eye(4)
+    T_world_light[:3, 2] = -np.array(lamp.normal)
+    T_world_light[:3, 0] = np.array(lamp.along)
+    T_world_light[:3, 1] = np.cross(T_world_light[:3, 2], T_world_light[:3, 0])
+    T_world_light[:3, 3] = np.array(lamp.centre_m) + LAMP_GAP_M * np.array(lamp.normal)
+    light.AddTransformOp().Set(gf_matrix(T_world_light))
+    return light
 
 
 def _tint(light: Any, drawn: Draw, temperature_k: float, *, indoors: bool) -> None:

@@ -149,7 +149,8 @@ class Styles:
     def _write(self, folder: Path, number: int) -> dict[str, Any]:
         base = self._base
         assert base.mesh.texture_u8 is not None, "the base can be styled"
-        readers, surfaces = {}, {}
+        readers: dict[str, SheetReader] = {}
+        surfaces: dict[str, Any] = {}
         light = float(stream(self._seed, number, "style light").uniform(*self._cfg.light))
         for kind in STYLED_KINDS:
             if kind not in self._map.texels:
@@ -167,7 +168,7 @@ class Styles:
             # Splats that keep their colours keep them to the last bit.
             rgb = np.where(changed == rgb_u8, self._solid.rgb(), changed / np.float32(255))
             _write_splats(folder / "splats.usdc", rgb)
-        h, w = shown.shape[:2]
+        h, w = texture.shape[:2]
         column = np.clip(base.palette_uv[:, 0] * w, 0, w - 1).astype(int)
         row = np.clip((1 - base.palette_uv[:, 1]) * h, 0, h - 1).astype(int)
         return {
@@ -182,18 +183,14 @@ class Styles:
         rng = stream(self._seed, number, f"style {kind}")
         names = getattr(self._cfg, kind)
         material = names[int(rng.integers(len(names)))]
-        if material == PHOTO:
-            sheet = self._photo(kind)
-            if sheet is None:
-                material = KEEP
-        elif material != KEEP:
-            sheet = make_sheet(material, rng)
-            if self._cfg.painter != "patch":
-                seed = int(rng.integers(2**31))
-                sheet = painted_sheet(sheet, self._painter, material=material, kind=kind, seed=seed)
         if material == KEEP:
             return None
-        assert sheet is not None
+        sheet = self._photo(kind) if material == PHOTO else make_sheet(material, rng)
+        if sheet is None:
+            return None
+        if material != PHOTO and self._cfg.painter != "patch":
+            again = int(rng.integers(2**31))
+            sheet = painted_sheet(sheet, self._painter, material=material, kind=kind, seed=again)
         turns = TURNS_RAD.get(kind, (0.0,))
         turn = float(turns[int(rng.integers(len(turns)))])
         shift = rng.uniform(0.0, 8.0, 2).round(3)

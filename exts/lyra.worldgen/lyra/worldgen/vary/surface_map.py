@@ -224,6 +224,7 @@ def _surface_share(rgb_u8: np.ndarray, width_m: np.ndarray) -> np.ndarray:
     # Start from evenly ranked brightnesses; the result does not depend on a random start.
     order = np.argsort(sample[:, 0], kind="stable")
     centre = sample[order[((np.arange(CLUSTERS) + 0.5) / CLUSTERS * len(sample)).astype(int)]]
+    count = np.ones(CLUSTERS)
     for _ in range(12):
         nearest = ((sample[:, None] - centre) ** 2).sum(-1).argmin(1)
         count = np.bincount(nearest, minlength=CLUSTERS)
