@@ -10,10 +10,9 @@ from .texture import BakedTexture
 
 MOST_CELLS = 1 << 24
 """A surface that needs more gets larger cells everywhere."""
-MOST_ROOM = 64
-"""Cells of a chart's rectangle for each cell of its area; a thinner chart gets larger cells."""
 ALIGN = 8
 """Charts start at multiples of so many cells, so that squares of cells lie in one chart."""
+_ROUNDS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +53,28 @@ def surface_grid(baked: BakedTexture, cell_m: np.ndarray) -> SurfaceGrid:
     charts = int(chart.max(initial=-1)) + 1
     assert mesh.uv is not None, "baked textures have coordinates"
     xy_px = np.stack([mesh.uv[..., 0] * width, (1 - mesh.uv[..., 1]) * height], -1).astype(np.float64)
-    a, b = xy_px[:, 1] - xy_px[:, 0], xy_px[:, 2] - xy_px[:, 0]
-    area_px = 0.5 * np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    area_m2 = np.bincount(chart, mesh.face_areas_m2(), charts)
-    texel_m = np.sqrt(area_m2 / np.maximum(np.bincount(chart, area_px, charts), 1e-9))
+    # Lengths and not areas: charts of slivers have next to none.
+    length_m, length_px = (
+        np.bincount(chart, np.linalg.norm(np.roll(corner, -1, 1) - corner, axis=2).sum(1), charts)
+        for corner in (mesh.triangles(), xy_px)
+    )
+    texel_m = length_m / np.maximum(length_px, 1e-6)
     side_m = np.full(charts, np.inf)
     np.minimum.at(side_m, chart, cell_m)
-    side_m *= np.sqrt(max(1.0, float((area_m2 / side_m**2).sum()) / MOST_CELLS))
     low, high = np.full((charts, 2), np.inf), np.full((charts, 2), -np.inf)
     for axis in range(2):
         np.minimum.at(low[:, axis], chart, xy_px[..., axis].min(1))
         np.maximum.at(high[:, axis], chart, xy_px[..., axis].max(1))
-    # A chart that the texture has no area for says nothing of the size of its texels.
-    roomy = np.sqrt(MOST_ROOM * area_m2 / side_m**2 / np.maximum(high - low, 1.0).prod(1))
-    scale = np.minimum(texel_m / side_m, roomy)
-    size = (np.ceil((high - low) * scale[:, None] / ALIGN).astype(np.int64) + 1) * ALIGN
-    start, (rows, cols) = _shelves(size)
+    extent_m = (high - low) * texel_m[:, None]
+    size = _cells(extent_m, side_m)
+    for _ in range(_ROUNDS):
+        excess = float(size.prod(1).sum()) / MOST_CELLS
+        if excess <= 1:
+            break
+        side_m *= 1.05 * np.sqrt(excess)
+        size = _cells(extent_m, side_m)
+    scale = texel_m / side_m
+    start, (rows, cols) = _shelves(size.astype(np.int64))
     offset = start - low * scale[:, None]
     xy = xy_px * scale[chart][:, None, None] + offset[chart][:, None]
     face_map, inset = np.full((rows, cols), -1, np.int32), np.full((rows, cols), -np.inf, np.float32)
@@ -85,6 +90,11 @@ def surface_grid(baked: BakedTexture, cell_m: np.ndarray) -> SurfaceGrid:
         cell_m=np.maximum(np.sqrt(np.linalg.norm(np.cross(linear[:, :, 0], linear[:, :, 1]), axis=1)), 1e-9),
         chart_to_texel=np.concatenate([1 / scale[:, None], -offset / scale[:, None]], -1),
     )
+
+
+def _cells(extent_m: np.ndarray, side_m: np.ndarray) -> np.ndarray:
+    """[C, 2] float64 whole cells that charts of these extents [C, 2] take, with room between them."""
+    return (np.ceil(extent_m / side_m[:, None] / ALIGN) + 1) * ALIGN
 
 
 def _shelves(size: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
