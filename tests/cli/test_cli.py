@@ -16,7 +16,7 @@ import pytest
 
 from fake_stages import content, fake_stages
 from lyra.worldgen.build import run as build_run
-from lyra.worldgen.cli import doctor, generate, terminal
+from lyra.worldgen.cli import doctor, flags, generate, terminal
 from lyra.worldgen.cli.main import build_parser, main
 from lyra.worldgen.core.errors import BackendError, DependencyError
 
@@ -257,7 +257,7 @@ def test_help_explains_every_flag(capsys):
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for flag, key, _, _ in generate.FLAGS:
-        help_text, default = generate.field_help(key)
+        help_text, default = flags.field_help(key)
         assert flag in text and help_text and help_text in text and f"(default: {default})" in text
     assert "examples:" in text
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .generate import add_output_flags, parse_setting
+from .flags import add_output_flags, parse_setting
 from .terminal import Console, duration, table
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.machine import core_count, free_memory_bytes
 from ..generation.lyra2.memory_plan import CARDS, Card, card_of, estimates_to_json, table_rows
 from ..generation.residency import MachineMemory, largest_that_fits
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console, table
 
 PROBE_TIMEOUT_S = 120.0

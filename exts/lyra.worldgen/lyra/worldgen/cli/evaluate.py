@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .tasks_environment import evaluate_policy
 from .terminal import Console, table
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..explore.options import ExplorerOptions
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console
 
 EPILOG = """\
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..explore.app import Explorer
     from ..explore.shelf import open_shelf
     from ..service.server import is_loopback
-    from .generate import parse_setting
+    from .flags import parse_setting
 
     for name in ("splats", "points"):
         if not 1000 <= (count := getattr(args, name)) <= 10_000_000:

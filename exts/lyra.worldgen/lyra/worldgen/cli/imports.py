@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..session import Import
-from .generate import add_making_flags, field_values, parse_setting
+from .flags import add_making_flags, field_values, parse_setting
 from .terminal import Console
 from .worlds import run_command
 

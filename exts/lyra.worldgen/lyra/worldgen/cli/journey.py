@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..session import Branch, Extend, Finish, Undo
-from .generate import add_output_flags, add_until_flag
+from .flags import add_output_flags, add_until_flag
 from .terminal import Console, table
 from .worlds import run_command
 

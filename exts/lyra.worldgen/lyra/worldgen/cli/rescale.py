@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..session import Rescale
-from .generate import SCALE_FLAGS, add_field_flags, add_output_flags, add_until_flag, field_values
+from .flags import SCALE_FLAGS, add_field_flags, add_output_flags, add_until_flag, field_values
 from .terminal import Console
 from .worlds import run_command
 

@@ -13,7 +13,7 @@ from ..service.database import Database
 from ..service.limits import Limits, Quota, ServiceConfig
 from ..service.server import Listening, check_listening, find_devices, open_database, serve
 from ..service.uploads import NAME
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console, table
 
 DESCRIPTION = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console
 
 FRAMES = ("z-up", "z-down", "y-up", "y-down", "x-up", "x-down")

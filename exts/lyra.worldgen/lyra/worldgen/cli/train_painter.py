@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .generate import add_output_flags, parse_setting
+from .flags import add_output_flags, parse_setting
 from .terminal import Console, table
 
 EPILOG = """\

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console, table
 
 if TYPE_CHECKING:

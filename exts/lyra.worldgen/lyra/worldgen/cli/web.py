@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console
 
 EPILOG = """\

@@ -14,7 +14,7 @@ from ..core.schema import differing_keys, resolved_dict
 from ..core.world import World, load_world
 from ..session import Certify, Command, Preview, Session
 from ..session.summary import world_values
-from .generate import add_output_flags
+from .flags import add_output_flags
 from .terminal import Console, duration, table
 
 
