@@ -15,6 +15,8 @@ pytest.importorskip("scipy")
 pytest.importorskip("cv2")
 pytest.importorskip("numba")
 
+from pxr import Sdf
+
 from lyra.worldgen.core.errors import ConfigError, InputError
 from lyra.worldgen.core.world import load_world
 from lyra.worldgen.generation.painter_patch import PatchPainter
@@ -170,6 +172,9 @@ def test_styles_are_shared_and_recorded(place):
     floor = facts[0]["style"]["surfaces"]["floor"]
     assert floor["material"] in ("wood", "tile") and floor["colour"] and floor["shift_m"]
     assert (place / "variants" / "variants.png").is_file()
+    # Caches of robots' splats go by the variant's content, which follows from the style's.
+    layer = Sdf.Layer.FindOrOpen(str(place / "variants" / "variant_000" / "payloads" / "splats.usdc"))
+    assert layer.customLayerData["lyra:style"] == facts[0]["style"]["sha256"]
 
 
 def test_equal_calls_give_equal_bytes(place, own_place):
@@ -227,3 +232,26 @@ def test_materials_that_do_not_exist_are_refused():
         vary_config_from_dict({"styles": {"floor": []}})
     with pytest.raises(ConfigError, match=r"styles\.count"):
         vary_config_from_dict({"styles": {"count": 0}})
+
+
+@pytest.mark.slow
+def test_foreign_weights_paint_the_middle_of_a_material(tmp_path, model_libraries):
+    """A real pipeline at toy size: the frame stays, so the sheet repeats; what was drawn stays on record."""
+    from lyra.worldgen.core.config import load_config
+    from lyra.worldgen.generation.painter import PAINTERS
+    from lyra.worldgen.vary.exemplar import FRAME_PX, PIECE_PX, painted_sheet
+    from lyra.worldgen.vary.materials import make_sheet
+    from tiny_pipelines import write_pipeline
+
+    weights = write_pipeline("sd9", tmp_path / "tiny")
+    settings = {"models.painter": str(weights), "models.device": "cpu", "inpaint.steps": 1, "inpaint.strength": 1.0}
+    painter = PAINTERS.load("inpaint").from_config(load_config(None, {**settings, "inpaint.tile_px": 512}))
+    sheet = make_sheet("wood", np.random.default_rng(4))
+    painted = painted_sheet(sheet, painter, material="wood", kind="floor", seed=3)
+    middle = slice(FRAME_PX, PIECE_PX - FRAME_PX)
+    np.testing.assert_allclose(
+        painted.rgb[:FRAME_PX, : PIECE_PX - FRAME_PX], sheet.rgb[:FRAME_PX, : PIECE_PX - FRAME_PX], atol=0.01
+    )
+    assert np.abs(painted.rgb[middle, middle] - sheet.rgb[middle, middle]).mean() > 0.02
+    np.testing.assert_array_equal(painted.rgb[:PIECE_PX], painted.rgb[PIECE_PX:])
+    assert painted.facts["painter"] == "inpaint" and painted.facts["colour"] == sheet.facts["colour"]

@@ -78,6 +78,8 @@ def write_stage(
         below = [base.folder / "payloads" / f"{name}.usdc"]
         if style is not None and (other := style.layer(name)) is not None:
             below.insert(0, other)
+            # Whoever keeps what this layer shows recognises it by its bytes, and a path would not tell styles apart.
+            layer.customLayerData = {"lyra:style": style.sha256}
         layer.subLayerPaths = [relative(folder / "payloads", path) for path in below]
         save_layer(layer, folder / "payloads" / f"{name}.usdc")
         own.append(name)
