@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lyra.worldgen.core.errors import InputError
-from lyra.worldgen.core.manifest import MANIFEST_NAME
+from lyra.worldgen.core.manifest import MANIFEST_NAME, WORLD_LIST_NAME
 
 MAX_LIST_BYTES = 16 * 2**20
 """Largest list file that is read [bytes]."""
@@ -20,9 +21,10 @@ def find_world_folders(where: str) -> list[Path]:
     """World folders that a text names; the order decides which environment gets which world.
 
     Args:
-        where: a world folder; a folder with world folders in it; a pattern such as `worlds/*`; or a file that lists
-            folders, relative to itself: JSON (a list, or an object with a list `worlds`, of paths or of objects with
-            `folder`) or text with one path a line, `#` starting a comment.
+        where: a world folder; a batch, with the variants of its worlds; a folder with world folders in it; a pattern
+            such as `worlds/*`; or a file that lists folders, relative to itself: JSON (a list, or an object with a list
+            `worlds`, of paths or of objects with `folder`) or text with one path a line, `#` starting a comment;
+            paths may be patterns.
 
     Returns:
         Folders with a `world.json`, sorted by name, or in the order of the list.
@@ -39,12 +41,13 @@ def find_world_folders(where: str) -> list[Path]:
         path = path.parent
     if (path / MANIFEST_NAME).is_file():
         return [path]
-    found = [path / name for name in _children(path)] if path.is_dir() else [Path(p) for p in glob.glob(str(path))]
-    folders = sorted(p for p in found if (p / MANIFEST_NAME).is_file())
+    if (path / WORLD_LIST_NAME).is_file():
+        return _listed(path / WORLD_LIST_NAME)
+    folders = _worlds([path / name for name in _children(path)] if path.is_dir() else glob.glob(str(path)))
     if not folders:
         raise InputError(
-            "holds no world; expected a folder with world.json, a folder of such folders, a pattern or a list file: "
-            f"{where}"
+            "holds no world; expected a folder with world.json, a folder of such folders, a batch, a pattern or a list "
+            f"file: {where}"
         )
     return _bounded(folders, where)
 
@@ -64,13 +67,26 @@ def _listed(path: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as a list of worlds ({error}): {path}") from error
     names = _from_json(text, path) if path.suffix == ".json" else _from_lines(text)
-    folders = [path.parent / Path(name).expanduser() for name in names]
+    listed = [path.parent / Path(name).expanduser() for name in names]
+    folders = list(dict.fromkeys(folder for entry in listed for folder in _named(entry)))
     if not folders:
         raise InputError(f"lists no world: {path}")
-    for folder in folders:
-        if not (folder / MANIFEST_NAME).is_file():
-            raise InputError(f"lists '{folder.name}', which has no {MANIFEST_NAME}: {folder}")
     return _bounded(folders, str(path))
+
+
+def _named(entry: Path) -> list[Path]:
+    """The world that a list names, or all that its pattern matches."""
+    if (entry / MANIFEST_NAME).is_file():
+        return [entry]
+    if glob.has_magic(str(entry)) and (found := _worlds(glob.glob(str(entry)))):
+        return found
+    what = "which matches no world" if glob.has_magic(str(entry)) else f"which has no {MANIFEST_NAME}"
+    raise InputError(f"lists '{entry.name}', {what}: {entry}")
+
+
+def _worlds(found: Iterable[str | Path]) -> list[Path]:
+    """Those that are worlds, sorted by name."""
+    return sorted(p for p in map(Path, found) if (p / MANIFEST_NAME).is_file())
 
 
 def _from_lines(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from lyra.worldgen.sim.occupancy import load_ros_map
 
 MAX_EPISODES_BYTES = 64 * 2**20
 """Largest episode file that is read [bytes]."""
+MOST_NAMED = 8
+"""Worlds that are left out and named."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def load_navigation_world(folder: Path) -> NavigationWorld:
 
 
 def load_navigation_worlds(folders: Iterable[Path], *, certified_only: bool = True) -> list[NavigationWorld]:
-    """Several worlds, in the order given.
+    """Several worlds, in the order given; a warning in the log names those that are left out.
 
     Args:
         folders: world folders.
@@ -110,11 +114,18 @@ def load_navigation_worlds(folders: Iterable[Path], *, certified_only: bool = Tr
         InputError: as `load_navigation_world`, or no world is left.
     """
     folders = list(folders)
-    worlds = [load_navigation_world(folder) for folder in folders]
-    kept = [w for w in worlds if not certified_only or w.verdict == "passed"]
+    verdicts = [load_world(folder).verdict if certified_only else "passed" for folder in folders]
+    kept = [folder for folder, verdict in zip(folders, verdicts, strict=True) if verdict == "passed"]
     if not kept:
         raise InputError(f"none of the {len(folders)} worlds passed its certificate; look at their certificate.html")
-    return kept
+    if len(kept) < len(folders):
+        out = [(f, v or "never certified") for f, v in zip(folders, verdicts, strict=True) if v != "passed"]
+        named = ", ".join(f"{Path(*folder.parts[-2:])} ({verdict})" for folder, verdict in out[:MOST_NAMED])
+        more = f" and {len(out) - MOST_NAMED} more" if len(out) > MOST_NAMED else ""
+        _log.warning(
+            "%d of %d worlds are taken; their certificates leave out %s%s", len(kept), len(folders), named, more
+        )
+    return [load_navigation_world(folder) for folder in kept]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""A batch on a real Ray cluster of two nodes: workers and a node are killed, and the store fails one write in ten."""
+"""A batch on a real Ray cluster of two nodes: workers and a node are killed, and the store fails one write in ten.
+
+With variants, too: bytes are those of this machine.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,16 +22,19 @@ import pytest
 from batch import flaky_store
 from fake_stages import content
 from lyra.worldgen.batch import load_plan, run_batch
+from lyra.worldgen.batch.card import write_reports
 from lyra.worldgen.batch.ledger import NAME
 from lyra.worldgen.batch.pool import LocalPool
 from lyra.worldgen.batch.ray_pool import RayPool
-from lyra.worldgen.batch.run import WORLDS, Snapshot
+from lyra.worldgen.batch.run import SHOWN, WORLDS, Snapshot
 from lyra.worldgen.batch.store import FolderStore, UrlStore
 from lyra.worldgen.core.errors import InputError
+from sample_worlds import write_certified_room
 
 PROGRAM = Path(__file__).parent.parent / "session" / "fake_program.py"
+ROOM_PROGRAM = Path(__file__).parent / "room_program.py"
 WORLD_COUNT = int(os.environ.get("LYRA_BATCH_WORLDS", "12"))
-"""40 for the record, fewer in the default run."""
+"""40 for the record, fewer in the default run; a quarter of them get variants."""
 PAUSE_S = "0.0123"
 """Of the tiny stages, and how this test's own workers are told from those of others."""
 pytestmark = [
@@ -62,12 +69,12 @@ def cluster(monkeypatch, tmp_path):
         nodes.shutdown()
 
 
-def makers() -> list[psutil.Process]:
-    """Processes that make a world of this test now."""
+def makers(program: Path = PROGRAM) -> list[psutil.Process]:
+    """Processes that make a world of this test now, or its variants."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
-        if str(PROGRAM) in line and PAUSE_S in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if str(program) in line and PAUSE_S in line and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
@@ -115,6 +122,41 @@ def test_workers_and_a_node_may_die(cluster, tmp_path):
     while makers() and time.monotonic() < until:
         time.sleep(0.1)
     assert not makers()
+
+
+def test_variants_made_on_nodes_have_the_bytes_of_this_machine(cluster, tmp_path):
+    """Nodes fetch each world from the store and put its variants there, though workers are killed."""
+    for package in ("pxr", "scipy", "trimesh", "numba"):
+        pytest.importorskip(package)
+    room = write_certified_room(tmp_path / "room")
+    (tmp_path / "kitchen.jpg").write_bytes(b"photo of a kitchen")
+    file = tmp_path / "b.yaml"
+    count = max(2, WORLD_COUNT // 4)
+    vary = "{count: 2, set: {clutter.count: [1, 2], layout.mirrored: 0.5}, certify: false}"
+    file.write_text(f"photos: [kitchen.jpg]\nseeds: [0-{count - 1}]\nattempts: 8\nvary: {vary}\n")
+    plan, far, killed = load_plan(file), tmp_path / "far", []
+    store = UrlStore(f"flaky://{far}")
+
+    def disturb(now: Snapshot) -> None:
+        varying = [p for p in makers(ROOM_PROGRAM) if now.worlds_finished == count and len(killed) < 2]
+        if varying and now.variants_finished >= 2 * len(killed):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(varying[0].pid, signal.SIGKILL)
+                killed.append(varying[0].pid)
+
+    launcher = [sys.executable, str(ROOM_PROGRAM), PAUSE_S, str(room)]
+    report = run_batch(plan, tmp_path / "b", pool=RayPool(store, launcher=launcher), store=store, watch=disturb)
+    assert len(report.finished) == len(report.variants) == count and not report.quarantined, report
+    assert report.variants_made == 2 * count and len(killed) == 2
+    here = tmp_path / "here"
+    pool = LocalPool(here / WORLDS, slots=2, launcher=[sys.executable, str(ROOM_PROGRAM), "0", str(room)])
+    run_batch(plan, here, pool=pool, store=FolderStore(here / WORLDS))
+    for item in (*plan.items, *plan.variants):
+        assert content(far / item.name) == content(here / WORLDS / item.name), item.name
+    write_reports(plan, report)
+    page = (tmp_path / "b" / "index.html").read_text()
+    shown = [tmp_path / "b" / SHOWN / i.name / "variants.png" for i in plan.variants]
+    assert all(path.is_file() and f"{SHOWN}/{path.parent.name}/variants.png" in page for path in shown)
 
 
 def test_files_that_nodes_cannot_read_are_refused(cluster, tmp_path):

@@ -14,7 +14,8 @@ import pytest
 
 from fake_stages import content
 from lyra.worldgen.batch import load_plan, run_batch
-from lyra.worldgen.batch.card import write_reports
+from lyra.worldgen.batch.card import world_list, write_reports
+from lyra.worldgen.batch.gallery import gallery
 from lyra.worldgen.batch.ledger import NAME, Ledger
 from lyra.worldgen.batch.plan import BatchPlan
 from lyra.worldgen.batch.pool import LocalPool
@@ -104,11 +105,39 @@ def test_reports_name_variants_with_their_licences(room, tmp_path):
     folder = with_worlds(plan, tmp_path / "b", room)
     write_reports(plan, run(plan, folder))
     card, page = (folder / "README.md").read_text(), (folder / "index.html").read_text()
-    assert "| variants | 4 of 2 worlds, 0 certified |" in card
+    assert "| variants | 4, made of 2 worlds, not measured |" in card
     assert "photos: CC0-1.0 (6 worlds)" in card and "weights that took part: Apache-2.0 (6 worlds)" in card
     assert page.count("<article") == 4 and page.count("variants.png") == 4
+    assert page.count('class="chip not-measured"') == 4 and "4 of 4 variants, 0 certified" in page
+    listed = json.loads((folder / "worlds.json").read_text())["worlds"]
+    assert len(listed) == 6 and all((folder / row["folder"] / "world.json").is_file() for row in listed)
+    assert [row["verdict"] for row in listed].count("not measured") == 4
     rows = (folder / "worlds.csv").read_text().splitlines()
     assert len(rows) == 5 and sum(",2,0," in row for row in rows) == 2
+
+
+def test_the_gallery_tells_variants_by_their_verdicts(tmp_path):
+    """One that failed stands out, and each leads to its own certificate where a browser can read it."""
+    plan = plan_of(tmp_path)
+    verdicts = {"variant_000": "passed", "variant_001": "failed"}
+    told = {"variants": 2, "certified": 1, "verdicts": verdicts, "passed": False, "base": plan.items[0].name}
+    name = plan.variants[0].name
+    report = BatchReport(
+        folder=tmp_path,
+        finished={plan.items[0].name: {"passed": False, "summary": "not certified: leaks"}},
+        quarantined={plan.items[1].name: "the file is no <picture>"},
+        left=(plan.variants[1].name,),
+        variants={name: {**told, "place": f"s3://far/{name}"}},
+    )
+    page = gallery(plan, report)
+    assert ">not certified: leaks</a>" in page and "no &lt;picture&gt;" in page and "not done yet: 1" in page
+    assert 'class="chip certified" title' in page and 'class="chip not-certified" title' in page
+    assert "1 of 2 certified" in page and 'class="not-certified variants"' in page
+    place = tmp_path / WORLDS / name
+    place.mkdir(parents=True)
+    (place / "variants.json").write_text("{}")
+    assert f'href="{WORLDS}/{name}/variant_001/certificate.html"' in gallery(plan, report)
+    assert [row["verdict"] for row in world_list(report)] == ["certified", "not certified"]
 
 
 def test_killed_workers_and_missing_files_are_made_good(room, tmp_path):

@@ -251,14 +251,16 @@ def test_a_terminal_without_our_letters(tmp_path):
 
 
 def test_help_explains_every_flag(capsys):
-    """Each configuration flag shows its field's docstring and default."""
+    """Each configuration flag shows its field's docstring and default; a switch says what is so with it."""
     with pytest.raises(SystemExit) as caught:
         build_parser().parse_args(["generate", "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for flag, key, _, _ in generate.FLAGS:
+    for flag, key, kind, _ in generate.FLAGS:
         help_text, default = flags.field_help(key)
-        assert flag in text and help_text and help_text in text and f"(default: {default})" in text
+        said = help_text.removeprefix("whether ") if kind is bool else f"{help_text} (default: {default})"
+        assert flag in text and help_text and said in text
+    assert "whether" not in text and "default: False" not in text
     assert "examples:" in text
 
 
@@ -292,6 +294,25 @@ def test_the_bar_redraws_one_line():
     text = screen.getvalue()
     assert "\n" not in text and "about 5 s left" in text and text.endswith("\r\x1b[K")
     assert max(len(part) for part in text.split("\r\x1b[K")) < 200
+
+
+def test_lines_under_the_bar_are_redrawn_and_removed(monkeypatch):
+    """They move up before they are drawn again, as many as the terminal is high, and nothing of them stays."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "6")
+    now = [0.0]
+    screen = Screen()
+    bar = terminal.TerminalProgress(screen, clock=lambda: now[0])
+    for count in (2, 9, 1):
+        now[0] += 1.0
+        bar.below = tuple(f"    job {i} {'x' * 100}" for i in range(count))
+        bar.update("batch", count, 100)
+    drawn = screen.getvalue().split("\r")
+    assert [part.count("\n") for part in drawn[1:]] == [2, 4, 1]
+    assert drawn[2].startswith("\x1b[2A\x1b[J") and drawn[3].startswith("\x1b[4A\x1b[J")
+    assert drawn[2].endswith("... and 6 more") and max(len(line) for line in drawn[1].splitlines()) <= 60 + 3
+    bar.clear()
+    assert screen.getvalue().endswith("\r\x1b[1A\x1b[J")
 
 
 def test_durations_read_well():

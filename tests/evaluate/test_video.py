@@ -13,13 +13,16 @@ import torch
 from lyra.worldgen.cli.main import main
 from lyra.worldgen.core.errors import InputError
 from lyra.worldgen.core.frames import rigid, rotation_y
+from lyra.worldgen.core.manifest import Manifest, PhotoRecord
 from lyra.worldgen.core.views import RgbdView
+from lyra.worldgen.core.world import World
+from lyra.worldgen.evaluate.film import load_film, resized
 from lyra.worldgen.evaluate.measures import FilmFigures, find_revisits, measure_film, measure_reference
 from lyra.worldgen.evaluate.networks import Networks, Unavailable
 from lyra.worldgen.evaluate.networks_torch import InceptionFeatures, Perceptual, TappedLayers
 from lyra.worldgen.evaluate.style import look_of, style_distance
 from lyra.worldgen.evaluate.video import write_films
-from lyra.worldgen.evaluate.video_page import FilmReport, shown_frames
+from lyra.worldgen.evaluate.video_page import FilmReport, draw_curves, shown_frames
 from textured_room import big_room, textured_view, walk_poses
 
 ROOM = big_room()
@@ -57,6 +60,18 @@ def stub_networks() -> Networks:
             return torch.nn.functional.adaptive_avg_pool2d(x.double() / 255, (2, 2)).flatten(1)
 
     return Networks(perceptual=Perceptual(layers, [torch.ones(5)]), inception=InceptionFeatures(Means()), style=layers)
+
+
+def test_a_film_has_one_size_whatever_the_photo_has(there_and_back, tmp_path):
+    """The photo is larger than what is painted, and a look back at it may stand anywhere in the memory."""
+    photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
+    world = World(folder=tmp_path, manifest=Manifest(generator="test", photo=photo, config={}, plan=()))
+    camera = there_and_back[0].camera
+    width, height = camera.width_px * 2, camera.height_px * 2
+    views = [resized(v, width, height) if k in (0, 4) else v for k, v in enumerate(there_and_back)]
+    film = load_film(world, views)
+    assert {(v.camera.width_px, v.camera.height_px) for v in film} == {(camera.width_px, camera.height_px)}
+    assert values(measure_film(film, NOTHING))["camera.recovered"] == 100.0
 
 
 def test_an_exact_film_has_no_errors(exact):
@@ -148,6 +163,28 @@ def test_likeness_to_real_frames(there_and_back):
         assert (measure.value is None) == (measure.id in {"reference.lpips", "reference.fid", "reference.kid"})
     lone = {m.id: m for m in measure_reference(real[:1], real[:1], where[:1], stub_networks())}
     assert lone["reference.fid"].value is None and "at least 2" in lone["reference.fid"].detail
+
+
+def test_curves_of_nothing_and_of_one_wrong_pose_are_drawn(there_and_back, exact):
+    """A film of which no pose was recovered, one with a pose that is far off: two other pictures."""
+    lost = [replace(p, rotation_deg=None, translation_m=None) for p in exact.poses]
+    wrong = [replace(exact.poses[0], rotation_deg=100.0, translation_m=12.0), *exact.poses[1:]]
+    drawn = [
+        draw_curves(
+            [
+                FilmReport(
+                    name="a",
+                    figures=replace(exact, poses=tuple(poses)),
+                    measures=(),
+                    shown_u8=there_and_back[0].rgb_u8,
+                    caption="",
+                    settings={},
+                )
+            ]
+        )
+        for poses in (exact.poses, lost, wrong)
+    ]
+    assert len(set(drawn)) == 3 and all(png.startswith(b"\x89PNG") for png in drawn)
 
 
 def test_the_report_is_whole_and_the_same_twice(there_and_back, exact, tmp_path):

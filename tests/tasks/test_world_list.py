@@ -34,17 +34,33 @@ def test_folders_and_patterns_are_sorted(shelf):
         ("list.json", json.dumps(["b", "a"])),
         ("list.json", json.dumps({"worlds": [{"folder": "b"}, "a"]})),
         ("list.txt", "# best first\nb\n\na  # the other\n"),
+        ("list.txt", "[b]*\n[abc]\n"),
     ],
 )
 def test_lists_keep_their_order(shelf, name, text):
-    """Paths in a list are relative to it."""
+    """Paths in a list are relative to it, patterns are what they match, and nothing is taken twice."""
     (shelf / name).write_text(text)
     assert find_world_folders(str(shelf / name)) == [shelf / "b", shelf / "a"]
 
 
+def test_a_folder_that_lists_its_worlds_is_that_list(shelf):
+    """A batch says which worlds and variants it holds, wherever they lie below it."""
+    (shelf / "c" / "variant_000").mkdir()
+    (shelf / "c" / "variant_000" / "world.json").write_text("{}")
+    (shelf / "worlds.json").write_text(json.dumps({"worlds": [{"folder": "c/variant_000"}, {"folder": "a"}]}))
+    assert find_world_folders(str(shelf)) == [shelf / "c" / "variant_000", shelf / "a"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("[1]", "lists 1"), ("{}", "lists None"), ("[", "no JSON"), ('["c"]', "no world.json"), ("[]", "lists no world")],
+    [
+        ("[1]", "lists 1"),
+        ("{}", "lists None"),
+        ("[", "no JSON"),
+        ('["c"]', "no world.json"),
+        ("[]", "lists no world"),
+        ('["x*"]', "matches no world"),
+    ],
 )
 def test_bad_lists_are_named(shelf, text, said):
     """One error with the file's path."""

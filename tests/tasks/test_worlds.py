@@ -62,13 +62,16 @@ def test_map_agrees_with_the_room(finished):
     assert not world.map.free_at(np.array([[2.9, -1.4], [3.5, 1.6], [6.0, 0.0]])).any()
 
 
-def test_only_certified_worlds_are_taken_unless_asked(finished, world_folder):
-    """A failed world is left out; nothing left is an error; the verdict can be overruled."""
+def test_only_certified_worlds_are_taken_unless_asked(finished, world_folder, caplog):
+    """A failed world is left out and named; nothing left is an error; the verdict can be overruled."""
     path = world_folder / "world.json"
     manifest = json.loads(path.read_text())
     manifest["stages"]["certify"]["facts"]["verdict"] = "failed"
     path.write_text(json.dumps(manifest))
     assert [w.folder for w in load_navigation_worlds([world_folder, finished])] == [finished]
+    assert f"1 of 2 worlds are taken; their certificates leave out {Path(*world_folder.parts[-2:])} (failed)" in (
+        caplog.text
+    )
     with pytest.raises(InputError, match="none of the 1 worlds passed"):
         load_navigation_worlds([world_folder])
     assert len(load_navigation_worlds([world_folder], certified_only=False)) == 1

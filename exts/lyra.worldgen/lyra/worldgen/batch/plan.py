@@ -138,8 +138,11 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None) -> BatchPl
             near = nearest(str(key), list(KEYS))
             hint = f", did you mean '{near}'?" if near else f"; expected: {', '.join(KEYS)}"
             raise ConfigError(f"unknown key '{str(key)[:60]}' in a batch file{hint}: {path}")
+    if "photos" not in data:
+        raise ConfigError(f"photos is missing; expected files, folders or patterns such as photos/*.jpg: {path}")
     reader = _Reader(path, data)
-    photos = _photos(reader.texts("photos", ()), path)
+    files = _files(reader.texts("photos", ()), path)
+    photos = _photos(files)
     base = path.parent / reader.text("config", "") if data.get("config") else None
     common = {**reader.settings("set"), **(overrides or {})}
     axes = itertools.product(
@@ -150,6 +153,11 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None) -> BatchPl
         reader.variations().items(),
     )
     licences = reader.licences()
+    names = sorted({file.name for file in files})
+    if lost := next((name for name in licences if name and name not in names), ""):
+        near = nearest(lost, names)
+        hint = f", did you mean '{near}'?" if near else ""
+        raise ConfigError(f"photo_licence names '{lost[:60]}', which is none of the photos{hint}: {path}")
     items: dict[str, BatchItem] = {}
     for photo, seed, trajectory, painter, (variation, changes) in axes:
         if len(items) >= MAX_ITEMS:
@@ -199,8 +207,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:24]
 
 
-def _photos(patterns: tuple[str, ...], path: Path) -> list[_Photo]:
-    """Photos in the order of their names, each content once."""
+def _files(patterns: tuple[str, ...], path: Path) -> list[Path]:
+    """Picture files in the order of their names, each once."""
     files: dict[Path, None] = {}
     for text in patterns:
         place = path.parent / text
@@ -215,6 +223,11 @@ def _photos(patterns: tuple[str, ...], path: Path) -> list[_Photo]:
         files.update(dict.fromkeys(found))
     if not files:
         raise ConfigError(f"photos is empty; expected files, folders or patterns: {path}")
+    return list(files)
+
+
+def _photos(files: list[Path]) -> list[_Photo]:
+    """Each content once."""
     photos: dict[str, _Photo] = {}
     for file in files:
         with naming("read the photo", file):

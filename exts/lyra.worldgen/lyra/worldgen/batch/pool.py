@@ -50,6 +50,8 @@ class Pool(Protocol):
 
     slots: int
     """How many at a time."""
+    begins: str
+    """What a job is at until it tells more."""
 
     def start(self, item: BatchItem) -> None:
         """Begin a world."""
@@ -81,6 +83,8 @@ class _Running:
 
 class LocalPool:
     """A process for each world, as a session has it: killing one costs nobody else anything."""
+
+    begins = "starting"
 
     def __init__(
         self,

@@ -29,7 +29,9 @@ POLL_S = 0.2
 
 
 class RayPool:
-    """Tasks on a cluster that runs already."""
+    """Tasks on a cluster that runs already, which says of a task only that it has ended."""
+
+    begins = "given to the cluster"
 
     def __init__(
         self,

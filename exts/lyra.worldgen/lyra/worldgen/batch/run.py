@@ -6,6 +6,7 @@ moment goes on with the same call; a world is finished once, however often it wa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BackendError, InputError, WorldgenError
-from ..core.files import naming, write_json
+from ..core.files import naming, write_bytes, write_json
+from ..core.manifest import MANIFEST_NAME
 from ..core.world_writer import held
+from ..session.variation import LIST_NAME
 from .ledger import NAME, ItemState, Ledger
 from .plan import BatchItem, BatchPlan
 from .pool import Ended, Pool, Progressed
@@ -29,26 +32,43 @@ POLL_S = 0.1
 FREE_BYTES = 500 * 2**20
 """With less room on the disk no world is begun: it would fail for no fault of its own."""
 PLAN_NAME, LOCK_NAME, WORLDS = "batch.json", ".batch.lock", "worlds"
+SHOWN = "shown"
+"""Folder with what the gallery shows of worlds that were made on other machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """How far a batch is; what a face shows."""
+    """How far a batch is; what a face shows. A job makes one world, or all variants of one."""
 
     total: int
+    """Jobs."""
     finished: int
-    certified: int
+    """Jobs."""
     quarantined: int
+    """Jobs."""
     retries: int
+    worlds: int
+    """Worlds that the plan asks for."""
+    worlds_finished: int
+    certified: int
+    """Worlds, without variants."""
+    variants: int
+    """Variants that the plan asks for, over all worlds."""
+    variants_finished: int
+    variants_certified: int
     running: Mapping[str, Progressed]
-    """Where each world that is being made stands."""
+    """Where each job that is being made stands."""
+    storing: tuple[str, ...]
+    """Jobs that are made and on their way to the store."""
+    report: Callable[[], BatchReport]
+    """What `run_batch` would return if it ended now."""
     just_ended: tuple[str, ...] = ()
-    """Lines about worlds that ended since the last look."""
+    """Lines about jobs that ended since the last look."""
 
     @property
     def fraction(self) -> float:
         """Of the whole batch, 0..1."""
-        done = self.finished + self.quarantined + sum(p.fraction for p in self.running.values())
+        done = self.finished + self.quarantined + len(self.storing) + sum(p.fraction for p in self.running.values())
         return done / self.total if self.total else 1.0
 
 
@@ -72,10 +92,24 @@ class BatchReport:
         return sum(values.get("passed") is True for values in self.finished.values())
 
     @property
+    def made(self) -> dict[str, Mapping[str, Any]]:
+        """Worlds and folders of variants by name."""
+        return {**self.finished, **self.variants}
+
+    @property
+    def variants_made(self) -> int:
+        """Variants of all worlds together."""
+        return sum(int(values["variants"]) for values in self.variants.values())
+
+    @property
+    def variants_certified(self) -> int:
+        return sum(int(values["certified"]) for values in self.variants.values())
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is missing and all that was measured passed."""
-        made = (*self.finished.values(), *self.variants.values())
-        return not self.left and not self.quarantined and all(v.get("passed") is not False for v in made)
+        measured = [values.get("passed") for values in self.made.values()]
+        return not self.left and not self.quarantined and False not in measured
 
 
 @dataclass
@@ -170,7 +204,7 @@ def _run(
                 item = work.waiting.popleft()
                 pool.start(item)
                 ledger.append("started", item.name)
-                work.running[item.name] = Progressed(name=item.name, stage="starting", fraction=0.0)
+                work.running[item.name] = Progressed(name=item.name, stage=pool.begins, fraction=0.0)
             for event in pool.poll():
                 if isinstance(event, Progressed):
                     work.running[event.name] = event
@@ -179,13 +213,13 @@ def _run(
                 if event.values is None:
                     _failed(work, ledger, items[event.name], event)
                 else:
-                    keep = uploads.submit(_keep, store, folder / WORLDS / event.name, event)
+                    keep = uploads.submit(_keep, store, folder, event)
                     work.storing[event.name] = (keep, event)
             for name, (kept, event) in list(work.storing.items()):
                 if kept.done():
                     del work.storing[name]
                     _stored(work, ledger, store, items[name], event, kept.exception())
-            watch(_snapshot(work))
+            watch(_snapshot(work, folder))
             work.lines.clear()
             time.sleep(POLL_S)
     return report_of(plan, folder, work.states)
@@ -200,6 +234,39 @@ def verdict_of(values: Mapping[str, Any]) -> str:
     """A world's verdict in words."""
     passed = values.get("passed")
     return "not measured" if passed is None else "certified" if passed else "not certified"
+
+
+def told_of(values: Mapping[str, Any]) -> str:
+    """What became of a world, with the checks that did not hold, or of its variants; for people."""
+    if "variants" in values:
+        return f"{values['variants']} variants, {values['certified']} certified"
+    verdict = verdict_of(values)
+    return verdict if verdict == "certified" else str(values.get("summary") or verdict)
+
+
+def variants_of(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known of each variant, by the name of its folder; nothing for a world."""
+    passed = {"passed": True, "failed": False}
+    return {name: {"passed": passed.get(verdict)} for name, verdict in values.get("verdicts", {}).items()}
+
+
+def local_place(folder: Path, name: str, place: str) -> Path | None:
+    """Where a world or a folder of variants lies on this machine: where it was made, else in a store that is a folder;
+    None if neither is so.
+
+    Args:
+        folder: of the batch.
+        name: of the world or the variants.
+        place: path or URL that the store stated.
+    """
+    stored = Path(place.removeprefix("file://")) if place.startswith("file://") or "://" not in place else None
+    found = (p for p in (folder / WORLDS / name, stored) if p is not None)
+    return next((p for p in found if (p / MANIFEST_NAME).is_file() or (p / LIST_NAME).is_file()), None)
+
+
+def shown_files(values: Mapping[str, Any]) -> tuple[str, str]:
+    """Picture and page of a world or of a folder of variants."""
+    return ("variants.png", LIST_NAME) if "variants" in values else ("preview.png", "certificate.html")
 
 
 def report_of(plan: BatchPlan, folder: Path, states: Mapping[str, ItemState]) -> BatchReport:
@@ -222,9 +289,19 @@ def _done(states: Mapping[str, ItemState], name: str) -> bool:
     return name in states and states[name].finished is not None
 
 
-def _keep(store: Store, made: Path, event: Ended) -> None:
+def _keep(store: Store, folder: Path, event: Ended) -> None:
+    """Into the store; of what another machine has put there, what the gallery shows comes here."""
     if not event.stored:
-        store.put(made, event.name)
+        store.put(folder / WORLDS / event.name, event.name)
+        return
+    if local_place(folder, event.name, store.where(event.name)) is not None:
+        return
+    for file in shown_files(event.values or {}):
+        # A gallery without a picture is better than a world that is made again.
+        with contextlib.suppress(Exception):
+            data = store.read(event.name, file)
+            (folder / SHOWN / event.name).mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / SHOWN / event.name / file, data)
 
 
 def _stored(
@@ -248,15 +325,9 @@ def _stored(
     ledger.append("finished", item.name, values=values)
     state = work.states[item.name]
     work.states[item.name] = ItemState(started=state.started + 1, causes=state.causes, finished=values)
-    work.lines.append(f"{item.name}: {_told(values)}")
+    work.lines.append(f"{item.name}: {told_of(values)}")
     if (next_one := work.held_back.pop(item.name, None)) is not None:
         work.waiting.append(next_one)
-
-
-def _told(values: Mapping[str, Any]) -> str:
-    if "variants" not in values:
-        return verdict_of(values)
-    return f"{values['variants']} variants, {values['certified']} certified"
 
 
 def _failed(work: _Work, ledger: Ledger, item: BatchItem, event: Ended) -> None:
@@ -274,17 +345,25 @@ def _failed(work: _Work, ledger: Ledger, item: BatchItem, event: Ended) -> None:
         work.lines.append(f"{item.name}: failed, will be tried again: {cause}")
 
 
-def _snapshot(work: _Work) -> Snapshot:
+def _snapshot(work: _Work, folder: Path) -> Snapshot:
     states = work.states.values()
-    worlds = [work.states[item.name].finished for item in work.plan.items]
-    finished = [s.finished for s in states if s.finished is not None]
+    worlds = [values for i in work.plan.items if (values := work.states[i.name].finished) is not None]
+    variants = [values for i in work.plan.variants if (values := work.states[i.name].finished) is not None]
+    order = work.plan.order
     return Snapshot(
         total=len(work.states),
-        finished=len(finished),
-        certified=sum(values.get("passed") is True for values in worlds if values is not None),
+        finished=len(worlds) + len(variants),
         quarantined=sum(s.quarantined for s in states),
         retries=sum(len(s.causes) for s in states),
+        worlds=len(work.plan.items),
+        worlds_finished=len(worlds),
+        certified=sum(values.get("passed") is True for values in worlds),
+        variants=len(work.plan.items) * order.count if order is not None else 0,
+        variants_finished=sum(int(values["variants"]) for values in variants),
+        variants_certified=sum(int(values["certified"]) for values in variants),
         running=dict(work.running),
+        storing=tuple(work.storing),
+        report=lambda: report_of(work.plan, folder, work.states),
         just_ended=tuple(work.lines),
     )
 

@@ -6,6 +6,7 @@ tried again; what was written before it does no harm, because the next attempt w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -26,6 +27,7 @@ TRIES = 6
 FIRST_PAUSE_S = 0.05
 LISTS = "complete"
 """Folder of the lists of files in a remote store."""
+PROBE = ".probe"
 MAX_LIST_BYTES = 64 * 2**20
 CHUNK_BYTES = 1 << 22
 
@@ -42,6 +44,10 @@ class Store(Protocol):
 
     def where(self, name: str) -> str:
         """Path or URL of a world."""
+        ...
+
+    def read(self, name: str, file: str) -> bytes:
+        """One file of a world."""
         ...
 
 
@@ -67,6 +73,9 @@ class FolderStore:
     def where(self, name: str) -> str:
         return str(self.root / name)
 
+    def read(self, name: str, file: str) -> bytes:
+        return (self.root / name / file).read_bytes()
+
 
 class UrlStore:
     """Worlds below an fsspec URL: `s3://bucket/worlds`, `gs://...`, `file:///...`, `memory://...`."""
@@ -88,6 +97,14 @@ class UrlStore:
         except (ValueError, ImportError) as error:
             raise InputError(f"the store '{url}' cannot be used: {error}") from error
         self.url, self._root, self._pause_s = url.rstrip("/"), str(root).rstrip("/"), pause_s
+
+    def expect_writable(self) -> None:
+        """Write a small file and remove it; raises `BackendError` if the store does not take it."""
+        probe = f"{self._root}/{LISTS}/{PROBE}"
+        self._keep(lambda: self._write(probe, b""))
+        # Whoever may write but not remove keeps an empty file that nothing looks at.
+        with contextlib.suppress(Exception):
+            self._fs.rm_file(probe)
 
     def holds(self, name: str) -> bool:
         files = self._list_of(name)

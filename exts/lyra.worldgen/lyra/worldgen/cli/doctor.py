@@ -108,7 +108,21 @@ class Check:
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     text = "show what this machine can run and what is missing"
-    parser = commands.add_parser("doctor", help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+    parser = commands.add_parser(
+        "doctor",
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="""\
+examples:
+  lyra-worldgen doctor
+  lyra-worldgen doctor --json
+
+Every package is imported once in a process of its own, which takes some seconds. Nothing is downloaded or changed.
+Exit code 3 if `generate` cannot run here; the table says what to install.
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add_output_flags(parser)
     parser.set_defaults(run=run)
 

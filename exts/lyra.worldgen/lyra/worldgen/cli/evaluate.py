@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 POLICY_FLAGS = {
     "task": ("NAME", "of the task (default: point-goal with a lidar)"),
-    "physics": ("NAME", "newton_mjwarp or ovphysx"),
-    "num-envs": ("N", "robots at once"),
+    "physics": ("NAME", "newton_mjwarp or ovphysx (default: newton_mjwarp)"),
+    "num-envs": ("N", "robots at once (default: eight a world, at most 256)"),
+    "episodes": ("N", "of every world, the first ones (default: all)"),
     "device": ("NAME", "of simulation and policy (default: cpu)"),
     "export": ("FOLDER", "write the checkpoint there as ONNX, and compare"),
 }
@@ -31,8 +32,8 @@ examples:
   lyra-worldgen evaluate worlds/kitchen worlds/hall --video --networks weights
   lyra-worldgen evaluate DL3DV/1K/0a1b* --dataset dl3dv --frames 161
   lyra-worldgen evaluate TanksAndTemples/Barn --dataset tanks-and-temples --config config/generation/fast.yaml
-  lyra-worldgen evaluate baseline --worlds worlds
-  lyra-worldgen evaluate model_399.pt --worlds worlds/kitchen --out reports/kitchen --export exported
+  lyra-worldgen evaluate baseline --worlds batches/kitchens --out reports/baseline
+  lyra-worldgen evaluate model_499.pt --worlds worlds/kitchen --out reports/kitchen --export exported
 
 --persistence walks out and back and turns on the spot, with the spatial memory and without, and compares what is seen
 again. It takes minutes a photo, most of them for painting again what the walk without memory has forgotten.
@@ -57,7 +58,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure the memory, films or a robot's policy, and write a report",
+        help="measure a world's memory and films, or a robot's policy, and write a report",
         description="Measure photos, worlds or a policy and write a report. Exit code 1 if a limit does not hold.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,26 +72,37 @@ def add_parser(commands: Any) -> None:
         help="worlds, scenes, picture files, or one policy",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--persistence", action="store_true", help="memory ablation and drift")
-    what.add_argument("--video", action="store_true", help="camera control, reprojection, style and revisits of walks")
+    what.add_argument(
+        "--persistence", action="store_true", help="what the memory of photos or worlds is worth, and how colours drift"
+    )
+    what.add_argument(
+        "--video", action="store_true", help="camera control, reprojection, style and revisits of the walks of worlds"
+    )
     what.add_argument("--dataset", metavar="NAME", help="likeness to real films: dl3dv or tanks-and-temples scenes")
     what.add_argument(
-        "--worlds", metavar="WORLDS", help="drive in these: a folder, a folder of worlds, a pattern, a list"
+        "--worlds", metavar="WORLDS", help="drive in these: a world, a batch, a folder of worlds, a pattern, a list"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="folder of the report")
-    parser.add_argument("--loops", metavar="N", type=int, help="turns after which colours are compared (default: 10)")
-    parser.add_argument("--size", metavar="PX", type=int, help="long side of the frames (default: 320)")
-    parser.add_argument("--distance", metavar="METRES", type=float, help="way out and back (default: 4)")
-    parser.add_argument("--seed", metavar="N", type=int, help="of everything that is painted (default: 0)")
     parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("evaluation"), help="folder of the report (default: evaluation)"
+    )
+    walks = parser.add_argument_group("with --persistence")
+    walks.add_argument("--loops", metavar="N", type=int, help="turns after which colours are compared (default: 10)")
+    walks.add_argument("--size", metavar="PX", type=int, help="long side of the frames (default: 320)")
+    walks.add_argument("--distance", metavar="METRES", type=float, help="way out and back (default: 4)")
+    painted = parser.add_argument_group("with --persistence and --dataset")
+    painted.add_argument("--seed", metavar="N", type=int, help="of everything that is painted (default: 0)")
+    films = parser.add_argument_group("with --video and --dataset")
+    films.add_argument(
         "--networks",
         metavar="DIR",
         type=Path,
-        help="weights of AlexNet, VGG-16, Inception (default: torch's hub folder)",
+        help="folder with weights of AlexNet, VGG-16, Inception (default: torch's hub folder)",
     )
     film = parser.add_argument_group("with --dataset")
     film.add_argument("--frames", metavar="N", type=int, help="pictures of each film that are used (default: 161)")
-    film.add_argument("--pose-scale", metavar="METRES", type=float, help="of a unit of the poses (default: measured)")
+    film.add_argument(
+        "--pose-scale", metavar="METRES", type=float, help="length of a unit of the poses (default: measured)"
+    )
     film.add_argument("--config", metavar="FILE", type=Path, help="YAML file with painter, geometry and frame size")
     policy = parser.add_argument_group("with --worlds")
     for name, (metavar, text) in POLICY_FLAGS.items():

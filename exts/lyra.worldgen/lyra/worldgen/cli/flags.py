@@ -52,11 +52,14 @@ def add_field_flags(parser: argparse.ArgumentParser, flags: Iterable[tuple[str, 
     for flag, key, kind, placeholder in flags:
         text, default = field_help(key)
         takes: dict[str, Any] = {"type": kind, "metavar": placeholder}
+        said = f"{text} (default: {default})"
         if kind is bool:
             takes = {"action": "store_true", "default": None}
+            # A switch says what is so with it; what a field says begins with `whether`.
+            said = text.removeprefix("whether ")
         elif kind is list:
             takes = {"action": "append", "metavar": placeholder}
-        parser.add_argument(flag, dest=key, help=f"{text} (default: {default})".replace("%", "%%"), **takes)
+        parser.add_argument(flag, dest=key, help=said.replace("%", "%%"), **takes)
 
 
 def field_values(args: argparse.Namespace, flags: Iterable[tuple[str, str, type, str]]) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_until_flag(parser: argparse.ArgumentParser, stages: str = MADE_BY) -> None:
     """Flag of the commands that run several stages."""
-    text = f"stop after this stage ({stages}); `finish` does the rest"
+    text = f"stop after this stage ({stages}); `lyra-worldgen finish` does the rest later"
     parser.add_argument("--until", metavar="STAGE", default="", help=text)
 
 

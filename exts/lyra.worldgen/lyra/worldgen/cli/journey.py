@@ -20,19 +20,47 @@ examples:
   lyra-worldgen branch worlds/kitchen worlds/kitchen-b --chunks 2
 
 A path begins where the last one ended, the first one of a world that was only seeded (`generate --until understand`) at
-the photo. Without --path the one that `undo` cut short goes on; with the same seed and
-text it comes out as it was.
+the photo. Without --path the one that `undo` cut short goes on; with the same seed and text it comes out as it was.
+"""
+FINISH_EPILOG = """\
+examples:
+  lyra-worldgen generate kitchen.jpg --until explore      pictures and memory only
+  lyra-worldgen finish worlds/kitchen                     splats, mesh, USD, certificate and preview as well
+
+A finished world whose files are as they were left is not touched; stages whose files are damaged run again, and so do
+those that rest on them.
+"""
+PATHS_EPILOG = """\
+examples:
+  lyra-worldgen generate kitchen.jpg --path loop
+  lyra-worldgen generate kitchen.jpg --path horizontal_zoom:direction=left,strength=1.5,frames=241
+  lyra-worldgen extend worlds/kitchen --path walk.npz      a trajectory file; docs/exploring.md says what is in it
 """
 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to the parser."""
     extend = _parser(commands, "extend", run_extend, "explore a world further", EXTEND_EPILOG)
-    extend.add_argument("--path", metavar="NAME|FILE.npz", default="", help="preset or trajectory file")
-    extend.add_argument("--prompt", metavar="TEXT", help="text for painters that read text")
-    extend.add_argument("--captions", metavar="FILE.json", type=Path, help="texts by frame, for a walk")
-    extend.add_argument("--pose-scale", metavar="FACTOR", type=float, help="factor on a file's translations")
-    extend.add_argument("--chunks", metavar="N", type=int, help="at most so many chunks")
+    extend.add_argument(
+        "--path",
+        metavar="NAME|FILE.npz",
+        default="",
+        help="preset, see `lyra-worldgen paths`, or trajectory file (default: the one that `undo` cut short)",
+    )
+    extend.add_argument("--prompt", metavar="TEXT", help="text for painters that read text (default: the world's)")
+    extend.add_argument(
+        "--captions",
+        metavar="FILE.json",
+        type=Path,
+        help="JSON file of texts by frame number, for a walk along a trajectory file",
+    )
+    extend.add_argument(
+        "--pose-scale",
+        metavar="FACTOR",
+        type=float,
+        help="factor on the translations of a trajectory file (default: the world's)",
+    )
+    extend.add_argument("--chunks", metavar="N", type=int, help="at most so many chunks of the path (default: all)")
     extend.add_argument("--seed", metavar="N", type=int, help="paint with another seed than the world's")
     add_until_flag(extend)
 
@@ -45,11 +73,18 @@ def add_parsers(commands: Any) -> None:
     branch.add_argument("--chunks", metavar="N", type=int, help="how many chunks they share (default: all)")
     add_until_flag(branch)
 
-    finish = _parser(commands, "finish", run_finish, "run what a world lacks, and repair damaged files", "")
+    finish = _parser(commands, "finish", run_finish, "run what a world lacks, and repair damaged files", FINISH_EPILOG)
     add_until_flag(finish)
 
     text = "list the camera paths that --path knows"
-    paths = commands.add_parser("paths", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+    paths = commands.add_parser(
+        "paths",
+        help=text,
+        description=f"{text.capitalize()}, with the options of each and their defaults.",
+        epilog=PATHS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add_output_flags(paths)
     paths.set_defaults(run=run_paths)
 

@@ -34,14 +34,15 @@ examples:
   lyra-worldgen generate photo.jpg                         world in worlds/photo
   lyra-worldgen generate photo.jpg --camera-height 0.4     taken by a robot, not by a person
   lyra-worldgen generate photo.jpg --config config/generation/fast.yaml --seed 7 --out worlds/small
-  lyra-worldgen import scan.ply --units cm --out worlds/scan   splats or a mesh of another program
+  lyra-worldgen import scan.ply --units cm                 splats or a mesh of another program
   lyra-worldgen extend worlds/photo --path forward         explore it further; undo takes it back
-  lyra-worldgen rescale worlds/photo --known door:412,80,415,610   its true size, by a door
+  lyra-worldgen rescale worlds/photo --camera-height 1.2   its true size: the lens was 1.2 m above the floor
   lyra-worldgen certify worlds/photo                       measure it again
   lyra-worldgen batch kitchens.yaml                        a list of worlds, resumable
   lyra-worldgen vary worlds/photo --count 64               other light, colours, friction, clutter, mirror images
-  lyra-worldgen export-web worlds/photo --out sites/photo   walk through it in a browser
+  lyra-worldgen export-web worlds/photo --out sites/photo  walk through it in a browser
   lyra-worldgen explore worlds                             look, drive, extend and undo in the browser
+  lyra-worldgen evaluate baseline --worlds worlds          how well a robot drives there, in Isaac Lab
   lyra-worldgen doctor                                     what this machine can run, and what is missing
 
 exit codes: 0 good, 1 the world is not certified, 2 input or configuration, 3 something is not installed,

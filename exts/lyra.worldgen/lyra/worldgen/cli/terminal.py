@@ -48,7 +48,8 @@ class Eta:
 
 
 class TerminalProgress(Progress):
-    """One line that is redrawn on a terminal; elsewhere a line for each stage and now and then between."""
+    """One line that is redrawn on a terminal, with what `below` holds under it; elsewhere a line for each stage and now
+    and then between."""
 
     def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -58,7 +59,14 @@ class TerminalProgress(Progress):
         self._began = clock()
         self._last_draw = -REDRAW_S
         self._last_stage = ""
-        self._drawn = False
+        self._drawn_lines = 0
+        self.below: tuple[str, ...] = ()
+        """Lines that stand under the bar of a terminal, as many as its height allows."""
+
+    @property
+    def live(self) -> bool:
+        """Whether this is a terminal, where lines can be drawn again."""
+        return self._live
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         fraction = min(1.0, done / total) if total > 0 else 0.0
@@ -75,19 +83,28 @@ class TerminalProgress(Progress):
             cells = round(fraction * BAR_CELLS)
             line = f"{stage:<12}{'█' * cells}{'·' * (BAR_CELLS - cells)} {100 * fraction:3.0f} %  {tail}"
             line += f"  {note}" if note else ""
-            width = max(20, shutil.get_terminal_size().columns - 1)
-            self._stream.write(f"\r\x1b[K{line[:width]}")
-            self._drawn = True
+            size = shutil.get_terminal_size()
+            width, most = max(20, size.columns - 1), max(0, size.lines - 2)
+            hidden = len(self.below) - most
+            below = self.below if hidden <= 0 else (*self.below[: most - 1], f"    ... and {hidden + 1} more")[:most]
+            lines = [text[:width] for text in (line, *below)]
+            self._stream.write(self._home() + "\n".join(lines))
+            self._drawn_lines = len(lines)
         else:
             self._stream.write(f"{100 * fraction:3.0f} %  {stage}, {tail}{f'  ({note})' if note else ''}\n")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Remove the line, before something else is written."""
-        if self._drawn:
-            self._stream.write("\r\x1b[K")
+        """Remove what was drawn, before something else is written."""
+        if self._drawn_lines:
+            self._stream.write(self._home())
             self._stream.flush()
-            self._drawn = False
+            self._drawn_lines = 0
+
+    def _home(self) -> str:
+        """Moves to the beginning of what was drawn and removes it."""
+        up = self._drawn_lines - 1
+        return f"\r\x1b[{up}A\x1b[J" if up > 0 else "\r\x1b[K"
 
 
 class JsonLinesProgress(Progress):
@@ -137,6 +154,13 @@ class Console:
         progress = self._lines or self._bar
         assert progress is not None, "one of the two is always there"
         return progress
+
+    def board(self, lines: tuple[str, ...]) -> bool:
+        """Show lines under the bar from its next drawing on; False where nothing is drawn twice."""
+        if self._bar is None or not self._bar.live:
+            return False
+        self._bar.below = lines
+        return True
 
     def note(self, text: str) -> None:
         """One line for the person in front of the terminal."""

@@ -17,6 +17,32 @@ from ..session.summary import world_values
 from .flags import add_output_flags
 from .terminal import Console, duration, table
 
+EPILOGS = {
+    "certify": """\
+examples:
+  lyra-worldgen certify worlds/kitchen
+  lyra-worldgen certify worlds/kitchen-variants/variant_003
+  lyra-worldgen certify worlds/kitchen --newton
+
+Left in the world: certificate.html with pictures, certificate.json for programs. Exit code 0 if it is certified, 1 if a
+check did not hold or could not be made here.
+""",
+    "preview": """\
+examples:
+  lyra-worldgen preview worlds/kitchen
+
+Left in the world: preview.png (photo, mesh, splats, map, colliders) and walkthrough.mp4.
+""",
+    "info": """\
+examples:
+  lyra-worldgen info worlds/kitchen
+  lyra-worldgen info worlds/kitchen --json
+
+Shown: where it comes from, settings that are not the defaults, scale and its doubt, licence, stages with their times
+and sizes. Every file is compared with its hash; exit code 1 if one differs or is missing.
+""",
+}
+
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to the parser."""
@@ -25,7 +51,14 @@ def add_parsers(commands: Any) -> None:
         ("preview", run_preview, "draw the contact sheet and film of a world again"),
         ("info", run_info, "show what a world is made of and check its files"),
     ):
-        parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        parser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=EPILOGS[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         parser.add_argument("folder", metavar="DIR", help="a world folder")
         if name == "certify":
             parser.add_argument(

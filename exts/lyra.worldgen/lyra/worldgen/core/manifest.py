@@ -28,6 +28,9 @@ from .scaling import expect_factor
 FORMAT = 1
 """Version of the folder layout and of `world.json` that this code reads and writes."""
 MANIFEST_NAME = "world.json"
+WORLD_LIST_NAME = "worlds.json"
+"""Lists the worlds of a folder that keeps them in several places below it: an object whose `worlds` are objects with
+`folder`, relative to the list."""
 PHOTO_KIND = "photo"
 MAX_MANIFEST_BYTES = 16 * 2**20
 """Largest `world.json` that is read [bytes]."""

@@ -22,7 +22,7 @@ _STEP_PX = 4
 
 
 def load_film(world: World, views: Sequence[RgbdView]) -> list[RgbdView]:
-    """The remembered frames of a world's walk, the photo first, each at the size of the painted ones.
+    """The remembered frames of a world's walk, the photo first, all at the size of the first one that was painted.
 
     Every eighth frame of a walk is remembered, all looks of a turn, and what showed anything new: exact pixels, depth
     and poses, which its films on the disk have not.
@@ -46,7 +46,7 @@ def load_film(world: World, views: Sequence[RgbdView]) -> list[RgbdView]:
     if not known:
         raise InputError(f"the world remembers nothing but its photo; extend it first: {world.folder}")
     size = views[known[0]].camera
-    return [resized(views[0], size.width_px, size.height_px), *(views[i] for i in known)]
+    return [resized(views[i], size.width_px, size.height_px) for i in (0, *known)]
 
 
 def _in_time(of_chunk: Sequence[int], views: Sequence[RgbdView], way: np.ndarray) -> list[int]:

@@ -201,8 +201,9 @@ def _style_measures(frames: Sequence[RgbdView], styles: Sequence[StyleDistance],
 def _revisit_measures(
     frames: Sequence[RgbdView], revisits: Sequence[tuple[int, int]], networks: Networks
 ) -> list[Measure]:
-    none = "no pose is visited twice with a walk in between; `--persistence` walks paths that do"
-    said = f"Mean of {len(revisits)} visits to a pose that was seen before" if revisits else none
+    none = "no pose is visited twice with a walk in between; --persistence walks paths that do"
+    count = f"{len(revisits)} visit" + "s" * (len(revisits) != 1)
+    said = f"Mean of {count} to a pose that was seen before" if revisits else none
     pairs = [(frames[a].rgb_u8, frames[b].rgb_u8) for a, b in revisits]
     where = [frames[a].valid if frames[a].valid.any() else ~frames[a].valid for a, _ in revisits]
     return [

@@ -19,6 +19,8 @@ from .persistence_judge import PATHS, REVISIT_DB, drift, first_round
 SHOWN_DB = 60.0
 """Plots end here: more is not visible."""
 THUMB_PX = 240
+LINE_PX = 3
+"""Between pictures of a sheet."""
 WITH, WITHOUT = "#12805c", "#c4311f"
 _SENTENCES = {
     True: "Wherever the camera came back to, it found what it had seen before.",
@@ -177,11 +179,8 @@ def _strips(one: Persistence) -> str:
             walk = one.walk(path, remembers=remembers)
             if not walk.shown:
                 continue
-            strip = np.concatenate(
-                [
-                    np.concatenate([thumbnail(getattr(shown, name)) for shown in walk.shown], 1)
-                    for name in ("first_u8", "again_u8")
-                ]
+            strip = picture_sheet(
+                [[thumbnail(getattr(shown, name)) for shown in walk.shown] for name in ("first_u8", "again_u8")]
             )
             side = "with memory" if remembers else "without memory"
             shown = ", ".join(shown.label for shown in walk.shown)
@@ -191,6 +190,13 @@ def _strips(one: Persistence) -> str:
                 "</figcaption></figure>"
             )
     return f'<div style="display:grid;gap:.8rem;margin-bottom:1.6rem">{"".join(figures)}</div>'
+
+
+def picture_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures of one size in rows, [H, W, 3] uint8, with lines between them."""
+    line = ((0, LINE_PX), (0, LINE_PX), (0, 0))
+    padded = [np.concatenate([np.pad(picture, line, constant_values=255) for picture in row], 1) for row in rows]
+    return np.concatenate(padded)[:-LINE_PX, :-LINE_PX]
 
 
 def thumbnail(rgb_u8: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.optional import require
 from ..core.views import RgbdView
 from .measures import FilmFigures, Measure
-from .persistence_page import data_uri, jpeg_uri, page_head, thumbnail
+from .persistence_page import data_uri, jpeg_uri, page_head, picture_sheet, thumbnail
 from .reprojection import carried
 
 SHOWN_FRAMES = 6
@@ -50,7 +50,7 @@ def shown_frames(
     caption = f"Frames {', '.join(map(str, picks))}; below, what an earlier frame shows there through the geometry"
     if real_u8:
         caption += "; last, the real frame"
-    return np.concatenate([np.concatenate(row, 1) for row in rows if row]), f"{caption}."
+    return picture_sheet([row for row in rows if row]), f"{caption}."
 
 
 def draw_curves(films: Sequence[FilmReport]) -> bytes:
@@ -83,7 +83,19 @@ def draw_curves(films: Sequence[FilmReport]) -> bytes:
         where.set_title(title)
         where.set_ylabel(unit)
         where.set_xlabel("frame of the film")
-        where.set_ylim(bottom=0)
+        where.xaxis.get_major_locator().set_params(integer=True)
+        highest = max(
+            (float(np.nanmax(y)) for line in where.lines if np.isfinite(y := line.get_ydata()).any()), default=None
+        )
+        if highest is None:
+            where.set_xticks([])
+            where.set_yticks([])
+            where.text(0.5, 0.5, "not measured", ha="center", va="center", transform=where.transAxes, color="gray")
+            continue
+        where.set_ylim(0, 1.05 * highest or 1.0)
+        # One pose that was recovered wrongly must not flatten all others to a line.
+        if (small := {rotation: 1.0, translation: 0.1}.get(where, np.inf)) < highest / 10:
+            where.set_yscale("symlog", linthresh=small)
     style.set_ylim(0, 102)
     rotation.legend(loc="best")
     buffer = io.BytesIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,17 @@ def read_list(folder: Path) -> dict[str, Any]:
 
 
 def variants_values(folder: Path) -> dict[str, Any]:
-    """How many variants a folder holds and what their certificates say; JSON values, named as those of a world."""
-    verdicts = [row.get("verdict") for row in read_list(folder)["worlds"]]
-    counts = {what: verdicts.count(what) for what in ("passed", "failed")}
-    measured = sum(counts.values()) == len(verdicts)
+    """How many variants a folder holds and what their certificates say; JSON values, named as those of a world.
+
+    `verdicts` has the verdict of each by the name of its folder, empty where none was measured.
+    """
+    verdicts = {str(row["folder"]): str(row.get("verdict") or "") for row in read_list(folder)["worlds"]}
+    counts = Counter(verdicts.values())
+    measured = counts["passed"] + counts["failed"] == len(verdicts)
     return {
         "folder": str(Path(folder).resolve()),
         "variants": len(verdicts),
         "certified": counts["passed"],
-        "failed": [str(row["folder"]) for row in read_list(folder)["worlds"] if row.get("verdict") == "failed"],
+        "verdicts": verdicts,
         "passed": False if counts["failed"] else True if measured else None,
     }
