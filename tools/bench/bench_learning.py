@@ -74,6 +74,8 @@ class Bench:
     task_iterations: int
     episodes: int
     """Of each unseen world."""
+    overrides: tuple[str, ...] = ()
+    """Settings such as `env.clutter=3`; those of the agent are for trainings alone."""
 
     def train(self, name: str, worlds: str, *, task: str, seed: int, iterations: int, envs: int) -> dict[str, Any]:
         """One training: its checkpoint, its curve, its cost."""
@@ -82,7 +84,7 @@ class Bench:
         if not found.is_file():
             command = ["-m", "isaaclab", "train", "--rl_library", "rsl_rl", "--task", task, "--device", "cpu"]
             command += ["--num_envs", str(envs), "--max_iterations", str(iterations), "--seed", str(seed)]
-            cost = _run([*command, "physics=ovphysx", f"env.worlds={worlds}", UNCERTIFIED], folder)
+            cost = _run([*command, "physics=ovphysx", f"env.worlds={worlds}", UNCERTIFIED, *self.overrides], folder)
             log = (folder / "log.txt").read_text(errors="replace")
             checkpoint = max(folder.glob("logs/rsl_rl/*/*/model_*.pt"), key=lambda p: (p.stat().st_mtime, p.name))
             record = {"checkpoint": str(checkpoint.relative_to(folder)), "curve": curve_of(log), **cost}
@@ -96,7 +98,8 @@ class Bench:
         if not (folder / "evaluation.json").is_file():
             command = ["-m", "lyra_tasks.evaluate", policy, "--worlds", worlds, "--out", str(folder), "--task", task]
             command += ["--physics", "ovphysx", "--num-envs", str(envs), "--episodes", str(episodes)]
-            command += ["--set", UNCERTIFIED]
+            settings = [UNCERTIFIED, *(setting for setting in self.overrides if setting.startswith("env."))]
+            command += [part for setting in settings for part in ("--set", setting)]
             _run(command, folder)
         summary = json.loads((folder / "evaluation.json").read_text())
         by_world = {world: row["success"] for world, row in summary["by_world"].items()}

@@ -2,11 +2,12 @@
 """Does variation help? A policy trained in one world against one trained in variants of it, in variants unseen by both.
 
     .venv-lab/bin/python tools/bench/bench_vary.py --world WORLD --out DIR [--ranges config/randomization/physics.yaml]
+        [--task Lyra-PointGoal-DiffDrive-Rgb] [--set env.observations.camera.rgb.params.width_px=48 ...]
 
 Makes variants of a world twice, with two seeds: some to train in, others that no training ever sees. Three times, with
-training seeds 0 to 2, PointGoal with lidar is trained for equally many steps in the world alone and in the world with
-its variants (`isaaclab train` with the settings of the repository), and both policies drive the episodes of the unseen
-variants (`lyra_tasks.evaluate`: the mean action, no noise). Variants may block the world's episodes here, which are
+training seeds 0 to 2, PointGoal (with lidar unless `--task` says otherwise) is trained for equally many steps in the
+world alone and in the world with its variants (`isaaclab train` with the settings of the repository), and both policies
+drive the episodes of the unseen variants (`lyra_tasks.evaluate`: the mean action, no noise). Variants may block the world's episodes here, which are
 drawn anew then: a way that is known to be free would teach and test nothing.
 
 DIR keeps variants, logs and checkpoints; a second call goes on where the first one was stopped. The result is
@@ -49,18 +50,18 @@ def make_variants(world: Path, out: Path, ranges: Path, *, train: int, unseen: i
         (out / f"{name}.json").write_text(json.dumps({"worlds": [str(folder) for folder in folders]}) + "\n")
 
 
-def measure(bench: Bench, *, iterations: int, envs: int) -> dict[str, Any]:
+def measure(bench: Bench, *, task: str, iterations: int, envs: int) -> dict[str, Any]:
     """Success and SPL in the unseen variants, by kind of training and seed."""
     rows: dict[str, Any] = {kind: {} for kind in KINDS}
     for seed in SEEDS:
         for kind in KINDS:
             name, worlds = f"{kind}-{seed}", str(bench.out / f"{kind}.json")
-            run = bench.train(name, worlds, task=POINT_GOAL, seed=seed, iterations=iterations, envs=envs)
+            run = bench.train(name, worlds, task=task, seed=seed, iterations=iterations, envs=envs)
             found = bench.evaluate(
                 name,
                 run.pop("checkpoint"),
                 str(bench.out / "unseen.json"),
-                task=POINT_GOAL,
+                task=task,
                 envs=64,
                 episodes=bench.episodes,
             )
@@ -88,6 +89,8 @@ def main() -> int:
     parser.add_argument("--envs", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=101)
     parser.add_argument("--episodes", type=int, default=20, help="of every unseen variant")
+    parser.add_argument("--task", default=POINT_GOAL)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of task or agent")
     args = parser.parse_args()
     out, world = args.out.resolve(), args.world.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -102,8 +105,9 @@ def main() -> int:
         place_iterations=args.iterations,
         task_iterations=args.iterations,
         episodes=args.episodes,
+        overrides=tuple(args.set),
     )
-    rows = measure(bench, iterations=args.iterations, envs=args.envs)
+    rows = measure(bench, task=args.task, iterations=args.iterations, envs=args.envs)
     held = {seed: rows["varied"][seed]["success"] > rows["plain"][seed]["success"] for seed in map(str, SEEDS)}
     machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}

@@ -41,8 +41,8 @@ def see_by_depth(cfg: NavigationEnvCfg) -> None:
         noise=UniformNoiseCfg(n_min=-0.005, n_max=0.005),
         clip=(0.0, 1.0),
     )
-    cfg.observations.policy.lidar = None
     cfg.observations.camera = CameraObservationsCfg(depth=term)
+    _give_lidar_to_critic(cfg)
 
 
 def see_by_colours(cfg: NavigationEnvCfg) -> None:
@@ -58,8 +58,14 @@ def see_by_colours(cfg: NavigationEnvCfg) -> None:
             "renderer": AUTO,
         },
     )
-    cfg.observations.policy.lidar = None
     cfg.observations.camera = CameraObservationsCfg(rgb=term)
+    _give_lidar_to_critic(cfg)
+
+
+def _give_lidar_to_critic(cfg: NavigationEnvCfg) -> None:
+    """A critic judges by it what a camera shows: that takes no convolutions, and it sees behind the robot as well."""
+    cfg.observations.teacher.lidar = cfg.observations.policy.lidar
+    cfg.observations.policy.lidar = None
 
 
 @configclass

@@ -32,6 +32,8 @@ class ExploreTeacherObservationsCfg(ObservationGroupCfg):
     """What only a simulation knows: floor that nobody has seen yet."""
 
     left = ObservationTermCfg(func=mdp.left_anywhere, params={"sectors": SECTORS, "scale_m": 3.0})
+    lidar: ObservationTermCfg | None = None
+    """As in the other tasks."""
 
     def __post_init__(self) -> None:
         self.enable_corruption = False

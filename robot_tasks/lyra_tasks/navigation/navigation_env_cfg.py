@@ -79,6 +79,8 @@ class TeacherObservationsCfg(ObservationGroupCfg):
     """What only a simulation knows."""
 
     way = ObservationTermCfg(func=mdp.goal_geodesic, params={"far_m": POINT_GOAL.far_m})
+    lidar: ObservationTermCfg | None = None
+    """What stands around, for tasks whose robots have a camera in its place."""
 
     def __post_init__(self) -> None:
         self.enable_corruption = False

@@ -54,10 +54,10 @@ def eyes() -> RslRlCNNModelCfg.CNNCfg:
 
 @configclass
 class CameraNavigationPPORunnerCfg(NavigationPPORunnerCfg):
-    """Pictures go through convolutions, actor and critic having their own."""
+    """Pictures go through the actor's convolutions; the critic has the lidar that the robot lacks."""
 
     experiment_name = "lyra_navigation_camera"
-    obs_groups = {"actor": ["policy", "camera"], "critic": ["policy", "teacher", "camera"]}  # noqa: RUF012
+    obs_groups = {"actor": ["policy", "camera"], "critic": ["policy", "teacher"]}  # noqa: RUF012
     actor = RslRlCNNModelCfg(
         cnn_cfg=eyes(),
         hidden_dims=[128, 128],
@@ -65,7 +65,6 @@ class CameraNavigationPPORunnerCfg(NavigationPPORunnerCfg):
         obs_normalization=True,
         distribution_cfg=RslRlCNNModelCfg.GaussianDistributionCfg(init_std=0.2),
     )
-    critic = RslRlCNNModelCfg(cnn_cfg=eyes(), hidden_dims=[128, 128], activation="elu", obs_normalization=True)
 
 
 @configclass
