@@ -66,6 +66,10 @@ class CameraNavigationPPORunnerCfg(NavigationPPORunnerCfg):
         distribution_cfg=RslRlCNNModelCfg.GaussianDistributionCfg(init_std=0.2),
     )
 
+    def __post_init__(self) -> None:
+        # Four times fewer answers at a time than without pictures, which make them dear.
+        self.algorithm.imitation.batch = 512
+
 
 @configclass
 class ExplorationPPORunnerCfg(NavigationPPORunnerCfg):
