@@ -199,3 +199,14 @@ def test_sheet_takes_any_title(title):
     """Long, empty and foreign names fit the strip."""
     sheet = draw_sheet(title, [Chip(text="33 m² to drive")], [([Tile(rgb_u8=None, caption="empty")], 0.1)])
     assert sheet.shape[1] == WIDTH_PX and sheet.dtype == np.uint8
+
+
+def test_a_long_caption_stays_within_its_tile():
+    """Beside it lies the next tile, which it must not cover."""
+    grey = np.full((30, 40, 3), 128, np.uint8)
+
+    def sheet(caption: str) -> np.ndarray:
+        return draw_sheet("world", [], [([Tile(rgb_u8=grey, caption=caption), Tile(rgb_u8=grey, caption="")], 0.75)])
+
+    changed = np.flatnonzero((sheet("x" * 400) != sheet("")).any((0, 2)))
+    assert len(changed) and changed.max() < WIDTH_PX // 2

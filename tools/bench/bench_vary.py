@@ -6,9 +6,10 @@
 
 Makes variants of a world twice, with two seeds: some to train in, others that no training ever sees. Three times, with
 training seeds 0 to 2, PointGoal (with lidar unless `--task` says otherwise) is trained for equally many steps in the
-world alone and in the world with its variants (`isaaclab train` with the settings of the repository), and both policies
-drive the episodes of the unseen variants (`lyra_tasks.evaluate`: the mean action, no noise). Variants may block the world's episodes here, which are
-drawn anew then: a way that is known to be free would teach and test nothing.
+world alone and in the world with its variants (`isaaclab train` with the settings of the repository), and both
+policies drive the episodes of the unseen variants (`lyra_tasks.evaluate`: the mean action, no noise). Variants may
+block the world's episodes here, which are drawn anew then: a way that is known to be free would teach and test
+nothing.
 
 DIR keeps variants, logs and checkpoints; a second call goes on where the first one was stopped. The result is
 vary.json and vary.md in DIR; the exit code is 0 if the policy with variation succeeds more often with every seed.

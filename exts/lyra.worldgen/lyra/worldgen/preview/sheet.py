@@ -65,7 +65,8 @@ def draw_sheet(title: str, chips: list[Chip], rows: list[tuple[list[Tile], float
             draw.text((x + 16 + widths[0], 36), "2", font=_font(14), fill=INK, anchor="lm")
             draw.text((x + 16 + widths[0] + two, 42), tail, font=font, fill=INK, anchor="lm")
         x -= 10
-    draw.text((MARGIN, 42), _fitting(draw, title, x - MARGIN - 20), font=_font(34), fill=INK, anchor="lm")
+    title = _fitting(draw, title, x - MARGIN - 20, _font(34)) or "world"
+    draw.text((MARGIN, 42), title, font=_font(34), fill=INK, anchor="lm")
     y = HEADER
     for (tiles, _), (w, h) in zip(rows, sizes, strict=True):
         for i, tile in enumerate(tiles):
@@ -90,9 +91,10 @@ def _paste(sheet: PilImage, tile: Tile, x: int, y: int, w: int, h: int) -> None:
     if tile.rgb_u8 is None:
         draw.text((x + w // 2, y + h // 2), tile.caption, font=font, fill=SOFT, anchor="mm")
         return
-    length = int(draw.textlength(tile.caption, font=font))
+    caption = _fitting(draw, tile.caption, w - 20, font)
+    length = int(draw.textlength(caption, font=font))
     draw.rectangle((x, y + h - 30, x + length + 20, y + h - 1), fill=(*BACK, 200))
-    draw.text((x + 10, y + h - 15), tile.caption, font=font, fill=INK, anchor="lm")
+    draw.text((x + 10, y + h - 15), caption, font=font, fill=INK, anchor="lm")
 
 
 def _font(size: int):
@@ -101,8 +103,9 @@ def _font(size: int):
     return ImageFont.load_default(size)
 
 
-def _fitting(draw, text: str, width: int) -> str:
-    text = " ".join(text.split()) or "world"
-    while len(text) > 2 and draw.textlength(text, font=_font(34)) > width:
+def _fitting(draw, text: str, width: int, font) -> str:
+    """A text on one line, its end left out where there is no room for it."""
+    text = " ".join(text.split())
+    while len(text) > 2 and draw.textlength(text, font=font) > width:
         text = text[:-2].rstrip("…") + "…"
     return text
