@@ -4,7 +4,7 @@ python tools/check_figures.py [--write]      --write makes the page and the sect
 
 A number with a unit (s, ms, min, %, dB, MiB, GiB, GB, MB, mm, cm, x, times, steps/s) in the text of README.md or of a
 page in docs/ must stand in a record that is meant for it: one of its own, or one whose section of the benchmark page
-it links to. What was chosen and not measured, a setting, a limit, a size, stands in `docs/benchmarks/stated.json`.
+it links to, or one of another page of which it links to a section. What was chosen and not measured, a setting, a limit, a size, stands in `docs/benchmarks/stated.json`.
 Code and links are not looked at.
 """
 
@@ -28,7 +28,7 @@ UNIT = (
 QUOTED = re.compile(rf"(?<![\w.,/=:-])(\d[\d,]*(?:\.\d+)?)(?:\s|&nbsp;|-)?({UNIT})(?![\w])")
 NOT_TEXT = re.compile(r"^```.*?^```\s*$|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
 SECTION = re.compile(r"(<!-- record: ([\w-]+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
-LINKED = re.compile(r"benchmarks\.md#([\w-]+)")
+LINKED = re.compile(r"([\w-]+\.md)#([\w-]+)")
 MADE = "<!-- Made by tools/check_figures.py --write from docs/benchmarks/*.json: change those. -->\n"
 HEAD = (
     "# Benchmarks\n\n"
@@ -67,7 +67,12 @@ def meant_for(page: str, text: str, records: list[Record]) -> list[Record]:
     if page == PAGE:
         return records
     linked = set(LINKED.findall(text))
-    return [record for record in records if record.page == page or (not record.page and record.anchor in linked)]
+    pages_linked = {page, *(other for other, _ in linked)}
+    return [
+        record
+        for record in records
+        if (record.page in pages_linked if record.page else (PAGE, record.anchor) in linked)
+    ]
 
 
 def unbacked(text: str, records: list[Record], stated: set[str]) -> list[str]:

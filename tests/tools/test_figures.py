@@ -58,7 +58,7 @@ def test_a_number_without_a_record_is_noticed():
 
 
 def test_a_page_quotes_what_is_meant_for_it():
-    """Its own records, and sections of the benchmark page that it links to; no other record that has the number."""
+    """Its own records and those of sections that it links to; no other record that has the number."""
     own, shown, other = (
         record(name="own", page="a.md"),
         record(name="shown", title="Drops, in PhysX"),
@@ -67,6 +67,8 @@ def test_a_page_quotes_what_is_meant_for_it():
     text = "as [measured](benchmarks.md#drops-in-physx)"
     assert check_figures.meant_for("a.md", text, [own, shown, other]) == [own, shown]
     assert check_figures.meant_for("a.md", "see [all](benchmarks.md)", [own, shown, other]) == [own]
+    assert check_figures.meant_for("a.md", "see [there](b.md), [too](docs/b.md)", [own, shown, other]) == [own]
+    assert check_figures.meant_for("a.md", "see [there](docs/b.md#runs)", [own, shown, other]) == [own, other]
     assert check_figures.meant_for("benchmarks.md", "", [own, shown, other]) == [own, shown, other]
 
 
