@@ -4,8 +4,8 @@ python tools/check_figures.py [--write]      --write makes the page and the sect
 
 A number with a unit (s, ms, min, %, dB, MiB, GiB, GB, MB, mm, cm, x, times, steps/s) in the text of README.md or of a
 page in docs/ must stand in a record that is meant for it: one of its own, or one whose section of the benchmark page
-it links to, or one of another page of which it links to a section. What was chosen and not measured, a setting, a limit, a size, stands in `docs/benchmarks/stated.json`.
-Code and links are not looked at.
+it links to, or one of another page of which it links to a section. What was chosen and not measured, a setting, a
+limit, a size, stands in `docs/benchmarks/stated.json`. Code and links are not looked at.
 """
 
 from __future__ import annotations
