@@ -96,6 +96,7 @@ def _gaps(
     """[A, B] bool: cells around places of `ask` [A, B] where the splats let light through."""
     face_map, normals = grid.face_map, baked.mesh.face_normals()
     gaps = np.zeros(face_map.shape, bool)
+    height, width = face_map.shape
     level = _level(PROBE_SHARE * spacing_m, grid)
     for k in np.unique(level).tolist():
         step = 1 << k
@@ -109,7 +110,7 @@ def _gaps(
         if not len(row):
             continue
         for down, right in np.ndindex(step, step):
-            r, c = np.minimum(row + down, len(gaps) - 1), np.minimum(col + right, gaps.shape[1] - 1)
+            r, c = np.minimum(row + down, height - 1), np.minimum(col + right, width - 1)
             gaps[r, c] = face_map[r, c] >= 0
     return gaps
 
