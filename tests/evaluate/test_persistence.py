@@ -157,7 +157,7 @@ def test_photo_is_found_at_home(room_result):
 @pytest.mark.parametrize("field", ["size_px", "loops", "distance_m", "seed"])
 def test_settings_out_of_range_are_refused(field):
     """The message names the setting and what is allowed."""
-    with pytest.raises(InputError, match=f"{field} is -1; expected"):
+    with pytest.raises(InputError, match=rf"{field} is -1(\.0)?; expected"):
         PersistenceConfig(**{field: -1})
 
 
