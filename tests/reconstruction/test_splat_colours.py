@@ -8,25 +8,10 @@ import numpy as np
 import pytest
 
 from lyra.worldgen.core.sh import SH_C0
-from lyra.worldgen.reconstruction.mesh_extract import extract_surface
 from lyra.worldgen.reconstruction.splat_colours import LARGEST_FIT, fit_colours
-from lyra.worldgen.reconstruction.splat_lift import lift_splats
-from lyra.worldgen.reconstruction.surface_hits import cast_views
-from reconstruction.analytic_world import make_world
 
 for _package in ("numba", "embreex", "cv2", "scipy", "xatlas"):
     pytest.importorskip(_package)
-
-
-@pytest.fixture(scope="module")
-def world():
-    return make_world(width_px=128, height_px=96, turns=4, bins=60, step_m=0.3)
-
-
-@pytest.fixture(scope="module")
-def lifted(world):
-    mesh = extract_surface(world)
-    return lift_splats(mesh, world.views, cast_views(mesh, world.views), budget=10**7)
 
 
 def test_what_hardly_shows_keeps_its_colour(world, lifted):

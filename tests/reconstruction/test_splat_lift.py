@@ -22,17 +22,6 @@ for _package in ("numba", "embreex", "cv2", "scipy", "xatlas"):
     pytest.importorskip(_package)
 
 
-@pytest.fixture(scope="module")
-def world():
-    return make_world(width_px=128, height_px=96, turns=4, bins=60, step_m=0.3)
-
-
-@pytest.fixture(scope="module")
-def lifted(world):
-    mesh = extract_surface(world)
-    return lift_splats(mesh, world.views, cast_views(mesh, world.views), budget=10**7)
-
-
 def test_only_new_pixels_are_lifted(world, monkeypatch):
     """One splat per photo or painted pixel before long ones are cut, none for copies, few lost to overlaps."""
     monkeypatch.setattr(splat_length, "LONGEST_M", np.inf)

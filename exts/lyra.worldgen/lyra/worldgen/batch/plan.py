@@ -31,7 +31,7 @@ from typing import Any
 from ..core.config import WorldConfig, load_config
 from ..core.errors import ConfigError, InputError
 from ..core.files import PICTURE_SUFFIXES, naming, sha256_file, sha256_json
-from ..core.schema import nearest, read_yaml, resolved_dict
+from ..core.schema import MAX_SEED, nearest, read_yaml, resolved_dict
 from ..session.variation import resolved_ranges
 
 MAX_ITEMS = 100_000
@@ -51,7 +51,6 @@ KEYS = (
 )
 VARY_KEYS = ("count", "seed", "config", "set", "certify")
 MOST_VARIANTS = 4096
-SEED_LIMIT = 2**32
 AXES = ("photo", "seed", "path", "painter", "variation")
 """What tells the worlds of a batch apart, in the order in which they are made."""
 
@@ -303,7 +302,7 @@ class _Reader:
                 hint = f"did you mean '{near}'?" if near else f"expected: {', '.join(VARY_KEYS)}"
                 raise ConfigError(f"unknown key 'vary.{str(key)[:60]}', {hint}: {self._path}")
         numbers = []
-        for key, default, low, high in (("count", 8, 1, MOST_VARIANTS), ("seed", 0, 0, SEED_LIMIT - 1)):
+        for key, default, low, high in (("count", 8, 1, MOST_VARIANTS), ("seed", 0, 0, MAX_SEED)):
             number = value.get(key, default)
             if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
                 raise self._wrong(f"vary.{key}", number, f"a whole number from {low} to {high}")

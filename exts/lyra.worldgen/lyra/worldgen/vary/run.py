@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ..core.files import naming, sha256_file, sha256_json, write_json
 from ..core.manifest import MANIFEST_NAME, SCALE_STAGES, VARY, FileRecord, Manifest, StageRecord, manifest_to_json
 from ..core.mesh import TriMesh
 from ..core.progress import SILENT, Progress
-from ..core.schema import resolved_dict
+from ..core.schema import MAX_SEED, resolved_dict
 from ..core.world import World, load_world
 from ..core.world_writer import held
 from .base import Base, read_base
@@ -42,7 +43,6 @@ MOST = 4096
 """Variants of one world; as many as a robot task takes."""
 REVISION = 2
 """Of how a draw becomes files; part of what a variant is recognised by."""
-SEED_LIMIT = 2**32
 INDEX_NAME, SHEET_NAME, STAGE_NAME = "variants.json", "variants.png", "variants.usda"
 _TOLD = ("certificate.*", "preview.*", "walkthrough.*", ".thumbs/")
 """What the base says about itself only."""
@@ -103,8 +103,8 @@ def vary_world(
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"count is {count}; expected 1 to {MOST}")
-    if not 0 <= seed < SEED_LIMIT:
-        raise ConfigError(f"seed is {seed}; expected 0 to {SEED_LIMIT - 1}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"seed is {seed}; expected 0 to {MAX_SEED}")
     folder, out = Path(folder), Path(out)
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"variants cannot lie in the world that they are made from; choose another --out: {out}")
@@ -130,7 +130,11 @@ def vary_world(
             style = None if drawn.style is None or styles.refused else styles.get(drawn.style)
             if not there[k]:
                 refused = "" if drawn.style is None else styles.refused
-                _make(out, name, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=k, inputs=inputs[k])
+                with _made_aside(out, name) as folder:
+                    manifest = _write(
+                        folder, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=k, inputs=inputs[k]
+                    )
+                    write_json(folder / MANIFEST_NAME, manifest_to_json(manifest))
                 made += 1
             progress.step("vary", k + 1, count + 1, name)
         write_index(out / STAGE_NAME, names)
@@ -204,31 +208,16 @@ def _is_there(folder: Path, inputs: str, *, overwrite: bool) -> bool:
     return False
 
 
-def _make(
-    out: Path,
-    name: str,
-    base: Base,
-    cfg: VaryConfig,
-    drawn: Draw,
-    style: Style | None,
-    lamps: Sequence[FoundLamp],
-    *,
-    refused: str,
-    seed: int,
-    index: int,
-    inputs: str,
-) -> None:
-    """Make one variant aside and move it to its place."""
+@contextmanager
+def _made_aside(out: Path, name: str) -> Iterator[Path]:
+    """A folder to make one variant in, which moves to its place when nothing went wrong."""
     # As deep as its final place, so that relative paths hold.
     partial = out / f".{name}.partial"
     with naming("write", partial):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            manifest = _write(
-                partial, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=index, inputs=inputs
-            )
-            write_json(partial / MANIFEST_NAME, manifest_to_json(manifest))
+            yield partial
             if (out / name).exists():
                 shutil.rmtree(out / name)
             os.replace(partial, out / name)
