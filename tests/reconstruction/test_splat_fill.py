@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lyra.worldgen.core.camera import PinholeCamera
@@ -24,12 +24,20 @@ from lyra.worldgen.reconstruction.surface_hits import cast_views
 from lyra.worldgen.reconstruction.texture import bake_texture
 from reconstruction.analytic_world import make_view, make_world, polar_proxy, quad
 
-for _package in ("numba", "embreex", "cv2", "scipy", "xatlas"):
+for _package in ("numba", "embreex", "scipy", "xatlas"):
     pytest.importorskip(_package)
+cv2 = pytest.importorskip("cv2")
 
 EYE = np.array([0.0, 0.0, 1.5])
 CAMERA = PinholeCamera.from_hfov(128, 96, np.radians(80))
 PHOTO_POSE = camera_pose(EYE, pitch_rad=np.radians(-6))
+TALL_AND_THROUGH_ONE_ANOTHER = [
+    (1.96, 0.0, 0.27, 0.47, 2.11),
+    (2.0, -0.54, 0.08, 0.18, 1.77),
+    (1.63, -0.23, 0.17, 0.76, 1.95),
+    (1.56, -0.22, 0.5, 0.19, 1.89),
+]
+"""Prisms whose backs lie in one another, and a bar whose texture goes on around its corners."""
 
 
 def lifted_and_fill(
@@ -79,6 +87,7 @@ def test_unseen_places_are_covered():
 
 @pytest.mark.slow
 @settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@example(TALL_AND_THROUGH_ONE_ANOTHER)
 @given(
     st.lists(
         st.tuples(
@@ -93,10 +102,11 @@ def test_what_the_photo_saw_stays_in_sight(prisms):
     mesh = clean_mesh(concatenate_meshes([polar_proxy(bins=60), *(prism(*p) for p in prisms)]))
     photo = make_view(mesh, CAMERA, PHOTO_POSE, [])
     lifted, more, _ = lifted_and_fill(mesh, [photo])
-    alone = render_splats(more, CAMERA, PHOTO_POSE)
-    before = (alone.median_depth_z_m > 0) & (alone.median_depth_z_m < 0.97 * photo.depth_z_m - 0.02)
-    # A rim of half a pixel remains along outlines, which are long in so small a picture.
-    assert before.mean() < 0.03
+    sharp = make_view(mesh, CAMERA.resized(4 * CAMERA.width_px, 4 * CAMERA.height_px), PHOTO_POSE, [])
+    alone = render_splats(more, sharp.camera, PHOTO_POSE)
+    before = (alone.median_depth_z_m > 0) & (alone.median_depth_z_m < 0.97 * sharp.depth_z_m - 0.02)
+    # The renderer widens every splat by half a pixel, which makes rims of one or two pixels along outlines.
+    assert cv2.erode(before.astype(np.uint8), np.ones((3, 3), np.uint8)).mean() < 1e-3
     shown = [
         psnr_db(
             render_splats(fit_colours(each, photo, 0).splats, CAMERA, PHOTO_POSE).rgb_u8(), photo.rgb_u8, photo.valid

@@ -18,7 +18,7 @@ from lyra.worldgen.reconstruction.charts import GUTTER_PX, make_charts, pack_cha
 from lyra.worldgen.reconstruction.mesh_extract import extract_surface, refine_near
 from lyra.worldgen.reconstruction.metrics import psnr_db
 from lyra.worldgen.reconstruction.surface_hits import cast_views
-from lyra.worldgen.reconstruction.texture import bake_texture, capped_density, push_pull, wanted_density
+from lyra.worldgen.reconstruction.texture import bake_texture, capped_density, wanted_density
 from lyra.worldgen.reconstruction.texture_numba import rasterise
 from reconstruction.analytic_world import make_world, paint
 
@@ -185,18 +185,6 @@ def test_bad_arguments(world, surface):
         bake_texture(empty, world.views, texture_px=1024)
     with pytest.raises(InputError, match="texture_px"):
         bake_texture(surface, world.views, texture_px=10)
-
-
-def test_push_pull_keeps_the_known_and_smooths_the_rest():
-    """Known pixels stay; unknown ones lie between the known colours."""
-    colour = np.zeros((20, 33, 3), np.float32)
-    colour[:, :5], colour[:, -5:] = 50, 200
-    weight = np.zeros((20, 33), np.float32)
-    weight[:, :5], weight[:, -5:] = 1, 1
-    full = push_pull(colour, weight)
-    np.testing.assert_array_equal(full[weight == 1], colour[weight == 1])
-    assert full.min() >= 50 - 1e-3 and full.max() <= 200 + 1e-3
-    assert full[10, 8, 0] < full[10, 24, 0]
 
 
 def test_points_lie_on_their_faces(world, surface, baked):

@@ -156,7 +156,7 @@ def _sharpened(view: RgbdView, mask: np.ndarray) -> np.ndarray:
     cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     rgb = view.rgb_u8.astype(np.float32)
     weight = (view.valid | mask).astype(np.float32)
-    sigma = float(np.sqrt(SPREAD_PX[SOURCE_PHOTO] ** 2 + BLUR_PX2))
+    sigma = float(np.sqrt(SPREAD_PX**2 + BLUR_PX2))
     soft = cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
     soft /= np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]
     return np.clip(rgb + SHARPEN * (rgb - soft), 0, 255)

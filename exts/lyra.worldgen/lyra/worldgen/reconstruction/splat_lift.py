@@ -129,8 +129,7 @@ def _lift_view(view: RgbdView, blocks: list[Blocks], threshold: float) -> Gaussi
     # Both are negative for a surface that faces the camera; the floor keeps grazing pixels finite.
     facing = np.minimum(np.einsum("ij,ij->i", normal, ray), -1e-3)
     z = 1.0 / inverse_depth
-    spread_px = np.where(source == SOURCE_PHOTO, SPREAD_PX[SOURCE_PHOTO], SPREAD_PX[SOURCE_PAINTED])
-    spread_px = np.where(size > 1, MERGED_SPREAD * size, spread_px)
+    spread_px = np.where(size > 1, MERGED_SPREAD * size, SPREAD_PX)
     axes, scales_m = discs(camera.fx_px, camera.fy_px, ray, normal, facing, z, spread_px)
     opacities = np.where(source == SOURCE_PHOTO, OPACITY[SOURCE_PHOTO], OPACITY[SOURCE_PAINTED])
     R_world = rotate_vectors(view.T_world_cam, np.swapaxes(axes, 1, 2)).swapaxes(1, 2)

@@ -12,10 +12,12 @@ EDGE_SPREAD = 0.5
 """Most standard deviations across an edge, relative to the distance from there: what sticks out would hide what lies
 behind."""
 MEETING_SPREAD = 1.0
-"""The same where nothing sticks out: the surface goes on flat, or ends at another one that rises from it."""
+"""The same where nothing sticks out: other splats go on, or the surface does, or another one rises from it."""
 CREASE_RAD = np.radians(20.0)
 """Faces that meet at more than this do not go on into one another."""
 _STEPS = 8
+_FLAT_SHARE = 0.2
+"""A surface goes on flat that leaves a disc's plane by no more than this share of the way."""
 _LIFT_M, _LIFT_SHARE = 0.002, 0.2
 """Height above the surface from where what lies beyond an edge is looked for, as a length and a share of the way."""
 
@@ -77,34 +79,45 @@ def _gap_limit(
     along: np.ndarray,
 ) -> np.ndarray:
     """[N] most standard deviations in one direction, in cells: how far the gap goes on, times what its end allows."""
-    limit = np.full(len(face), np.inf)
+    limit, ended = np.full(len(face), np.inf), np.zeros(len(face), bool)
     cell_m = grid.cell_m[face]
     for step in np.arange(1, _STEPS + 1) / 4:
-        todo = np.flatnonzero(np.isinf(limit))
+        reached = (step - 0.125) * side
+        todo = np.flatnonzero(~ended & (EDGE_SPREAD * reached < limit))
         way = step * side[todo]
         col, row = np.floor(middle[todo] + way[:, None] * in_cells).astype(int).T
         within = (row >= 0) & (col >= 0) & (row < gaps.shape[0]) & (col < gaps.shape[1])
         row, col = np.where(within, row, 0), np.where(within, col, 0)
         there = np.where(within, grid.face_map[row, col], -1)
         same = (there >= 0) & (grid.chart[there] == grid.chart[face[todo]])
-        ends = ~(same & gaps[row, col])
-        share = np.full(len(todo), EDGE_SPREAD)
-        # Where another chart begins the grid says nothing about the surface.
-        ask = np.flatnonzero(ends & ~same)
+        # Charts may go on around a corner; that is not where the disc goes.
+        centre = np.stack([col, row], -1) + 0.5
+        apart_m = np.linalg.norm(grid.points(face[todo], centre) - grid.points(np.maximum(there, 0), centre), axis=1)
+        same &= apart_m < _FLAT_SHARE * way * cell_m[todo]
+        share = np.full(len(todo), np.inf)
+        share[same & ~gaps[row, col]] = MEETING_SPREAD
+        # Where another chart or side begins the grid says nothing about the surface.
+        ask = np.flatnonzero(~same)
         at = todo[ask]
         meets = _nothing_sticks_out(caster, points[at], normals[at], along[at], way[ask] * cell_m[at])
-        share[ask[meets]] = MEETING_SPREAD
-        limit[todo[ends]] = (share * (step - 0.125) * side[todo])[ends]
+        share[ask] = np.where(meets, MEETING_SPREAD, EDGE_SPREAD)
+        ended[at] = True
+        limit[todo] = np.minimum(limit[todo], share * reached[todo])
     return limit
 
 
 def _nothing_sticks_out(
     caster: Raycaster, points: np.ndarray, normals: np.ndarray, directions: np.ndarray, way_m: np.ndarray
 ) -> np.ndarray:
-    """[N] bool: at the end of a way [N] along a plane another surface takes over, or one stands in the way before."""
+    """[N] bool: at the end of a way [N] along a plane another surface takes over, or one stands in the way before.
+
+    Who meets the back of a surface comes from inside of a thing, and sticks out beyond it.
+    """
     lift_m = np.maximum(_LIFT_SHARE * way_m, _LIFT_M)
     above = points + _LIFT_M * normals
-    stands = caster.cast(above, directions)[0] <= way_m
+    distance_m, face, _ = caster.cast(above, directions)
+    front = np.einsum("ij,ij->i", caster.mesh.face_normals()[face], directions) < 0
+    stands = (distance_m <= way_m) & front
     end = points + directions * way_m[:, None] + normals * lift_m[:, None]
     goes_on = caster.cast(end, -normals)[0] <= 2 * lift_m
     return stands | goes_on

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO
-
-SPREAD_PX = {SOURCE_PHOTO: 0.6, SOURCE_PAINTED: 0.7}
-"""Standard deviation of a splat in its own view [pixels]; wider closes gaps better when one steps nearer, but blurs."""
+SPREAD_PX = 0.7
+"""Standard deviation of a splat in its own view [pixels]; with less, its pixels come apart when one steps nearer."""
 MERGED_SPREAD = 0.8
 """Standard deviation of a merged splat, relative to its block: no low-pass of the renderer helps to close its gaps."""
 MAX_ELONGATION = 8.0

@@ -15,6 +15,7 @@ from ..core.progress import SILENT, SupportsProgress
 from ..core.views import SOURCE_PAINTED, SOURCE_PHOTO, SOURCE_WARPED, RgbdView
 from .charts import GUTTER_PX, Atlas, make_charts, pack_charts
 from .surface_hits import SurfaceHits, cast_views
+from .texture_fill import fill_background, fill_unseen
 
 FEATHER_PX = 8.0
 """Width of the transition at the rim of a view or of what it painted [px of the view]."""
@@ -29,8 +30,6 @@ SKY_WORTH = 0.7
 FULL_SHARE = 0.5
 """Texels wanted above this share of the texture are taken from the sharpest places first. Shrinking all of it alike
 would leave far places without any texels, and charts so small that their gutters fill the texture."""
-BACKGROUND_STEP_PX = 4
-"""What lies between charts is filled in squares of this size, no larger than a gutter: none touches two charts."""
 _TRUST = {SOURCE_PHOTO: 1e9, SOURCE_PAINTED: 1e4, SOURCE_WARPED: 1.0}
 """Steps so large that a lower class only speaks where the higher one fades out or is absent."""
 
@@ -97,7 +96,8 @@ def bake_texture(
     texture, known = _shade(mesh, atlas, face_map, views, hits)
     progress.step("baking", 2, 4, "unseen places")
     known_share = float((known & covered).sum() / max(covered.sum(), 1))
-    fill_unseen(mesh, atlas, face_map, covered, texture, known)
+    to_world = texel_to_world(mesh.triangles(), atlas.xy_px)
+    fill_unseen(mesh, atlas, face_map, covered, texture, known, to_world)
     fill_background(texture, face_map >= 0)
     progress.step("baking", 4, 4)
     return BakedTexture(
@@ -107,7 +107,7 @@ def bake_texture(
         known_share=known_share,
         face_map=np.where(covered, face_map, -1),
         known=known,
-        texel_to_world=texel_to_world(mesh.triangles(), atlas.xy_px),
+        texel_to_world=to_world,
         chart=atlas.chart,
     )
 
@@ -256,122 +256,3 @@ def texel_to_world(corner: np.ndarray, xy_px: np.ndarray) -> np.ndarray:
     linear = edges @ inverse
     origin = corner[:, 0] - np.einsum("fij,fj->fi", linear, xy_px[:, 0])
     return np.concatenate([linear, origin[..., None]], -1)
-
-
-def fill_unseen(
-    mesh: TriMesh, atlas: Atlas, face_map: np.ndarray, covered: np.ndarray, texture: np.ndarray, known: np.ndarray
-) -> None:
-    """Give texels that no view saw a colour from around them, never from another chart; changes `texture`.
-
-    Charts that nobody saw take the colours of neighbouring faces, with a strong preference for the same label.
-
-    Args:
-        mesh, atlas: as baked.
-        face_map: [A, B] face of each texel, gutters included.
-        covered: [A, B] bool: inside the face and not in a gutter.
-        texture: [A, B, 3].
-        known: [A, B] bool: coloured already.
-    """
-    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
-    base = _face_colours(mesh, face_map, texture, known)
-    chart_count = int(atlas.chart.max()) + 1
-    low, high = np.full((chart_count, 2), np.inf), np.full((chart_count, 2), -np.inf)
-    for axis in range(2):
-        np.minimum.at(low[:, axis], atlas.chart, atlas.xy_px[..., axis].min(1))
-        np.maximum.at(high[:, axis], atlas.chart, atlas.xy_px[..., axis].max(1))
-    unseen_faces = face_map[covered & ~known]
-    for c in np.unique(atlas.chart[unseen_faces]).tolist():
-        x0, y0 = np.maximum(np.floor(low[c]), 0).astype(int)
-        x1, y1 = (np.ceil(high[c]) + 1).astype(int)
-        faces = face_map[y0:y1, x0:x1]
-        domain = covered[y0:y1, x0:x1] & (atlas.chart[np.maximum(faces, 0)] == c)
-        seen = domain & known[y0:y1, x0:x1]
-        missing = domain & ~seen
-        patch = texture[y0:y1, x0:x1]
-        colour = patch.astype(np.float32)
-        colour[missing] = base[faces[missing]]
-        # A whisper of the face's own colour decides where nothing is known for far around.
-        weight = seen + np.float32(1e-3) * missing
-        patch[missing] = np.clip(push_pull(colour, weight)[missing] + 0.5, 0, 255).astype(np.uint8)
-    # Gutters repeat the nearest texel of their chart, which is nearer than any other chart.
-    gutter = (face_map >= 0) & ~covered & ~known
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~covered).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    source = np.zeros(int(nearest.max()) + 1, np.int64)
-    source[nearest[covered]] = np.flatnonzero(covered)
-    texture[gutter] = texture.reshape(-1, 3)[source[nearest[gutter]]]
-
-
-def fill_background(texture: np.ndarray, used: np.ndarray) -> None:
-    """Give the texels between charts the colours around them, for mipmaps whose texels are wider than a gutter.
-
-    Args:
-        texture: [A, B, 3] uint8, changed where `used` is false.
-        used: [A, B] bool: charts and their gutters.
-    """
-    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
-    h, w = used.shape
-    step = BACKGROUND_STEP_PX
-    pad = ((0, -h % step), (0, -w % step))
-    weight = np.pad(used, pad).astype(np.float32)
-    blocks = (weight.shape[0] // step, step, weight.shape[1] // step, step)
-    share = weight.reshape(blocks).mean((1, 3))
-    coarse = np.empty((*share.shape, 3), np.float32)
-    for channel in range(3):
-        total = (np.pad(texture[..., channel], pad) * weight).reshape(blocks).mean((1, 3))
-        coarse[..., channel] = total / np.maximum(share, 1e-6)
-    coarse = push_pull(coarse, (share > 0).astype(np.float32))
-    full = cv2.resize(coarse, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_NEAREST)[:h, :w]
-    texture[~used] = np.clip(full[~used] + 0.5, 0, 255).astype(np.uint8)
-
-
-def push_pull(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Smooth completion of [H, W, C] float32 colours with weights [H, W] in 0..1 (pull-push over a pyramid)."""
-    h, w = weight.shape
-    if min(h, w) < 2 or h * w < 16:
-        total = float(weight.sum())
-        mean = (colour * weight[..., None]).sum((0, 1)) / max(total, 1e-12)
-        return np.where((weight > 0.5)[..., None], colour, mean).astype(np.float32)
-    padded_c = np.pad(colour * weight[..., None], ((0, h % 2), (0, w % 2), (0, 0)))
-    padded_w = np.pad(weight, ((0, h % 2), (0, w % 2)))
-    small_c = padded_c[::2, ::2] + padded_c[1::2, ::2] + padded_c[::2, 1::2] + padded_c[1::2, 1::2]
-    small_w = padded_w[::2, ::2] + padded_w[1::2, ::2] + padded_w[::2, 1::2] + padded_w[1::2, 1::2]
-    mean = small_c / np.maximum(small_w, 1e-12)[..., None]
-    coarse = push_pull(mean, np.minimum(small_w, 1.0))
-    cv2 = require("cv2", extra="recon", package="opencv-python-headless")
-    big = cv2.resize(coarse, (padded_w.shape[1], padded_w.shape[0]), interpolation=cv2.INTER_LINEAR)[:h, :w]
-    blend = weight[..., None]
-    return (colour * blend + big.reshape(h, w, -1) * (1 - blend)).astype(np.float32)
-
-
-def _face_colours(mesh: TriMesh, face_map: np.ndarray, texture: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[F, 3] float32: mean seen colour of each face; unseen faces take it from their neighbours, nearest first."""
-    faces = face_map[known]
-    count = np.bincount(faces, minlength=mesh.face_count).astype(float)
-    total = np.stack([np.bincount(faces, texture[..., i][known], mesh.face_count) for i in range(3)], -1)
-    colour = total / np.maximum(count, 1)[:, None]
-    done = count > 0
-    labels = np.zeros(mesh.face_count, np.uint8) if mesh.face_labels is None else mesh.face_labels
-    edges = np.sort(np.stack([mesh.faces, np.roll(mesh.faces, -1, 1)], -1).reshape(-1, 2), 1)
-    owner = np.repeat(np.arange(mesh.face_count), 3)
-    order = np.lexsort((owner, edges[:, 1], edges[:, 0]))
-    twin = (edges[order][1:] == edges[order][:-1]).all(1)
-    a, b = owner[order][:-1][twin], owner[order][1:][twin]
-    a, b = np.concatenate([a, b]), np.concatenate([b, a])
-    for same_label in (True, False):
-        link = labels[a] == labels[b] if same_label else np.ones(len(a), bool)
-        while not done.all():
-            use = link & done[b] & ~done[a]
-            if not use.any():
-                break
-            n = np.bincount(a[use], minlength=mesh.face_count)
-            mean = np.stack([np.bincount(a[use], colour[b[use], i], mesh.face_count) for i in range(3)], -1)
-            fresh = n > 0
-            colour[fresh] = mean[fresh] / n[fresh, None]
-            done |= fresh
-    if done.any():
-        colour[~done] = colour[done].mean(0)
-    else:
-        colour[:] = 127.0
-    return colour.astype(np.float32)
