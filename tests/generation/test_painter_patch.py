@@ -19,7 +19,8 @@ from lyra.worldgen.generation.equirect import elevation_map, level_strip
 from lyra.worldgen.generation.painter import PAINTERS, PaintHint
 from lyra.worldgen.generation.painter_fake import PainterFake
 from lyra.worldgen.generation.painter_patch import PatchPainter, boundary_at, hole_boxes
-from lyra.worldgen.generation.ring_collage import least_cost_seam
+from lyra.worldgen.generation.ring_collage import UPRIGHT_BAND_DEG, lay_out, least_cost_seam
+from lyra.worldgen.generation.ring_course import plan_course
 from rooms import analytic_room
 
 ROOM = analytic_room(width_px=160, height_px=120, boxes=False)
@@ -320,6 +321,27 @@ def test_seam_follows_the_cheap_path():
     seam = least_cost_seam(cost)
     np.testing.assert_array_equal(seam, path)
     assert np.abs(np.diff(seam)).max() <= 1
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_walls_of_a_room_end_straight(upright):
+    """In a room the seams above the floor are straight and the bands around them narrow; elsewhere they may be wide."""
+    picture, geometry = photo(), ROOM.geometry()
+    rng = np.random.default_rng(1)
+    # Every part of the wall has another colour, so that slabs disagree at every joint.
+    stripes = rng.integers(40, 220, (1, 8, 3)).repeat(20, 1)
+    picture.rgb_u8[:] = np.where((geometry.labels == Label.FLOOR)[..., None], picture.rgb_u8, stripes)
+    strip = level_strip(picture.rgb_u8, geometry.labels, geometry.camera, geometry.T_world_cam, rows_max=96)
+    first, end = strip.sector
+    boundary_m = boundary_at(geometry.layout, strip.azimuth_rad[first:end])
+    course = plan_course(strip, seed=0, boundary_m=boundary_m, room=None, mirror_only=False)
+    collage = lay_out(strip, course, upright=upright)
+    band = collage.hole & (collage.labels != Label.FLOOR)
+    wall = slice(30, 45)
+    where = band[wall].any(0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(int), [0]])))
+    widest_deg = float((edges[1::2] - edges[::2]).max() * np.degrees(strip.step_rad))
+    assert (widest_deg < 2 * UPRIGHT_BAND_DEG + 1.5) == upright
 
 
 def test_elevation_of_a_level_camera():

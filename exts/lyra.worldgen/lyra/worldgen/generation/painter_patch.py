@@ -119,7 +119,7 @@ class PatchPainter:
             mirror_only=self.mode == "mirror",
         )
         progress.step("ring", 1, 3)
-        collage = lay_out(strip, course, seamless=self.mode == "full")
+        collage = lay_out(strip, course, seamless=self.mode == "full", upright=indoors)
         progress.step("ring", 2, 3)
         rgb = collage.rgb
         hole = collage.hole & ~on_planes(collage.labels, strip.elevation_rad, geometry.layout)

@@ -1,7 +1,8 @@
 """The ring before diffusion: photo columns laid side by side along the walk, cut where neighbours agree best.
 
 Each joint between two slabs is a seam of least disagreement through a narrow overlap; colours are evened out across it,
-and a band around it, wide where the slabs disagree and narrow where they match, is handed to the sampler.
+and a band around it, wide where the slabs disagree and narrow where they match, is handed to the sampler. In rooms
+seams go straight up, and above the floor the band stays narrow.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ OVERLAP_DEG = 5.0
 """Half the width of the overlap in which a seam may run."""
 BAND_MIN_DEG, BAND_MAX_DEG, BAND_PER_DISAGREEMENT_DEG = 0.5, 3.5, 14.0
 """Half the width of the band that is painted anew: least, most, and per unit of rms colour difference (0..1)."""
+UPRIGHT_BAND_DEG = 0.6
+"""The most on what stands in a room: a wall may end at a straight edge, which looks built; a painted one looks torn."""
+SLANT_COST, UPRIGHT_SLANT_COST = 0.002, 0.2
+"""Cost of a step aside in a seam, relative to a colour difference of 1: walls have upright edges."""
 EVEN_OUT_DEG = 12.0
 """Colour differences across a seam fade out over this distance."""
 EVEN_OUT_LIMIT = 0.16
@@ -50,13 +55,14 @@ class Collage:
     """[C] how many times farther away a column is laid than it was taken from."""
 
 
-def lay_out(strip: Strip, course: Course, *, seamless: bool = True) -> Collage:
+def lay_out(strip: Strip, course: Course, *, seamless: bool = True, upright: bool = False) -> Collage:
     """Copy the runs, cut the seams and mark what has to be painted.
 
     Args:
         strip: the photo, levelled.
         course: from `plan_course`.
         seamless: False leaves straight joints and marks only what the photo cannot fill.
+        upright: seams go straight up and stay narrow above the floor, as walls do in rooms.
     """
     first, end = strip.sector
     count, length = len(strip.azimuth_rad), len(course.along)
@@ -82,7 +88,8 @@ def lay_out(strip: Strip, course: Course, *, seamless: bool = True) -> Collage:
         lengths = [end - first, *np.diff(edges).tolist(), end - first]
         for k, begin in enumerate(edges):
             joint = int(end + begin) % count
-            _cut_joint(strip, source, course, draft, joint, (runs[k], runs[k + 1]), (lengths[k], lengths[k + 1]))
+            both = (runs[k], runs[k + 1]), (lengths[k], lengths[k + 1])
+            _cut_joint(strip, source, course, draft, joint, *both, upright=upright)
     own_row = np.broadcast_to(np.arange(len(rgb))[:, None], valid.shape)
     inside = (np.arange(count) >= first) & (np.arange(count) < end)
     return Collage(
@@ -119,6 +126,8 @@ def _cut_joint(
     joint: int,
     runs: tuple[int, int],
     room: tuple[int, int],
+    *,
+    upright: bool,
 ) -> None:
     """Cut one joint in place: seam, evened-out colours, band; the column map follows the seam at the floor line.
 
@@ -128,6 +137,7 @@ def _cut_joint(
         joint: ring column where the right run begins.
         runs: left and right run, -1 for the photo itself.
         room: their lengths [px].
+        upright: see `lay_out`.
     """
     import cv2
 
@@ -183,7 +193,8 @@ def _cut_joint(
         cost += np.arange(span)[None] < keep_off
     if fixed_right:
         cost += np.arange(span)[None] >= span - keep_off
-    seam = least_cost_seam(cost.astype(np.float32))
+    slant_cost = UPRIGHT_SLANT_COST if upright else SLANT_COST
+    seam = least_cost_seam(cost.astype(np.float32), slant_cost=slant_cost)
     left, right = _even_at_seam(left, right, seam, share, per_deg)
     from_right = np.arange(span)[None] >= seam[:, None]
     free = ~strip.from_photo[:, where]
@@ -200,7 +211,9 @@ def _cut_joint(
     gap = np.sqrt(np.square((right - left) / 255).mean(-1))
     near = cv2.blur(gap.astype(np.float32), (max(1, int(per_deg)) * 2 + 1, 1))[row, at_seam]
     near = np.maximum(near, cv2.GaussianBlur(near[:, None], (0, 0), CLIP_ROWS_DEG * per_deg)[:, 0])
-    width = np.clip(BAND_MIN_DEG + BAND_PER_DISAGREEMENT_DEG * near, BAND_MIN_DEG, BAND_MAX_DEG) * per_deg
+    on_floor = (left_labels == Label.FLOOR)[row, at_seam] & (right_labels == Label.FLOOR)[row, at_seam]
+    most_deg = np.where(on_floor | (not upright), BAND_MAX_DEG, UPRIGHT_BAND_DEG)
+    width = np.clip(BAND_MIN_DEG + BAND_PER_DISAGREEMENT_DEG * near, BAND_MIN_DEG, most_deg) * per_deg
     centre = joint - reach[0] + seam
     around = np.arange(-int(BAND_MAX_DEG * per_deg) - 1, int(BAND_MAX_DEG * per_deg) + 2)
     for d in around:
@@ -272,11 +285,8 @@ def _even_at_seam(
     return left, right
 
 
-def least_cost_seam(cost: np.ndarray, *, slant_cost: float = 0.002) -> np.ndarray:
-    """[R] column at which each row changes over, for a cost [R, S]; neighbours differ by one column at most.
-
-    Walls have upright edges, so a slanted seam costs a little more than a straight one.
-    """
+def least_cost_seam(cost: np.ndarray, *, slant_cost: float = SLANT_COST) -> np.ndarray:
+    """[R] column at which each row changes over, for a cost [R, S]; neighbours differ by one column at most."""
     rows = len(cost)
     total = cost.copy()
     for row in range(1, rows):
