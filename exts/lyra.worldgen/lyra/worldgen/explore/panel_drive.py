@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from .controls import Controls
+from .desk import Desk
 from .measure import floor_at, surface_at
-from .stage import robot_eye
-
-if TYPE_CHECKING:
-    from .panels import Panels
+from .panel_world import WorldPanel
+from .stage import Stage, robot_eye
 
 STEP_M, TURN_RAD = 0.25, np.radians(15)
 FARTHEST_M = 60.0
@@ -23,20 +23,20 @@ KEYS = {"ahead": "I", "left": "J", "back": "K", "right": "L"}
 class DrivePanel:
     """Widgets and what they do."""
 
-    def __init__(self, panels: Panels) -> None:
-        self._panels, self._desk, self._stage = panels, panels.desk, panels.stage
-        gui = panels.server.gui
+    def __init__(self, controls: Controls, desk: Desk, stage: Stage, world: WorldPanel) -> None:
+        self._controls, self._desk, self._stage, self._world = controls, desk, stage, world
+        gui = controls.server.gui
         self._text = gui.add_markdown("")
         self._place = gui.add_button("Place the robot where it fits")
         self._click = gui.add_checkbox("click on the floor places it", False)
         self._moves = gui.add_button_group("drive", MOVES)
         self._follow = gui.add_checkbox("look through its eyes", False)
-        panels.on_click(self._place, lambda event: self._placed(None, event))
-        panels.on_change(self._click, lambda event: self._point_robot())
-        panels.on_click(self._moves, lambda event: self._drive(str(event.target.value), event))
+        controls.on_click(self._place, lambda event: self._placed(None, event))
+        controls.point_while(self._click, self._place_at)
+        controls.on_click(self._moves, lambda event: self._drive(str(event.target.value), event))
         for move, key in KEYS.items():
             command = gui.add_command(f"Drive the robot: {move}", hotkey=key)
-            command.on_trigger(lambda event, move=move: panels.attempt(lambda: self._drive(move, event), event))
+            command.on_trigger(lambda event, move=move: controls.attempt(lambda: self._drive(move, event), event))
         with gui.add_folder("Measure"):
             self._measured = gui.add_markdown("")
             self._ruler = gui.add_checkbox("click on two places", False)
@@ -44,8 +44,8 @@ class DrivePanel:
                 "is in reality", "", hint="2.05m, 80in, 2.05+-0.02m; metres if there is no unit"
             )
             self._rescale = gui.add_button("Give the world this size")
-        panels.on_change(self._ruler, lambda event: self._point_ruler())
-        panels.on_click(self._rescale, lambda event: self._scale())
+        controls.point_while(self._ruler, self._measure_at)
+        controls.on_click(self._rescale, lambda event: self._scale())
 
     def refresh(self) -> None:
         """Show robot and ruler as they are."""
@@ -70,12 +70,6 @@ class DrivePanel:
             else f"**{length_m:.3f} m** in this world"
         )
 
-    def release_pointer(self) -> None:
-        """Wait for no click any more."""
-        for box in (self._click, self._ruler):
-            if box.value:
-                box.value = False
-
     def _placed(self, xy_m: tuple[float, float] | None, event: Any = None) -> None:
         self._desk.place_robot(xy_m)
         self._moved(event)
@@ -97,39 +91,21 @@ class DrivePanel:
             if T_world_cam is not None:
                 self._stage.look(T_world_cam, [client] if client is not None else None)
 
-    def _point_robot(self) -> None:
-        if not self._click.value:
-            self._panels.point_with(None)
-            return
-        self._panels.release_pointers(self)
-        self._ruler.value = False
+    def _place_at(self, origin_world: np.ndarray, direction_world: np.ndarray) -> None:
+        contents = self._desk.contents
+        if contents is None:
+            raise InputError("there is no world yet; upload a photo first")
+        x, y = floor_at(origin_world, direction_world, contents.floor_z_m, FARTHEST_M)
+        self._placed((float(x), float(y)))
 
-        def place(origin_world: np.ndarray, direction_world: np.ndarray) -> None:
-            contents = self._desk.contents
-            if contents is None:
-                raise InputError("there is no world yet; upload a photo first")
-            x, y = floor_at(origin_world, direction_world, contents.floor_z_m, FARTHEST_M)
-            self._placed((float(x), float(y)))
-
-        self._panels.point_with(place)
-
-    def _point_ruler(self) -> None:
-        if not self._ruler.value:
-            self._panels.point_with(None)
-            return
-        self._panels.release_pointers(self)
-        self._click.value = False
-
-        def measure(origin_world: np.ndarray, direction_world: np.ndarray) -> None:
-            contents = self._desk.contents
-            if contents is None:
-                raise InputError("there is no world yet; upload a photo first")
-            point = surface_at(contents.raycaster, origin_world, direction_world)
-            self._desk.ruler = self._desk.ruler.with_end(point)
-            self.refresh()
-
-        self._panels.point_with(measure)
+    def _measure_at(self, origin_world: np.ndarray, direction_world: np.ndarray) -> None:
+        contents = self._desk.contents
+        if contents is None:
+            raise InputError("there is no world yet; upload a photo first")
+        point = surface_at(contents.raycaster, origin_world, direction_world)
+        self._desk.ruler = self._desk.ruler.with_end(point)
+        self.refresh()
 
     def _scale(self) -> None:
-        self._desk.rescale(self._length.value, until=self._panels.world.until)
+        self._desk.rescale(self._length.value, until=self._world.until)
         self.refresh()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..faces.camera_path import PREVIEWED, preset_keys
 from ..generation.paths import path_names
-from .desk import PATH_FILE
+from .controls import Controls
+from .desk import PATH_FILE, Desk
 from .measure import floor_at
-from .panel_world import optional_seed
+from .panel_world import WorldPanel, optional_seed
 from .playback import Playback
-from .stage import pose_of
-
-if TYPE_CHECKING:
-    from .panels import Panels
+from .stage import Stage, pose_of
 
 FARTHEST_M = 60.0
 """Clicks on the floor farther away than this are clicks at the horizon."""
@@ -28,10 +26,10 @@ NONE = "-"
 class PathPanel:
     """Widgets and what they do."""
 
-    def __init__(self, panels: Panels) -> None:
-        self._panels, self._desk, self._stage = panels, panels.desk, panels.stage
+    def __init__(self, controls: Controls, desk: Desk, stage: Stage, world: WorldPanel) -> None:
+        self._controls, self._desk, self._stage, self._world = controls, desk, stage, world
         self._recording: Any = None
-        gui = panels.server.gui
+        gui = controls.server.gui
         self._text = gui.add_markdown("")
         self._add = gui.add_button("Add this camera", hint="the pose that you look from now")
         self._map = gui.add_checkbox("click on the floor adds a place", False)
@@ -57,22 +55,22 @@ class PathPanel:
             self._seed = gui.add_text("seed", "", hint="a number; empty: the world's own")
             self._generate = gui.add_button("Generate along the path", color="green")
             self._on = gui.add_button("Go on with a path that was cut short")
-        panels.on_click(self._add, lambda event: self._added(pose_of(panels.camera_of(event))))
-        panels.on_change(self._map, lambda event: self._point())
-        panels.on_change(self._record, self._record_camera)
-        panels.on_change(self._preset, lambda event: self._describe())
-        panels.on_click(self._take, lambda event: self._use_preset())
-        panels.on_click(self._extend_named, lambda event: self._extend(self._preset.value))
-        panels.on_change(self._key, lambda event: self._draw())
-        panels.on_click(self._move, lambda event: self._moved(pose_of(panels.camera_of(event))))
-        panels.on_click(self._order, lambda event: self._shift())
-        panels.on_click(self._remove, lambda event: self._removed())
-        panels.on_click(self._clear, lambda event: self._cleared())
-        panels.on_change(self._frame, self._look)
-        panels.on_click(self._play, self._run)
-        panels.on_click(self._save, self._download)
-        panels.on_click(self._generate, lambda event: self._extend(None))
-        panels.on_click(self._on, lambda event: self._extend(""))
+        controls.on_click(self._add, lambda event: self._added(pose_of(controls.camera_of(event))))
+        controls.point_while(self._map, self._waypoint)
+        controls.on_change(self._record, self._record_camera)
+        controls.on_change(self._preset, lambda event: self._describe())
+        controls.on_click(self._take, lambda event: self._use_preset())
+        controls.on_click(self._extend_named, lambda event: self._extend(self._preset.value))
+        controls.on_change(self._key, lambda event: self._draw())
+        controls.on_click(self._move, lambda event: self._moved(pose_of(controls.camera_of(event))))
+        controls.on_click(self._order, lambda event: self._shift())
+        controls.on_click(self._remove, lambda event: self._removed())
+        controls.on_click(self._clear, lambda event: self._cleared())
+        controls.on_change(self._frame, self._look)
+        controls.on_click(self._play, self._run)
+        controls.on_click(self._save, self._download)
+        controls.on_click(self._generate, lambda event: self._extend(None))
+        controls.on_click(self._on, lambda event: self._extend(""))
         self._describe()
 
     @property
@@ -97,11 +95,6 @@ class PathPanel:
         else:
             self._text.content = "No key pose yet. The path begins where the last one ended."
         self._draw()
-
-    def release_pointer(self) -> None:
-        """Wait for no click any more."""
-        if self._map.value:
-            self._map.value = False
 
     def close(self) -> None:
         self._playback.stop()
@@ -140,26 +133,18 @@ class PathPanel:
         self._key.value = str(index + 1)
         self._draw()
 
-    def _point(self) -> None:
-        if not self._map.value:
-            self._panels.point_with(None)
-            return
-        self._panels.release_pointers(self)
-
-        def waypoint(origin_world: np.ndarray, direction_world: np.ndarray) -> None:
-            contents = self._desk.contents
-            floor_z_m = contents.floor_z_m if contents is not None else 0.0
-            self._desk.draft.add_waypoint(floor_at(origin_world, direction_world, floor_z_m, FARTHEST_M))
-            self._choose(len(self._desk.draft.keys) - 1)
-
-        self._panels.point_with(waypoint)
+    def _waypoint(self, origin_world: np.ndarray, direction_world: np.ndarray) -> None:
+        contents = self._desk.contents
+        floor_z_m = contents.floor_z_m if contents is not None else 0.0
+        self._desk.draft.add_waypoint(floor_at(origin_world, direction_world, floor_z_m, FARTHEST_M))
+        self._choose(len(self._desk.draft.keys) - 1)
 
     def _record_camera(self, event: Any) -> None:
         """Keep key poses of one browser's camera while the box is ticked."""
         if not self._record.value:
             self._recording = None
             return
-        camera = self._panels.camera_of(event)
+        camera = self._controls.camera_of(event)
         self._recording = event.client_id
 
         def moved(camera: Any) -> None:
@@ -187,7 +172,7 @@ class PathPanel:
 
     def _extend(self, path: str | None) -> None:
         prompt, seed = self._prompt.value.strip() or None, optional_seed(self._seed.value)
-        until = self._panels.world.until
+        until = self._world.until
         if path is None:
             self._desk.extend_along_draft(prompt=prompt, seed=seed, until=until)
         else:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError, WorldgenError
 from ..faces.contents import LAYERS
+from .controls import Controls
+from .desk import Desk
 from .playback import Playback
 from .reel import Reel, splat_picture
-
-if TYPE_CHECKING:
-    from .panels import Panels
+from .stage import Stage
 
 PAINTED, SPLATS = "painted", "splats"
 FRAMES_S = 8.0
@@ -22,15 +22,15 @@ FRAMES_S = 8.0
 class ViewPanel:
     """Widgets and what they do."""
 
-    def __init__(self, panels: Panels) -> None:
-        self._panels, self._desk, self._stage = panels, panels.desk, panels.stage
+    def __init__(self, controls: Controls, desk: Desk, stage: Stage) -> None:
+        self._controls, self._desk, self._stage = controls, desk, stage
         self._reel: Reel | None = None
-        gui = panels.server.gui
+        gui = controls.server.gui
         self._layers = {name: gui.add_checkbox(name, False) for name in LAYERS}
         for name, box in self._layers.items():
-            panels.on_change(box, lambda event, name=name: self._switch(name))
+            controls.on_change(box, lambda event, name=name: self._switch(name))
         self._home = gui.add_button("Look from the photo's place")
-        panels.on_click(self._home, self._go_home)
+        controls.on_click(self._home, self._go_home)
         with gui.add_folder("Painted video and splats"):
             self._source = gui.add_button_group("show", (PAINTED, SPLATS))
             self._frame = gui.add_slider("frame", 0, 1, 1, 0)
@@ -38,10 +38,10 @@ class ViewPanel:
             self._play = gui.add_button("Play")
             self._there = gui.add_button("Look from there")
         self._playback = Playback(self._play, FRAMES_S)
-        panels.on_click(self._source, lambda event: self._show_as(str(event.target.value)))
-        panels.on_change(self._frame, lambda event: self._show(int(self._frame.value)))
-        panels.on_click(self._play, lambda event: self._run())
-        panels.on_click(self._there, self._go_there)
+        controls.on_click(self._source, lambda event: self._show_as(str(event.target.value)))
+        controls.on_change(self._frame, lambda event: self._show(int(self._frame.value)))
+        controls.on_click(self._play, lambda event: self._run())
+        controls.on_click(self._there, self._go_there)
         self._shown = PAINTED
 
     def another_world(self) -> None:
@@ -68,14 +68,14 @@ class ViewPanel:
         try:
             self._reel = Reel(contents.world) if contents is not None else None
         except WorldgenError as error:
-            self._panels.tell(str(error), bad=True)
+            self._controls.tell(str(error), bad=True)
         count = len(self._reel) if self._reel is not None else 0
         self._frame.max = max(1, count - 1)
         self._frame.value = min(int(self._frame.value), max(0, count - 1))
         if self._shown != PAINTED and (contents is None or not contents.has_layer("splats")):
             self._shown = PAINTED
         if count:
-            self._panels.attempt(lambda: self._show(int(self._frame.value)))
+            self._controls.attempt(lambda: self._show(int(self._frame.value)))
         else:
             self._image.visible = False
 

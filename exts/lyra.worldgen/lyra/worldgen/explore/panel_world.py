@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..core.chunks import chunk_stages
 from ..core.errors import InputError
 from ..core.schema import MAX_SEED
 from ..generation.painter import PAINTERS
-from .desk import GOALS
+from .controls import Controls
+from .desk import GOALS, Desk
 from .readout import certificate_text, world_text
-
-if TYPE_CHECKING:
-    from .panels import Panels
 
 
 class WorldPanel:
     """Widgets and what they do."""
 
-    def __init__(self, panels: Panels) -> None:
-        self._panels, self._desk = panels, panels.desk
-        gui = panels.server.gui
+    def __init__(self, controls: Controls, desk: Desk) -> None:
+        self._desk = desk
+        gui = controls.server.gui
         self._choice = gui.add_dropdown("world", ("-",), visible=False)
-        panels.on_change(self._choice, lambda event: self._open())
+        controls.on_change(self._choice, lambda event: self._open())
         self._text = gui.add_markdown("")
         self.goal = gui.add_dropdown("go on to", tuple(GOALS), hint="how far every step is carried")
         self._finish = gui.add_button(
             "Finish the world", hint="run what it lacks: splats, mesh, colliders, certificate"
         )
         self._undo = gui.add_button("Undo the last chunk")
-        panels.on_click(self._finish, lambda event: self._desk.finish())
-        panels.on_click(self._undo, lambda event: self._desk.undo(until=self.until))
+        controls.on_click(self._finish, lambda event: self._desk.finish())
+        controls.on_click(self._undo, lambda event: self._desk.undo(until=self.until))
         with gui.add_folder("Certificate", expand_by_default=False):
             self._certificate = gui.add_markdown("")
         with gui.add_folder("New world from a photo"):
@@ -38,7 +34,7 @@ class WorldPanel:
             self._prompt = gui.add_text("prompt", "", hint="for painters that read text")
             self._seed = gui.add_number("seed", self._desk.config.seed, min=0, max=MAX_SEED, step=1)
             self._upload = gui.add_upload_button("Upload a photo", mime_type="image/*")
-        self._upload.on_upload(lambda event: panels.attempt(self._begin, event))
+        self._upload.on_upload(lambda event: controls.attempt(self._begin, event))
 
     @property
     def until(self) -> str:

@@ -1,4 +1,4 @@
-"""The buttons of the explorer: what is common to all tabs, and the news that they react to."""
+"""The panel of the explorer: its tabs, what lies above them, and the news that they react to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError, WorldgenError
+from .controls import Controls
 from .desk import Desk, News
 from .panel_drive import DrivePanel
 from .panel_path import PathPanel
@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 
 FRAME_EVERY_S = 0.2
 """Painted frames are shown at most this often."""
-NOTICE_S = 12.0
-Pointed = Callable[[np.ndarray, np.ndarray], None]
-"""Takes origin [3] and direction [3] of the ray under a click, in the world."""
 
 
 class Panels:
@@ -38,9 +35,9 @@ class Panels:
             desk: takes what the user asks for.
             stage: makes the 3D view, given what tells the user that something cannot be shown.
         """
-        self.server, self.desk = server, desk
-        self.stage = stage(lambda text: self.tell(text, bad=True))
-        self._pointing: Callable[[Any], None] | None = None
+        self.desk = desk
+        self._controls = controls = Controls(server, refused=self._show_work)
+        self.stage = stage(lambda text: controls.tell(text, bad=True))
         self._frame: bytes | None = None
         self._frame_there = threading.Event()
         self._closed = threading.Event()
@@ -54,18 +51,18 @@ class Panels:
         self._cancel = gui.add_button("Cancel", color="red", visible=False)
         self._resume = gui.add_button("Resume", visible=False)
         self._again = gui.add_button("Look again", visible=False, hint="take the world as it is now")
-        self.on_click(self._again, lambda event: desk.look_again())
-        self.on_click(self._cancel, lambda event: desk.cancel())
-        self.on_click(self._resume, lambda event: desk.resume())
+        controls.on_click(self._again, lambda event: desk.look_again())
+        controls.on_click(self._cancel, lambda event: desk.cancel())
+        controls.on_click(self._resume, lambda event: desk.resume())
         tabs = gui.add_tab_group()
         with tabs.add_tab("World"):
-            self.world = WorldPanel(self)
+            self.world = WorldPanel(controls, desk)
         with tabs.add_tab("Path"):
-            self.path = PathPanel(self)
+            self.path = PathPanel(controls, desk, self.stage, self.world)
         with tabs.add_tab("View"):
-            self.view = ViewPanel(self)
+            self.view = ViewPanel(controls, desk, self.stage)
         with tabs.add_tab("Drive"):
-            self.drive = DrivePanel(self)
+            self.drive = DrivePanel(controls, desk, self.stage, self.world)
         self._painter = threading.Thread(target=self._show_frames, daemon=True, name="live frames")
 
     def begin(self) -> None:
@@ -74,7 +71,7 @@ class Panels:
         self._painter.start()
         worlds = self.desk.shelf.worlds()
         if worlds:
-            self.attempt(lambda: self.desk.open(worlds[0]))
+            self._controls.attempt(lambda: self.desk.open(worlds[0]))
         self._show_work()
         self.world.refresh()
 
@@ -85,69 +82,12 @@ class Panels:
         self.view.close()
         self.stage.close()
 
-    def on_click(self, button: Any, act: Callable[[Any], None]) -> None:
-        """Have a button do something; what goes wrong is told to the user."""
-        button.on_click(lambda event: self.attempt(lambda: act(event), event))
-
-    def on_change(self, control: Any, act: Callable[[Any], None]) -> None:
-        """The same for a control whose value a user changes; changes by the program are not heard."""
-
-        def changed(event: Any) -> None:
-            if event.client_id is not None:
-                self.attempt(lambda: act(event), event)
-
-        control.on_update(changed)
-
-    def attempt(self, act: Callable[[], Any], event: Any = None) -> None:
-        """Do something; what a user did wrong, or what went wrong, becomes a notification."""
-        try:
-            act()
-        except WorldgenError as error:
-            self.tell(str(error), bad=True, client=getattr(event, "client", None))
-            self._show_work()
-        except Exception as error:
-            log.exception("the explorer failed")
-            self.tell(f"Internal error: {type(error).__name__}: {error}", bad=True)
-
-    def tell(self, text: str, *, bad: bool = False, client: Any = None) -> None:
-        """A notification for one browser, or for all."""
-        for each in [client] if client is not None else list(self.server.get_clients().values()):
-            each.add_notification(
-                "Not possible" if bad else "Lyra", text, color="red" if bad else "green", auto_close_seconds=NOTICE_S
-            )
-
-    def camera_of(self, event: Any) -> Any:
-        """Camera of the browser that an event comes from; raises `InputError` when it has gone."""
-        if event.client is None:
-            raise InputError("the browser has gone")
-        return event.client.camera
-
-    def point_with(self, act: Pointed | None) -> None:
-        """Have clicks into the 3D view do something from now on; None gives them back to nobody."""
-        if self._pointing is not None:
-            self.server.scene.remove_click_callback(self._pointing)
-            self._pointing = None
-        if act is None:
-            return
-
-        def pointed(event: Any) -> None:
-            self.attempt(lambda: act(np.array(event.ray_origin), np.array(event.ray_direction)), event)
-
-        self._pointing = pointed
-        self.server.scene.on_click()(pointed)
-
-    def release_pointers(self, but: Any = None) -> None:
-        """Switch off whatever waits for clicks, except in one tab."""
-        for panel in (self.path, self.drive):
-            if panel is not but:
-                panel.release_pointer()
-
     def _hear(self, news: News) -> None:
         if news.kind == "frame" and news.frame is not None:
             self._frame = news.frame.jpeg
             self._frame_there.set()
         elif news.kind == "notice":
-            self.tell(news.text, bad=news.bad)
+            self._controls.tell(news.text, bad=news.bad)
             self._show_work()
         elif news.kind == "work":
             self._show_work()
