@@ -21,7 +21,7 @@ from ...core.errors import InputError
 from ...core.files import explain_os_error
 from ...core.optional import require
 from ..weights import reason_of
-from .checkpoint_reader import ITEM_BYTES, Checkpoint, TensorInfo, bad, expect_shape, read_exactly, tensor_from
+from .checkpoint import ITEM_BYTES, Checkpoint, TensorInfo, bad, expect_shape, read_exactly, tensor_from
 
 _MAX_PICKLE_BYTES = 64 << 20
 _MAX_DEPTH = 8

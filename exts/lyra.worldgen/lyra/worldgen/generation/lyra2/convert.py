@@ -22,7 +22,8 @@ from ...core.files import naming, sync_folder, write_json
 from ...core.optional import require
 from ...core.progress import SILENT, SupportsProgress
 from . import checkpoint_keys as keys
-from .checkpoint_reader import FLOATS, Checkpoint, TensorInfo, bad, open_checkpoint
+from .checkpoint import FLOATS, Checkpoint, TensorInfo, bad
+from .checkpoint_reader import open_checkpoint
 from .lora import AdapterFile, open_adapter
 from .model_folder import FORMAT, INDEX, LICENCE, NEGATIVE, NEGATIVE_KEY, PARTS, Lyra2Folder
 from .shard_writer import SHARD_BYTES, write_shards

@@ -16,8 +16,9 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.optional import require
+from .checkpoint import FLOATS, Checkpoint, bad
 from .checkpoint_keys import Shapes
-from .checkpoint_reader import FLOATS, Checkpoint, bad, open_checkpoint
+from .checkpoint_reader import open_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from ...core.files import explain_os_error
 from ...core.optional import require
 from ..weights import Weights, reason_of
 from ..weights_files import WeightsSize, model_size
+from .checkpoint import FLOATS, Checkpoint, bad
 from .checkpoint_keys import Shapes
-from .checkpoint_reader import FLOATS, Checkpoint, bad, open_checkpoint
+from .checkpoint_reader import open_checkpoint
 from .lora import Adapter, AdapterFile, folded, open_adapter
 from .text import TEXT_TOKENS, TextEncoder
 from .vae_stream import StreamingVae

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.files import naming, sync_file, write_json
-from .checkpoint_reader import SAFETENSORS_TYPES, TensorInfo
+from .checkpoint import TensorInfo
+from .checkpoint_safetensors import SAFETENSORS_TYPES
 
 SHARD_BYTES = 4 << 30
 _NAMES = {ours: theirs for theirs, ours in SAFETENSORS_TYPES.items()}
