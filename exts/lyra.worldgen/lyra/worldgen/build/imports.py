@@ -15,23 +15,22 @@ from ..core.config import RescaleConfig, WorldConfig, config_from_dict
 from ..core.errors import InputError
 from ..core.manifest import Manifest, PhotoRecord
 from ..core.progress import SILENT, Progress
-from ..core.scaling import expect_factor
 from ..core.schema import resolved_dict
+from ..core.version import generator_name
 from ..core.world import World
 from ..core.world_writer import existing_manifest, open_for_writing
 from ..importing.kinds import find_source, read_source
-from .job import check_stages, finished_world, generator_name
+from .job import begin_or_go_on, check_stages, finished_world
 from .path_files import PathFiles
-from .run import begin_or_go_on
 from .stage import Stage, StageContext, Stages
 from .stage_run import Run
 from .stages import installed_versions, late_stages, rounded, write_reconstructed
+from .world_scale import IMPORT, imported_scale
 
 if TYPE_CHECKING:
-    from ..importing.records import ImportedScale, ImportedScene, Source
+    from ..importing.records import ImportedScene, Source
     from ..reconstruction.reconstruct import Reconstruction
 
-IMPORT = "import"
 MESH_FILE, SPLATS_FILE, PATH_FILE = "imported_mesh.npz", "imported_splats.npz", "path.npz"
 """What an import leaves below `memory/`, besides posed views."""
 
@@ -196,36 +195,3 @@ def _reconstruct(context: StageContext) -> None:
     write_reconstructed(context, in_units)
     notes.facts |= {name: rounded(value) for name, value in sorted(result.metrics.items())}
     notes.findings += result.report.as_list()
-
-
-def imported_scale(manifest: Manifest, rescale: RescaleConfig) -> ImportedScale:
-    """What one unit of an imported world's memory is, after what `rescale` says about it.
-
-    Raises:
-        InputError: evidence that needs a photo, or a factor that no world can have.
-    """
-    from ..importing.records import ImportedScale
-
-    stated = replace(manifest, stages={IMPORT: manifest.stages[IMPORT]}).scale
-    if stated is None:
-        raise InputError("the imported world does not say how large it is; import it again with --overwrite")
-    scale = ImportedScale(
-        metres_per_unit=stated.metres_per_unit,
-        source=stated.source,
-        relative_sigma=stated.relative_sigma,
-        evidence=stated.evidence,
-    )
-    if rescale == RescaleConfig():
-        return scale
-    if not rescale.factor:
-        raise InputError(
-            "an imported world has no photo to measure in; give --factor, or import it again with --measure3d, --units "
-            "or --ceiling-height and --overwrite"
-        )
-    told = {"kind": "factor", "says": f"{rescale.factor:g} times as large as imported", "used": True}
-    return ImportedScale(
-        metres_per_unit=expect_factor("the scale", stated.metres_per_unit * rescale.factor),
-        source="factor",
-        relative_sigma=rescale.factor_sigma or stated.relative_sigma,
-        evidence=(told,),
-    )

@@ -14,6 +14,7 @@ from ..core.journey import Leg, leg_to_json
 from ..core.manifest import FORMAT, Manifest
 from ..core.schema import differing_keys, resolved_dict
 from ..core.world import World
+from ..core.world_writer import WorldWriter
 from .stage import Stage, Stages
 
 log = logging.getLogger(__name__)
@@ -128,13 +129,6 @@ def read_photo_bytes(path: Path) -> bytes:
     return data
 
 
-def generator_name() -> str:
-    """Name and version of this program."""
-    from .. import __version__
-
-    return f"lyra.worldgen {__version__}"
-
-
 def finished_world(
     out: Path, before: Manifest, manifest: Manifest, config: WorldConfig, stages: Stages
 ) -> World | None:
@@ -151,6 +145,14 @@ def finished_world(
         log.info("already finished: %s", out)
         return world
     return None
+
+
+def begin_or_go_on(writer: WorldWriter, manifest: Manifest, *, overwrite: bool) -> None:
+    """Start the world of a job, or make sure that the one in the folder is the same job's."""
+    if writer.is_new or overwrite:
+        writer.start(manifest)
+    else:
+        expect_same_job(writer.manifest, manifest, writer.folder)
 
 
 def expect_no_variant(manifest: Manifest, folder: Path) -> None:

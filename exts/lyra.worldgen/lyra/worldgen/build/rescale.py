@@ -17,12 +17,12 @@ from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
 from ..core.store import load_mesh, load_splats
 from ..core.world import World
-from .imports import IMPORT, imported_scale
 from .job import input_hashes
 from .journey import beginnings
 from .run import go_on, open_world, photo_of, stages_of
 from .stage import Stage, StageContext, Stages
-from .stages import reconstruct_again, scale_of
+from .stages import reconstruct_again
+from .world_scale import IMPORT, imported_scale, scale_of
 
 _RECONSTRUCT = "reconstruct"
 

@@ -18,10 +18,12 @@ from ..core.files import sha256_bytes
 from ..core.manifest import VARY, Manifest, PhotoRecord, read_manifest
 from ..core.progress import SILENT, Progress
 from ..core.schema import resolved_dict
+from ..core.version import generator_name
 from ..core.views import Photo
 from ..core.world import World
 from ..core.world_writer import WorldWriter, existing_manifest, open_for_writing
-from .job import check_stages, expect_no_variant, expect_same_job, finished_world, generator_name, read_photo_bytes
+from .imports import import_stages
+from .job import begin_or_go_on, check_stages, expect_no_variant, finished_world, read_photo_bytes
 from .path_files import OWN_NAMES, FileNames, PathFiles, read_path_files
 from .stage import Stages
 from .stage_run import Run
@@ -94,14 +96,6 @@ def build_world(
         return writer.world
 
 
-def begin_or_go_on(writer: WorldWriter, manifest: Manifest, *, overwrite: bool) -> None:
-    """Start the world of a job, or make sure that the one in the folder is the same job's."""
-    if writer.is_new or overwrite:
-        writer.start(manifest)
-    else:
-        expect_same_job(writer.manifest, manifest, writer.folder)
-
-
 def finish_world(folder: Path, *, progress: Progress = SILENT, until: str = "", stages: Stages | None = None) -> World:
     """Run what an existing world lacks, from the photo that it keeps; damaged files are made again.
 
@@ -115,8 +109,6 @@ def finish_world(folder: Path, *, progress: Progress = SILENT, until: str = "", 
 def stages_of(manifest: Manifest) -> Stages:
     """The product's stages for a world that exists: those of a photo, or those of an import."""
     if manifest.photo.imported:
-        from .imports import import_stages
-
         return import_stages()
     return default_stages()
 

@@ -22,9 +22,9 @@ from ..core.splats import GaussianCloud
 from ..core.views import Photo, PhotoGeometry, RgbdView
 from .backends import check_painter, depth_judge, resolve_backends
 from .stage import Stage, StageContext, Stages
+from .world_scale import imported_scale, scale_of
 
 if TYPE_CHECKING:
-    from ..generation.scale import ScaleEstimate
     from ..reconstruction.reconstruct import Reconstruction
     from ..sim.simulate import SimulationResult
 
@@ -250,8 +250,6 @@ def write_reconstructed(context: StageContext, result: Reconstruction) -> None:
     notes = context.notes
     factor = 1.0
     if context.manifest.photo.imported:
-        from .imports import imported_scale
-
         imported = imported_scale(context.manifest, context.config.rescale)
         factor = imported.metres_per_unit
         if context.config.rescale != RescaleConfig():
@@ -267,15 +265,6 @@ def write_reconstructed(context: StageContext, result: Reconstruction) -> None:
         notes.facts[f"lod{number}_error_m"] = rounded(level.error_m * factor)
     write_reconstruction(notes.folder, result, levels=levels, metres_per_unit=factor)
     save_splats(notes.folder / "memory" / "splats.npz", result.splats)
-
-
-def scale_of(folder: Path, photo: Photo, photo_bytes: bytes, config: WorldConfig) -> ScaleEstimate:
-    """What the settings of `rescale` make of the scale of a world that was understood; raises `InputError`."""
-    from ..core.store import load_geometry
-    from ..generation.scale import rescaled, scale_clues
-
-    geometry = load_geometry(folder / "memory" / "geometry.npz")
-    return rescaled(geometry, scale_clues(photo, photo_bytes, config.scale, config.rescale), config)
 
 
 def _simulate(context: StageContext) -> None:

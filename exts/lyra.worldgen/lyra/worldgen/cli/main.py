@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..core.version import __version__
+
 if TYPE_CHECKING:
     from .terminal import Console
 
@@ -64,7 +66,6 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from .. import __version__
     from . import (
         batch,
         doctor,

@@ -20,6 +20,7 @@ from ..core.manifest import MANIFEST_NAME
 from ..core.optional import require
 from ..core.progress import SILENT, Progress
 from ..core.store import load_geometry
+from ..core.version import __version__
 from ..core.views import Photo, PhotoGeometry
 from ..core.world import load_world
 from ..generation.geometry import estimate_geometry
@@ -161,8 +162,6 @@ def write_persistence(
 def machine() -> dict[str, Any]:
     """What it was measured on, without names."""
     from importlib.metadata import version
-
-    from .. import __version__
 
     packages = ("numpy", "opencv-python-headless", "torch", "diffusers", "numba", "embreex")
     return {

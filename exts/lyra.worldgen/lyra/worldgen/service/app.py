@@ -16,8 +16,8 @@ from fastapi.exceptions import RequestValidationError  # noqa: TID253
 from fastapi.openapi.utils import get_openapi  # noqa: TID253
 from fastapi.responses import JSONResponse  # noqa: TID253
 
-from .. import __version__
 from ..core.errors import WorldgenError
+from ..core.version import __version__
 from .answers import Me, Streams, problems
 from .database import Database
 from .guard import Guard

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..build import rerun_stage
 from ..core.base_world import BaseRecord
 from ..core.errors import ConfigError, InputError
@@ -26,6 +25,7 @@ from ..core.manifest import MANIFEST_NAME, SCALE_STAGES, VARY, FileRecord, Manif
 from ..core.mesh import TriMesh
 from ..core.progress import SILENT, Progress
 from ..core.schema import MAX_SEED, resolved_dict
+from ..core.version import generator_name
 from ..core.world import World, load_world
 from ..core.world_writer import held
 from .base import Base, read_base
@@ -294,7 +294,7 @@ def _write(
     licence = "" if source.licence == "none" else source.licence
     record = StageRecord(inputs=inputs, backend="usd", weights_licence=licence, files=files, facts=facts)
     return Manifest(
-        generator=f"lyra.worldgen {__version__}",
+        generator=generator_name(),
         photo=source.photo,
         config=source.config,
         plan=(VARY, "certify"),
