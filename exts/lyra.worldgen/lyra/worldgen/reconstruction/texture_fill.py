@@ -42,7 +42,7 @@ def fill_unseen(
         texel_to_world: [F, 3, 3] (x, y, 1) in texels to the world point.
     """
     base = _face_colours(mesh, face_map, texture, known)
-    boxes = _chart_boxes(atlas)
+    boxes, texel_m = _chart_boxes(atlas), np.linalg.norm(texel_to_world[:, :, 0], axis=1).astype(np.float32)
     in_chart = atlas.chart[np.maximum(face_map, 0)]
 
     def fill(c: int, coloured: np.ndarray) -> None:
@@ -55,10 +55,9 @@ def fill_unseen(
         colour[missing] = base[face_map[box][missing]]
         filled = push_pull(colour, start + _WHISPER * missing)[missing]
         if start.any():
-            row, col, distance = _nearest(start)
-            texel_m = np.linalg.norm(texel_to_world[face_map[box][missing], :, 0], axis=1)
-            far = np.clip(distance[missing] * texel_m / STREAK_M, 0.0, 1.0)[:, None]
-            filled = far * filled + (1 - far) * colour[row[missing], col[missing]]
+            nearest, distance = _nearest(start, missing)
+            far = np.clip(distance * texel_m[face_map[box][missing]] / STREAK_M, 0.0, 1.0)[:, None]
+            filled = far * filled + (1 - far) * colour.reshape(-1, 3)[nearest]
         patch[missing] = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
 
     seams = _Seams(mesh, face_map, covered, texel_to_world)
@@ -120,23 +119,21 @@ def _chart_boxes(atlas: Atlas) -> list[tuple[slice, slice]]:
     return [(slice(y0, y1), slice(x0, x1)) for (x0, y0), (x1, y1) in zip(first, last, strict=True)]
 
 
-def _nearest(where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column [H, W] of the nearest true cell of [H, W] bool, and the distance to it in cells."""
+def _nearest(where: np.ndarray, ask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat index [N] of the true cell of `where` [H, W] nearest to each of `ask`, and how many cells away it is."""
     cv2 = require("cv2", extra="recon", package="opencv-python-headless")
     distance, label = cv2.distanceTransformWithLabels(
         (~where).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
     source = np.zeros(int(label.max()) + 1, np.int64)
     source[label[where]] = np.flatnonzero(where)
-    row, col = np.divmod(source[label], where.shape[1])
-    return row, col, distance
+    return source[label[ask]], distance[ask]
 
 
 def _fill_gutters(face_map: np.ndarray, covered: np.ndarray, texture: np.ndarray, known: np.ndarray) -> None:
     """Gutters repeat the nearest texel of their chart, which is nearer than any other chart."""
     gutter = (face_map >= 0) & ~covered & ~known
-    row, col, _ = _nearest(covered)
-    texture[gutter] = texture[row[gutter], col[gutter]]
+    texture[gutter] = texture.reshape(-1, 3)[_nearest(covered, gutter)[0]]
 
 
 def fill_background(texture: np.ndarray, used: np.ndarray) -> None:
