@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.views import PolarLayout
+from lyra.worldgen.generation import ring_course
+from lyra.worldgen.generation.equirect import Strip
 from lyra.worldgen.generation.painter import RingPanorama
 from lyra.worldgen.generation.proxy import full_turn
+from lyra.worldgen.generation.ring_collage import lay_out
 from lyra.worldgen.generation.room_closing import close_room, corners_in, length_along
 from rooms import analytic_room
 
@@ -116,3 +121,41 @@ def test_objects_move_with_their_wall() -> None:
     np.testing.assert_allclose(whole.object_top_m, 0.9)
     far = np.abs(whole.azimuth_rad) > 0.8
     np.testing.assert_allclose(whole.boundary_m[far], boundary[~inside][0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("most_blur", [ring_course.MOST_BLUR, -1.0])
+def test_what_is_level_stays_level_on_the_rooms_walls(most_blur: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the photo's walls are unrolled or laid column by column, a line at one height stays at that height."""
+    monkeypatch.setattr(ring_course, "MOST_BLUR", most_blur)
+    height_m = 0.8
+    azimuth = np.pi - (np.arange(COLUMNS) + 0.5) * 2 * np.pi / COLUMNS
+    elevation = np.linspace(0.7, -0.7, 240)
+    layout, sector = seen_of_a_box(0.3, 0.8, (5.0, 4.0, 5.0, 4.0))
+    first, end = sector
+    room = close_room(layout, azimuth, sector, 0.3)
+    assert room is not None
+    own_m = np.interp(azimuth[first:end], layout.azimuth_rad, layout.boundary_m)
+    # Red below the line, blue above, both with marks that tell columns apart.
+    rng = np.random.default_rng(3)
+    above = np.tan(elevation)[:, None] * np.pad(own_m, (first, COLUMNS - end), mode="edge")[None] > height_m
+    marks = rng.integers(60, 200, (1, COLUMNS, 1)) * np.ones((240, 1, 1))
+    rgb = np.concatenate([np.where(above[..., None], 0, 255), marks, np.where(above[..., None], 255, 0)], -1)
+    inside = np.zeros((240, COLUMNS), bool)
+    inside[:, first:end] = True
+    strip = Strip(
+        rgb=rgb.astype(np.float32),
+        labels=np.full((240, COLUMNS), Label.WALL, np.uint8),
+        from_photo=inside,
+        elevation_rad=elevation,
+        azimuth_rad=azimuth,
+        sector=sector,
+    )
+    course = ring_course.plan_course(strip, seed=0, boundary_m=own_m, room=room)
+    assert course.boundary_m is not None
+    np.testing.assert_array_equal(course.boundary_m, room.boundary_m)
+    ring = lay_out(strip, course, seamless=False)
+    blue = ring.rgb[..., 2] > ring.rgb[..., 0]
+    line_m = np.tan(elevation[blue.sum(0).clip(0, 239)]) * room.boundary_m
+    outside = ~inside.any(0)
+    assert np.median(np.abs(line_m[outside] - height_m)) < 0.03
+    assert np.percentile(np.abs(line_m[outside] - height_m), 90) < 0.3

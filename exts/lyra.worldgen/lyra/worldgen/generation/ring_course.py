@@ -2,7 +2,8 @@
 
 Outdoors, and where walls are not known well enough, a walk through the photo's columns is turned round the camera as it
 is. In a room the photo's walls are unrolled to metres and laid on the walls of a closed box: what is copied then has
-the perspective of the place where it is seen.
+the perspective of the place where it is seen. Where that would blur too much, columns keep their width and are only
+moved to the distance of the box's walls: what is level stays level at its height.
 """
 
 from __future__ import annotations
@@ -139,19 +140,32 @@ def plan_course(
             mirrored=np.zeros(2, bool),
         )
     if room is not None and boundary_m is not None and width >= 16:
-        course = _walk_on_walls(strip, turn, room, boundary_m, seed=seed)
+        smooth_m = _evened(boundary_m, strip.step_rad)
+        course = _walk_on_walls(strip, turn, room, boundary_m, smooth_m, seed=seed)
         if course is not None:
             return course
-    walk = _walk(strip, length, seed=seed, boundary_m=boundary_m)
+        outside_m = room.boundary_m[(end + np.arange(length)) % len(strip.azimuth_rad)]
+        walk = _walk(strip, length, seed=seed, boundary_m=smooth_m, wall_m=outside_m)
+        turn = replace(turn, boundary_m=room.boundary_m, source_boundary_m=smooth_m)
+    else:
+        walk = _walk(strip, length, seed=seed, boundary_m=boundary_m)
     begin = _run_begins(walk)
     return replace(turn, begin=begin, source_begin=walk.column[begin].astype(float), mirrored=walk.mirrored[begin])
 
 
-def _walk_on_walls(strip: Strip, turn: Course, room: ClosedRoom, boundary_m: np.ndarray, *, seed: int) -> Course | None:
+def _evened(boundary_m: np.ndarray, step_rad: float) -> np.ndarray:
+    """Distances [w] without steps: a step in the photo's walls must not tear what is painted on a straight one."""
+    from scipy import ndimage
+
+    return np.exp(ndimage.gaussian_filter1d(np.log(boundary_m), EVEN_WALL_DEG / np.degrees(step_rad), mode="nearest"))
+
+
+def _walk_on_walls(
+    strip: Strip, turn: Course, room: ClosedRoom, boundary_m: np.ndarray, smooth_m: np.ndarray, *, seed: int
+) -> Course | None:
     """Plan along the walls of a closed room, both the photo's and the room's unrolled to metres; None if the room's
     walls are so near that the photo's would blur on them."""
     import cv2
-    from scipy import ndimage
 
     first, end = strip.sector
     count, length, width = len(strip.azimuth_rad), len(turn.along), end - first
@@ -160,10 +174,6 @@ def _walk_on_walls(strip: Strip, turn: Course, room: ClosedRoom, boundary_m: np.
     source_azimuth = strip.azimuth_rad[first:end]
     along = length_along(room.boundary_m[outside], azimuth)
     source_along = length_along(boundary_m, source_azimuth)
-    # A step in the photo's walls must not tear what is painted on a straight one.
-    smooth_m = np.exp(
-        ndimage.gaussian_filter1d(np.log(boundary_m), EVEN_WALL_DEG / np.degrees(strip.step_rad), mode="nearest")
-    )
     step_m = max(source_along[-1] / COARSE_SOURCE, along[-1] / COARSE_RING)
     coarse_w, coarse_l = max(8, int(source_along[-1] / step_m)), max(1, int(along[-1] / step_m))
     at = np.interp((np.arange(coarse_w) + 0.5) * source_along[-1] / coarse_w, source_along, np.arange(width))
@@ -234,8 +244,13 @@ def _run_begins(walk: SlabWalk) -> np.ndarray:
     return np.flatnonzero(np.concatenate([[True], jump]))
 
 
-def _walk(strip: Strip, length: int, *, seed: int, boundary_m: np.ndarray | None) -> SlabWalk:
-    """Plan on a coarse copy of the strip, then bring the walk to full resolution."""
+def _walk(
+    strip: Strip, length: int, *, seed: int, boundary_m: np.ndarray | None, wall_m: np.ndarray | None = None
+) -> SlabWalk:
+    """Plan on a coarse copy of the strip, then bring the walk to full resolution.
+
+    Content keeps the distance [w] that it was seen at, or with `wall_m` [L] is laid on walls that are given.
+    """
     import cv2
 
     first, end = strip.sector
@@ -250,12 +265,17 @@ def _walk(strip: Strip, length: int, *, seed: int, boundary_m: np.ndarray | None
     at = ((np.arange(coarse_w) + 0.5) * width / coarse_w).astype(int)
     objects = (strip.labels[:, first:end] == Label.OBJECT).mean(0)
     column_deg = float(np.degrees(strip.step_rad)) * width / coarse_w
+    place = None
+    if wall_m is not None and boundary_m is not None:
+        there = ((np.arange(coarse_l) + 0.5) * length / coarse_l).astype(int)
+        place = STRETCH_WEIGHT * np.clip(np.abs(np.log(wall_m[there][:, None] / boundary_m[at][None])), 0, 2)
     walk = slab_walk(
         coarse,
         coarse_l,
         column_deg=column_deg,
         seed=seed,
-        boundary_m=None if boundary_m is None else boundary_m[at],
+        boundary_m=boundary_m[at] if boundary_m is not None and place is None else None,
+        place_cost=place,
         object_share=cv2.blur(objects[None].astype(np.float32), (max(1, width // 40) * 2 + 1, 1))[0][at],
     )
     return _refined(walk, length, width, coarse_w)
