@@ -9,7 +9,7 @@ import torch  # noqa: TID253 this module is about tensors
 from lyra.worldgen.core.colour import DISPLAY_GAMMA
 from lyra.worldgen.core.errors import ConfigError
 
-from .courses import hashed_uniform
+from .hashed import hashed_uniform
 
 _EXPOSURE, _RED, _BLUE = 201, 202, 203
 

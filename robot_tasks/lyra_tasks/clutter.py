@@ -12,15 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch  # noqa: TID253 this module is about tensors
 
-from .courses import CourseBook, hashed_uniform
+from .atlas import Atlas
+from .hashed import hashed_uniform
 
-STRIDE_M = 0.25
-"""Between two places of a route."""
-PROBE_M = 0.1
-"""How far around a place the distance field is felt for its slope."""
 CANDIDATES = 24
 """Places that are looked at for every thing; of those that leave the way free the nearest to it is taken."""
-ARRIVED_M = 1.5 * STRIDE_M
 BETWEEN_M = 0.02
 """A straight way is closer to a thing than its ends and middle are, by this much at most."""
 SALT = 1000
@@ -66,13 +62,15 @@ class ClutterBook:
     """What stands about in every environment.
 
     Args:
-        book: the drives that it leaves room for.
+        atlas: the worlds that it stands in.
         options: how much.
+        env_count: number of environments.
+        device: of the tensors.
     """
 
-    def __init__(self, book: CourseBook, options: ClutterOptions) -> None:
-        self._book, self.options = book, options
-        envs, count, device = len(book.world), options.count, book.device
+    def __init__(self, atlas: Atlas, options: ClutterOptions, *, env_count: int, device: str) -> None:
+        self.options = options
+        envs, count = env_count, options.count
         self.xy_w = torch.zeros(envs, count, 2, device=device)
         """[N, M, 2] middles."""
         self.yaw = torch.zeros(envs, count, device=device)
@@ -90,7 +88,7 @@ class ClutterBook:
         self._height = torch.tensor([s.height_m for s in SHAPES], device=device)
         self._reach = torch.tensor([s.reach_m for s in SHAPES], device=device)
         largest = max(s.reach_m for s in SHAPES)
-        places = [g.cells_xy_m(largest) for g in book.atlas.grounds]
+        places = [g.cells_xy_m(largest) for g in atlas.grounds]
         self._place_count = torch.tensor([len(p) for p in places], device=device)
         most = max(len(p) for p in places)
         # World frame, filled up by repetition.
@@ -109,13 +107,28 @@ class ClutterBook:
         apart = outside + inside - self.radius_m
         return torch.where(self.there, apart, torch.inf).amin(-1)
 
-    def place(self, env_ids: torch.Tensor) -> None:
-        """Put things beside the routes of the drives that environments [n] have just begun."""
-        book, options = self._book, self.options
-        route, whole = self.routes(env_ids)
+    def place(
+        self,
+        env_ids: torch.Tensor,
+        *,
+        world: torch.Tensor,
+        drive: torch.Tensor,
+        offset_xy_w: torch.Tensor,
+        route: torch.Tensor,
+        whole: torch.Tensor,
+    ) -> None:
+        """Put things beside the routes of drives that have just begun.
+
+        Args:
+            env_ids: [n] environments.
+            world: [n] the world of each.
+            drive: [n] number of each drive, for the draws.
+            offset_xy_w: [n, 2] origin of each world.
+            route: [n, P, 2] places along each way, world frame.
+            whole: [n] bool, whether the route leads to the end; nothing stands where it does not.
+        """
+        options = self.options
         dense = torch.cat([route, (route[:, :-1] + route[:, 1:]) / 2], 1)
-        k, drive = book.world[env_ids], book.drives[env_ids]
-        offset = book.env_offset_w[env_ids, :2]
         self.there[env_ids] = False
         rows = torch.arange(len(env_ids), device=route.device)
         # One draw for every thing and candidate, and the last two for a thing's shape and heading.
@@ -126,49 +139,19 @@ class ClutterBook:
             uniform = hashed_uniform(options.seed, envs, numbers, SALT + thing)
             shape = (uniform[:, -1] * len(SHAPES)).long()
             reach = self._reach[shape]
-            number = uniform[:, :CANDIDATES] * self._place_count[k].unsqueeze(-1)
-            candidates = self._places[k.unsqueeze(-1), number.long()]
+            number = uniform[:, :CANDIDATES] * self._place_count[world].unsqueeze(-1)
+            candidates = self._places[world.unsqueeze(-1), number.long()]
             way = torch.cdist(candidates, dense).amin(-1) - BETWEEN_M
             free = way >= (reach + options.passage_m).unsqueeze(-1)
-            others = self.xy_w[env_ids] - offset.unsqueeze(1)
+            others = self.xy_w[env_ids] - offset_xy_w.unsqueeze(1)
             apart = torch.cdist(candidates, others) >= (reach.unsqueeze(-1) + self._reach_of(env_ids)).unsqueeze(1)
             free &= (apart | ~self.there[env_ids].unsqueeze(1)).all(-1) & whole.unsqueeze(-1)
             chosen = torch.where(free, way, torch.inf).argmin(-1)
-            self.xy_w[env_ids, thing] = candidates[rows, chosen] + offset
+            self.xy_w[env_ids, thing] = candidates[rows, chosen] + offset_xy_w
             self.yaw[env_ids, thing] = uniform[:, -2] * torch.pi
             self.half_m[env_ids, thing], self.radius_m[env_ids, thing] = self._half[shape], self._radius[shape]
             self.height_m[env_ids, thing] = self._height[shape]
             self.there[env_ids, thing] = free[rows, chosen]
-
-    def routes(self, env_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Places [n, P, 2] along the ways of environments [n] from start over all stops, world frame, and whether each
-        way was followed to its end [n]."""
-        book = self._book
-        k = book.world[env_ids]
-        fields = book.fields.chosen(k)
-        shifts = book.env_offset_w.new_tensor([(PROBE_M, 0), (-PROBE_M, 0), (0, PROBE_M), (0, -PROBE_M)]).unsqueeze(1)
-        here = book.start_xy_w[env_ids] - book.env_offset_w[env_ids, :2]
-        whole = torch.ones(len(env_ids), dtype=torch.bool, device=here.device)
-        places = [here]
-        for leg in range(book.options.stops):
-            goal_id = book.goal_id[env_ids, leg]
-            goal = book.goal_at_m(k, goal_id)
-            left = fields.at(here, goal_id)
-            for _ in range(int(1.3 * float(left.max()) / STRIDE_M) + 4):
-                way = goal - here
-                far = way.norm(dim=-1, keepdim=True)
-                east, west, north, south = fields.at(here + shifts, goal_id)
-                slope = torch.stack([west - east, south - north], -1)
-                slope = slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-                # Close to the stop the field's slope is that of its cells.
-                near = far < ARRIVED_M
-                step = torch.where(near, way, slope * STRIDE_M)
-                here = here + step
-                places.append(here)
-                if bool(near.all()):
-                    break
-            whole &= (goal - here).norm(dim=-1) < STRIDE_M
-        return torch.stack(places, 1), whole
 
     def _reach_of(self, env_ids: torch.Tensor) -> torch.Tensor:
         """[n, M] radius of the circle around each thing."""

@@ -7,20 +7,23 @@ nothing else, not on other environments, on who was reset together with whom, or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch  # noqa: TID253 this module is about tensors
 
 from .atlas import Atlas, Places, choose_places, sampled
+from .clutter import ClutterBook
+from .hashed import hashed_uniform
 from .packed_grids import PackedGrids
 from .rules import episode_goal, repeated_leg
 
-if TYPE_CHECKING:
-    from .clutter import ClutterBook
-
 RANDOM, EPISODES = "random", "episodes"
 SOURCES = (RANDOM, EPISODES)
+STRIDE_M = 0.25
+"""Between two places of a route."""
+PROBE_M = 0.1
+"""How far around a place the distance field is felt for its slope."""
+ARRIVED_M = 1.5 * STRIDE_M
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,44 @@ class CourseBook:
         self.drives[env_ids] += 1
         self._head_for_next()
         if self.clutter is not None:
-            self.clutter.place(env_ids)
+            route, whole = self.routes(env_ids)
+            self.clutter.place(
+                env_ids,
+                world=self.world[env_ids],
+                drive=self.drives[env_ids],
+                offset_xy_w=self._env_offset_xy_w[env_ids],
+                route=route,
+                whole=whole,
+            )
+
+    def routes(self, env_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places [n, P, 2] along the ways of environments [n] from start over all stops, world frame, and whether each
+        way was followed to its end [n]."""
+        k = self.world[env_ids]
+        fields = self.fields.chosen(k)
+        shifts = self.env_offset_w.new_tensor([(PROBE_M, 0), (-PROBE_M, 0), (0, PROBE_M), (0, -PROBE_M)]).unsqueeze(1)
+        here = self.start_xy_w[env_ids] - self.env_offset_w[env_ids, :2]
+        whole = torch.ones(len(env_ids), dtype=torch.bool, device=here.device)
+        places = [here]
+        for leg in range(self.options.stops):
+            goal_id = self.goal_id[env_ids, leg]
+            goal = self.goal_at_m(k, goal_id)
+            left = fields.at(here, goal_id)
+            for _ in range(int(1.3 * float(left.max()) / STRIDE_M) + 4):
+                way = goal - here
+                far = way.norm(dim=-1, keepdim=True)
+                east, west, north, south = fields.at(here + shifts, goal_id)
+                slope = torch.stack([west - east, south - north], -1)
+                slope = slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+                # Close to the stop the field's slope is that of its cells.
+                near = far < ARRIVED_M
+                step = torch.where(near, way, slope * STRIDE_M)
+                here = here + step
+                places.append(here)
+                if bool(near.all()):
+                    break
+            whole &= (goal - here).norm(dim=-1) < STRIDE_M
+        return torch.stack(places, 1), whole
 
     def _way_m(self, env_ids: torch.Tensor) -> torch.Tensor:
         """[n] from the start to the first stop, then from each to the next."""
@@ -201,23 +241,6 @@ class CourseBook:
         start = (place >= rank.unsqueeze(1)).to(torch.uint8).argmax(1)
         self.start_xy_w[env_ids] = self._starts[k, start] + self._env_offset_xy_w[env_ids]
         self.start_yaw[env_ids] = (uniform(102) * 2 - 1) * torch.pi
-
-
-def hashed_uniform(seed: int, env: torch.Tensor, drive: torch.Tensor, salt: int) -> torch.Tensor:
-    """[n] float32 in [0, 1) that look random and depend on the arguments only, on every device."""
-    x = _mixed(torch.full_like(env, seed, dtype=torch.long) + salt * 0x9E3779B9)
-    x = _mixed(x + env.long() * 0x2545F491)
-    x = _mixed(x + drive.long() * 0x5851F42D)
-    return ((x >> 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
-
-
-def _mixed(x: torch.Tensor) -> torch.Tensor:
-    """Finaliser of SplitMix64 in wrapping 64-bit integers: Steele et al., "Fast splittable pseudorandom number
-    generators", 2014."""
-    x = x + -7046029254386353131
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
 def _padded(arrays: list[np.ndarray], fill: float, device: str) -> torch.Tensor:

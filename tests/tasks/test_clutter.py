@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 import torch
 
 from lyra_tasks.atlas import load_atlas
-from lyra_tasks.clutter import SHAPES, STRIDE_M, ClutterBook, ClutterOptions
-from lyra_tasks.courses import RANDOM, CourseBook, CourseOptions
+from lyra_tasks.clutter import SHAPES, ClutterBook, ClutterOptions
+from lyra_tasks.courses import RANDOM, STRIDE_M, CourseBook, CourseOptions
 from lyra_tasks.robots.diff_drive import SIZES
 from lyra_tasks.rules import PATROL, POINT_GOAL, DriveRules
 from sample_worlds import simple_room
@@ -35,7 +35,8 @@ def atlas(tmp_path_factory):
 def begun(atlas, drive: DriveRules = POINT_GOAL, seed: int = 7, count: int = THINGS) -> CourseBook:
     options = CourseOptions(source=RANDOM, stops=drive.stops, min_geodesic_m=1.5, goals=16, starts=64, seed=0)
     book = CourseBook(atlas, options, env_count=ENVS, device="cpu")
-    book.clutter = ClutterBook(book, ClutterOptions(count=count, passage_m=PASSAGE_M, seed=seed))
+    things = ClutterOptions(count=count, passage_m=PASSAGE_M, seed=seed)
+    book.clutter = ClutterBook(atlas, things, env_count=ENVS, device="cpu")
     book.begin(torch.arange(ENVS))
     return book
 
@@ -47,7 +48,7 @@ def test_the_way_stays_free(atlas, drive):
     book = begun(atlas, drive)
     clutter = book.clutter
     assert clutter is not None and clutter.there.float().mean() > 0.5
-    route, whole = clutter.routes(torch.arange(ENVS))
+    route, whole = book.routes(torch.arange(ENVS))
     part = torch.linspace(0, 1, 11)[:, None, None, None]
     dense = (route[:, :-1] * (1 - part) + route[:, 1:] * part).permute(0, 2, 1, 3) + book.env_offset_w[:, :2]
     assert book.clearance_m(dense)[..., whole].min() > SPEC.footprint_radius_m
@@ -60,8 +61,7 @@ def test_the_way_stays_free(atlas, drive):
 def test_routes_lead_from_start_to_stop(atlas):
     """Every way is followed to its end in strides, and is hardly longer than the shortest."""
     book = begun(atlas)
-    assert book.clutter is not None
-    route, whole = book.clutter.routes(torch.arange(ENVS))
+    route, whole = book.routes(torch.arange(ENVS))
     assert whole.float().mean() > 0.95
     steps = route.diff(dim=1).norm(dim=-1)
     assert steps.max() < 2 * STRIDE_M + 1e-4

@@ -13,7 +13,8 @@ import torch
 
 from known_scenes import known_scene
 from lyra_tasks.atlas import choose_places, load_atlas
-from lyra_tasks.courses import EPISODES, RANDOM, CourseBook, CourseOptions, hashed_uniform
+from lyra_tasks.courses import EPISODES, RANDOM, CourseBook, CourseOptions
+from lyra_tasks.hashed import hashed_uniform
 from task_worlds import write_known_worlds
 
 SEEDS = (1000, 1004)

@@ -70,7 +70,8 @@ class NavigationEnv(ManagerBasedRLEnv):
         )
         self.book = CourseBook(self.atlas, options, env_count=count, device=device)
         if cfg.clutter:
-            self.book.clutter = ClutterBook(self.book, cfg.clutter_options(self.robot_spec))
+            things = cfg.clutter_options(self.robot_spec)
+            self.book.clutter = ClutterBook(self.atlas, things, env_count=count, device=device)
         self.coverage: CoverageBook | None = None
         """What of the floor is covered, in exploration tasks."""
         if cfg.cover_near_m > 0:
