@@ -1,23 +1,18 @@
 """Colour cameras of many robots over one set of splats a world: another camera costs its pixels and nothing else.
 
-Poses are `T_world_cam` in the frame of each robot's own world, cameras have OpenCV axes. A `SplatRenderer` draws: the
-package's own on a CPU (`splat_drawers.CpuSplats`), gsplat on CUDA (`splat_drawers.GsplatSplats`).
+Poses are `T_world_cam` in the frame of each robot's own world, cameras have OpenCV axes. What draws is a
+`SplatRenderer`; `splat_drawers` chooses one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch  # noqa: TID253 this module is about tensors
 
 from lyra.worldgen.core.camera import PinholeCamera
-from lyra.worldgen.core.errors import ConfigError, InputError
-from lyra.worldgen.core.splats import GaussianCloud
-
-AUTO, CPU, GSPLAT = "auto", "cpu", "gsplat"
-RENDERERS = (AUTO, CPU, GSPLAT)
+from lyra.worldgen.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,30 +40,6 @@ class SplatRenderer(Protocol):
     def draw(self, world: int, Ts_world_cam: torch.Tensor, camera: PinholeCamera) -> SplatPictures:
         """What cameras [C, 4, 4] in one world see, on the device of their poses."""
         ...
-
-
-def renderer_of(clouds: Sequence[GaussianCloud], *, name: str, device: str) -> SplatRenderer:
-    """The renderer of worlds.
-
-    Args:
-        clouds: splats of every world.
-        name: one of `RENDERERS`; `auto` takes gsplat with CUDA and our own elsewhere.
-        device: of the simulation.
-
-    Raises:
-        ConfigError: an unknown name, or gsplat without CUDA.
-        DependencyError: gsplat is not installed.
-    """
-    from .splat_drawers import CpuSplats, GsplatSplats
-
-    if name not in RENDERERS:
-        raise ConfigError(f"renderer is '{name}'; expected one of: {', '.join(RENDERERS)}")
-    cuda = device.startswith("cuda")
-    if name == GSPLAT and not cuda:
-        raise ConfigError(f"renderer is 'gsplat', which needs CUDA, on device '{device}'; set it to 'cpu' or 'auto'")
-    if name == CPU or not cuda:
-        return CpuSplats(clouds)
-    return GsplatSplats(clouds, device=device)
 
 
 class SplatCameras:

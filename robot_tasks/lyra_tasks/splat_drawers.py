@@ -10,16 +10,40 @@ import numpy as np
 import torch  # noqa: TID253 this module is about tensors
 
 from lyra.worldgen.core.camera import PinholeCamera
-from lyra.worldgen.core.errors import DependencyError
+from lyra.worldgen.core.errors import ConfigError, DependencyError
 from lyra.worldgen.core.machine import core_count, map_threads
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.splats import GaussianCloud
 from lyra.worldgen.reconstruction.splat_render import BLUR_PX2, NEAR_M, render_splats
 
-from .splat_cameras import SplatPictures
+from .splat_cameras import SplatPictures, SplatRenderer
 
+AUTO, CPU, GSPLAT = "auto", "cpu", "gsplat"
+RENDERERS = (AUTO, CPU, GSPLAT)
 CAMERAS_A_CALL = 64
 """Cameras that gsplat draws at once: what a call holds for a while grows with them, not with all robots."""
+
+
+def renderer_of(clouds: Sequence[GaussianCloud], *, name: str, device: str) -> SplatRenderer:
+    """The renderer of worlds.
+
+    Args:
+        clouds: splats of every world.
+        name: one of `RENDERERS`; `auto` takes gsplat with CUDA and our own elsewhere.
+        device: of the simulation.
+
+    Raises:
+        ConfigError: an unknown name, or gsplat without CUDA.
+        DependencyError: gsplat is not installed.
+    """
+    if name not in RENDERERS:
+        raise ConfigError(f"renderer is '{name}'; expected one of: {', '.join(RENDERERS)}")
+    cuda = device.startswith("cuda")
+    if name == GSPLAT and not cuda:
+        raise ConfigError(f"renderer is 'gsplat', which needs CUDA, on device '{device}'; set it to 'cpu' or 'auto'")
+    if name == CPU or not cuda:
+        return CpuSplats(clouds)
+    return GsplatSplats(clouds, device=device)
 
 
 class CpuSplats:

@@ -21,8 +21,8 @@ from lyra.worldgen.core.frames import camera_pose
 from lyra.worldgen.core.mesh import Label
 from lyra.worldgen.core.splats import GaussianCloud, join_splats
 from lyra.worldgen.reconstruction.splat_render import render_splats
-from lyra_tasks.splat_cameras import SplatCameras, camera_poses, renderer_of
-from lyra_tasks.splat_drawers import CAMERAS_A_CALL, CpuSplats, GsplatSplats
+from lyra_tasks.splat_cameras import SplatCameras, camera_poses
+from lyra_tasks.splat_drawers import CAMERAS_A_CALL, CpuSplats, GsplatSplats, renderer_of
 from sample_worlds import sample_splats, simple_room
 
 CAMERA = PinholeCamera.from_hfov(32, 24, math.radians(90))

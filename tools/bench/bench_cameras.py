@@ -26,7 +26,8 @@ from lyra_tasks.atlas import load_atlas
 from lyra_tasks.ground import Ground
 from lyra_tasks.robots.diff_drive import SIZES
 from lyra_tasks.rules import CAMERA_HFOV_DEG
-from lyra_tasks.splat_cameras import SplatCameras, SplatPictures, camera_poses, renderer_of
+from lyra_tasks.splat_cameras import SplatCameras, SplatPictures, camera_poses
+from lyra_tasks.splat_drawers import renderer_of
 from lyra_tasks.world_splats import robot_splats
 
 SPEC = SIZES["medium"]

@@ -13,7 +13,8 @@ from lyra.worldgen.core.camera import PinholeCamera
 
 from ..camera_faults import CameraFaults
 from ..solids import Solids, with_solids
-from ..splat_cameras import SplatCameras, SplatPictures, camera_poses, renderer_of
+from ..splat_cameras import SplatCameras, SplatPictures, camera_poses
+from ..splat_drawers import renderer_of
 from ..world_splats import robot_splats
 from .events import env_indices
 
@@ -92,7 +93,7 @@ class SplatCamera(ManagerTermBase):
             width_px, height_px, hfov_deg: of the camera.
             pitch_deg: by how much it looks up.
             splat_budget: most splats of a world where the CPU draws; 0 for all.
-            renderer: one of `splat_cameras.RENDERERS`.
+            renderer: one of `splat_drawers.RENDERERS`.
             solids: what has no splats, asked for in every step.
         """
         rgb = self.pictures(env, solids).rgb

@@ -16,7 +16,7 @@ from ..rules import (
     RGB_HEIGHT_PX,
     RGB_WIDTH_PX,
 )
-from ..splat_cameras import AUTO
+from ..splat_drawers import AUTO
 from .deliver_env_cfg import LidarDeliverEnvCfg
 from .explore_env_cfg import LidarExploreEnvCfg
 from .navigation_env_cfg import CameraObservationsCfg, NavigationEnvCfg
