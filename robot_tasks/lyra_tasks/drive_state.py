@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch  # noqa: TID253 this module is about tensors
 
 from .courses import CourseBook
-from .coverage import RAYS
+from .coverage import RAYS, CoverageBook
+from .robots.catalogue import RobotSpec
 from .rules import TRAIL_STEPS, at_stop, yaw_of
 
 if TYPE_CHECKING:
-    from .navigation.env import NavigationEnv
+    from .mdp.warp_caster import WarpCaster
+
+
+class TouchAndStop(Protocol):
+    """What a configuration says about touching obstacles and reaching stops."""
+
+    touch_margin_m: float
+    goal_radius_m: float
+    stop_speed_m_s: float
+
+
+class Task(Protocol):
+    """A task, as far as it is asked while its robots are measured."""
+
+    @property
+    def cfg(self) -> TouchAndStop: ...
+
+    @property
+    def robot_spec(self) -> RobotSpec: ...
+
+    @property
+    def coverage(self) -> CoverageBook | None: ...
+
+    @property
+    def caster(self) -> WarpCaster: ...
+
+    @property
+    def scene(self) -> Any: ...
+
+    @property
+    def step_dt(self) -> float: ...
+
+    @property
+    def common_step_counter(self) -> int: ...
 
 
 class DriveState:
@@ -20,7 +54,7 @@ class DriveState:
     Terms ask `env.drive`, which measures again after every step of physics and after resets.
     """
 
-    def __init__(self, env: NavigationEnv, book: CourseBook, *, env_count: int, device: str) -> None:
+    def __init__(self, env: Task, book: CourseBook, *, env_count: int, device: str) -> None:
         self._env, self._book = env, book
         self._measured_at = self._moved_at = -1
         self._touch_m = env.robot_spec.footprint_radius_m + env.cfg.touch_margin_m

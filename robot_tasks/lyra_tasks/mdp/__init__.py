@@ -13,7 +13,8 @@ from .rewards import action_change, ended_by, proximity, reached_stop, time_used
 from .splat_camera import SplatCamera
 from .terminations import arrived, out_of_time, touched
 from .warp_camera import WarpDepthCamera
-from .warp_lidar import WarpCaster, WarpLidar
+from .warp_caster import WarpCaster
+from .warp_lidar import WarpLidar
 
 __all__ = [
     "EPISODES",

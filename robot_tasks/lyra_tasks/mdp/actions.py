@@ -14,16 +14,16 @@ from ..robots.omni import STEER_JOINTS
 from ..rules import steered_wheels, wheel_speeds
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 class WheelAction(ActionTerm):
     """An action is turned into targets of wheels once a step of the task; the engine keeps to them in between."""
 
     cfg: WheelActionCfg
-    _env: NavigationEnv
+    _env: DrivenEnv
 
-    def __init__(self, cfg: WheelActionCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: WheelActionCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         self._wheels = [self._asset.find_joints(name)[0][0] for name in cfg.wheel_joints]
         self._raw = torch.zeros(self.num_envs, self.action_dim, device=self.device)
@@ -68,7 +68,7 @@ class DiffDriveAction(WheelAction):
 class OmniAction(WheelAction):
     """(forward, left, turn rate) as shares of their largest, clipped to [-1, 1], to targets of two steered wheels."""
 
-    def __init__(self, cfg: OmniActionCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: OmniActionCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         self._steers = [self._asset.find_joints(name)[0][0] for name in STEER_JOINTS]
         self._steer_rad = torch.zeros_like(self._wheels_rad_s)

@@ -12,16 +12,16 @@ from isaaclab.utils import configclass
 from ..rules import POINT_GOAL, goal_told
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 class GoalCommand(CommandTerm):
     """Distance and bearing of the next stop in the robot's frame. Stops come from the course book, never from here."""
 
     cfg: GoalCommandCfg
-    _env: NavigationEnv
+    _env: DrivenEnv
 
-    def __init__(self, cfg: GoalCommandCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: GoalCommandCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         self._command = torch.zeros(self.num_envs, 3, device=self.device)
         self.metrics["goal_distance_m"] = torch.zeros(self.num_envs, device=self.device)

@@ -9,11 +9,11 @@ import torch
 from .events import env_indices
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 def widen_geodesic_limit(
-    env: NavigationEnv,
+    env: DrivenEnv,
     env_ids: torch.Tensor | slice | None,
     first_m: float,
     last_m: float,

@@ -8,10 +8,10 @@ import torch
 from isaaclab.managers import EventTermCfg, ManagerTermBase
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
-def env_indices(env: NavigationEnv, env_ids: torch.Tensor | slice | None) -> torch.Tensor:
+def env_indices(env: DrivenEnv, env_ids: torch.Tensor | slice | None) -> torch.Tensor:
     """[n] long tensor of whatever Isaac Lab hands a term: a tensor, a slice or None for all."""
     if env_ids is None or isinstance(env_ids, slice):
         every = torch.arange(env.num_envs, device=env.device)
@@ -19,7 +19,7 @@ def env_indices(env: NavigationEnv, env_ids: torch.Tensor | slice | None) -> tor
     return env_ids.to(torch.long)
 
 
-def reset_to_course(env: NavigationEnv, env_ids: torch.Tensor | slice | None) -> None:
+def reset_to_course(env: DrivenEnv, env_ids: torch.Tensor | slice | None) -> None:
     """Draw the next drive and put the robot to its start, at rest."""
     ids = env_indices(env, env_ids)
     env.book.begin(ids)
@@ -43,7 +43,7 @@ class CarryPayload(ManagerTermBase):
     An interval event that runs every step. Mass and inertia grow alike, as if the load were spread over the base.
     """
 
-    def __init__(self, cfg: EventTermCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: EventTermCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         self._robot = env.scene["robot"]
         self._body = self._robot.find_bodies(env.robot_spec.base_body)[0]
@@ -51,7 +51,7 @@ class CarryPayload(ManagerTermBase):
         """Mass [N, 1] and inertia [N, 1, 9] without a load."""
         self._loaded = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
 
-    def __call__(self, env: NavigationEnv, env_ids: torch.Tensor | slice | None, payload_kg: float) -> None:
+    def __call__(self, env: DrivenEnv, env_ids: torch.Tensor | slice | None, payload_kg: float) -> None:
         if self._empty is None:
             # Not earlier: events of the start-up may change the mass.
             data = self._robot.data

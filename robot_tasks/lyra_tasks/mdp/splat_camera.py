@@ -19,7 +19,7 @@ from ..world_splats import robot_splats
 from .events import env_indices
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 class SplatCamera(ManagerTermBase):
@@ -33,7 +33,7 @@ class SplatCamera(ManagerTermBase):
         DependencyError: gsplat is not installed where CUDA is to draw.
     """
 
-    def __init__(self, cfg: ObservationTermCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: ObservationTermCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         params = cfg.params
         self._camera = PinholeCamera.from_hfov(
@@ -55,7 +55,7 @@ class SplatCamera(ManagerTermBase):
             ids = env_indices(self._env, env_ids)
             self._faults.reset(ids, self._env.book.drives[ids])
 
-    def poses(self, env: NavigationEnv) -> torch.Tensor:
+    def poses(self, env: DrivenEnv) -> torch.Tensor:
         """[N, 4, 4] `T_world_cam`, each in its robot's own world."""
         env.drive.measure()
         spec, drive = env.robot_spec, env.drive
@@ -69,7 +69,7 @@ class SplatCamera(ManagerTermBase):
         T[:, 2, 3] += self._floor_z_m
         return T
 
-    def pictures(self, env: NavigationEnv, solids: Callable[[NavigationEnv], Solids] | None = None) -> SplatPictures:
+    def pictures(self, env: DrivenEnv, solids: Callable[[DrivenEnv], Solids] | None = None) -> SplatPictures:
         """What the robots' cameras see, without faults."""
         Ts_world_cam = self.poses(env)
         seen = self.cameras.render(Ts_world_cam)
@@ -77,14 +77,14 @@ class SplatCamera(ManagerTermBase):
 
     def __call__(
         self,
-        env: NavigationEnv,
+        env: DrivenEnv,
         width_px: int,
         height_px: int,
         hfov_deg: float,
         pitch_deg: float,
         splat_budget: int,
         renderer: str,
-        solids: Callable[[NavigationEnv], Solids] | None = None,
+        solids: Callable[[DrivenEnv], Solids] | None = None,
     ) -> torch.Tensor:
         """See the class.
 

@@ -9,10 +9,10 @@ import torch
 from ..rules import explore_step_limit, step_limit
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
-def out_of_time(env: NavigationEnv) -> torch.Tensor:
+def out_of_time(env: DrivenEnv) -> torch.Tensor:
     """[N] bool: the time that is allowed for the length of the drive, or for the floor to explore, is up."""
     cfg = env.cfg
     if env.coverage is None:
@@ -28,13 +28,13 @@ def out_of_time(env: NavigationEnv) -> torch.Tensor:
     return env.episode_length_buf >= limit
 
 
-def arrived(env: NavigationEnv) -> torch.Tensor:
+def arrived(env: DrivenEnv) -> torch.Tensor:
     """[N] bool: the last stop is reached."""
     env.drive.measure()
     return env.drive.at_stop & (env.book.leg == env.book.options.stops - 1)
 
 
-def touched(env: NavigationEnv) -> torch.Tensor:
+def touched(env: DrivenEnv) -> torch.Tensor:
     """[N] bool: the footprint reaches an obstacle of the map; the same on every physics engine."""
     env.drive.measure()
     return env.drive.touching

@@ -16,7 +16,7 @@ from ..rules import planar_command
 from .policy_files import scripted
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 class WalkingAction(PreTrainedPolicyAction):
@@ -27,9 +27,9 @@ class WalkingAction(PreTrainedPolicyAction):
     """
 
     cfg: WalkingActionCfg
-    _env: NavigationEnv
+    _env: DrivenEnv
 
-    def __init__(self, cfg: WalkingActionCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: WalkingActionCfg, env: DrivenEnv) -> None:
         path = cfg.policy_path
         # The base class reads TorchScript only; servers have checkpoints, too.
         cfg.policy_path = scripted(path, read_file(path).getvalue())

@@ -1,4 +1,4 @@
-"""Depth camera cast with Warp against the colliders of each robot's own world, as `warp_lidar` does with level rays.
+"""Depth camera cast with Warp against the colliders of each robot's own world, as `warp_caster` does with level rays.
 
 A pinhole on the robot: all cameras of a world share its one mesh, so that another robot costs its pixels and nothing
 else. It sees the static world and what `clutter` has put there, and no other robots.
@@ -16,10 +16,10 @@ from isaaclab.managers import ManagerTermBase, ObservationTermCfg
 
 from lyra.worldgen.core.camera import PinholeCamera
 
-from .warp_lidar import WarpCaster
+from .warp_caster import WarpCaster
 
 if TYPE_CHECKING:
-    from ..navigation.env import NavigationEnv
+    from ..navigation.driven_env import DrivenEnv
 
 
 @wp.kernel(enable_backward=False)
@@ -67,7 +67,7 @@ class WarpDepthCamera(ManagerTermBase):
     The camera looks ahead from the front of the robot's hull, at the height of its lidar.
     """
 
-    def __init__(self, cfg: ObservationTermCfg, env: NavigationEnv) -> None:
+    def __init__(self, cfg: ObservationTermCfg, env: DrivenEnv) -> None:
         super().__init__(cfg, env)
         params = cfg.params
         camera = PinholeCamera.from_hfov(params["width_px"], params["height_px"], math.radians(params["hfov_deg"]))
@@ -75,7 +75,7 @@ class WarpDepthCamera(ManagerTermBase):
         self._rays = wp.array(rays.astype(np.float32), dtype=wp.vec3, device=str(env.device))
 
     def __call__(
-        self, env: NavigationEnv, width_px: int, height_px: int, hfov_deg: float, pitch_deg: float, max_depth_m: float
+        self, env: DrivenEnv, width_px: int, height_px: int, hfov_deg: float, pitch_deg: float, max_depth_m: float
     ) -> torch.Tensor:
         env.drive.measure()
         spec, caster, drive = env.robot_spec, env.caster, env.drive

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import torch
-from isaaclab.envs import ManagerBasedRLEnv
 
 from ..atlas import Atlas, load_atlas
 from ..clutter import ClutterBook
@@ -17,15 +15,15 @@ from ..courses import CourseBook, CourseOptions
 from ..coverage import CoverageBook, CoverageOptions
 from ..drive_state import DriveState
 from ..mdp.events import env_indices
-from ..mdp.warp_lidar import WarpCaster
+from .driven_env import DrivenEnv
 from .navigation_env_cfg import NavigationEnvCfg
 from .robot_cfg import check_robot
 
 OVPHYSX_CFG = "OvPhysxCfg"
 
 
-class NavigationEnv(ManagerBasedRLEnv):
-    """`isaaclab.envs.ManagerBasedRLEnv` with worlds, courses and what has been driven.
+class NavigationEnv(DrivenEnv):
+    """The environment of a configuration.
 
     Args:
         cfg: with `worlds` set; is completed in place.
@@ -38,8 +36,6 @@ class NavigationEnv(ManagerBasedRLEnv):
         DependencyError: OvPhysX is asked for and cannot work here, or the robot's files cannot be reached.
     """
 
-    cfg: NavigationEnvCfg
-
     def __init__(
         self, cfg: NavigationEnvCfg, render_mode: str | None = None, *, atlas: Atlas | None = None, **kwargs: Any
     ) -> None:
@@ -48,7 +44,6 @@ class NavigationEnv(ManagerBasedRLEnv):
             allow_pinned_memory_without_cuda()
         self.cfg = cfg
         self.robot_spec = cfg.robot_spec()
-        """The robot in numbers."""
         check_robot(self.robot_spec, cfg.walking_policy)
         self.atlas = atlas or load_atlas(
             cfg.worlds,
@@ -72,14 +67,12 @@ class NavigationEnv(ManagerBasedRLEnv):
         if cfg.clutter:
             things = cfg.clutter_options(self.robot_spec)
             self.book.clutter = ClutterBook(self.atlas, things, env_count=count, device=device)
-        self.coverage: CoverageBook | None = None
-        """What of the floor is covered, in exploration tasks."""
+        self.coverage = None
         if cfg.cover_near_m > 0:
             wanted = CoverageOptions(near_m=cfg.cover_near_m, sight_m=cfg.cover_sight_m, share=cfg.cover_share)
             self.coverage = CoverageBook(self.atlas, wanted, env_count=count, device=device)
         self.drive = DriveState(self, self.book, env_count=count, device=device)
         self.arrival_rate = 0.0
-        """Running share of drives that arrived, kept by the curriculum."""
         self.on_finish: Callable[[torch.Tensor], None] | None = None
         """Called with environments [n] whose drives end, before they are reset."""
         super().__init__(cfg=cfg, render_mode=render_mode, **kwargs)
@@ -87,11 +80,6 @@ class NavigationEnv(ManagerBasedRLEnv):
         # a step of 64 robots.
         gc.collect()
         gc.freeze()
-
-    @cached_property
-    def caster(self) -> WarpCaster:
-        """Level rays in each robot's own world."""
-        return WarpCaster(self.book, str(self.device))
 
     def _reset_idx(self, env_ids: torch.Tensor | slice) -> None:
         if self.on_finish is not None:

@@ -12,7 +12,7 @@ import torch
 
 from lyra_tasks.atlas import load_atlas
 from lyra_tasks.courses import RANDOM, CourseBook, CourseOptions
-from lyra_tasks.mdp.warp_lidar import WarpCaster
+from lyra_tasks.mdp.warp_caster import WarpCaster
 
 ENVS, RAYS, RANGE_M, HEIGHT_M = 400, 41, 6.0, 0.23
 
