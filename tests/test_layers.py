@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "exts" / "lyra.worldgen" / "lyra" / "worldgen"
-IMPORT_ROOTS = (ROOT / "exts" / "lyra.worldgen",)
+IMPORT_ROOTS = (ROOT / "exts" / "lyra.worldgen", ROOT / "robot_tasks")
 """Folders whose modules import one another."""
 STAGES = {"generation", "reconstruction", "sim"}
 TOP = {"build", "certify", "evaluate", "importing", "preview", "sensors", "vary", "web"}
@@ -126,7 +126,7 @@ def circle(graph: dict[str, dict[str, int]]) -> str:
 def test_no_module_imports_itself_by_a_detour():
     """Imports in functions and for types count as well: a circle that does not fail is a circle nevertheless."""
     graph = import_graph(IMPORT_ROOTS)
-    assert len(graph) > 400
+    assert {"lyra.worldgen.build.run", "lyra_tasks.navigation.env"} < set(graph)
     assert circle(graph) == ""
 
 
