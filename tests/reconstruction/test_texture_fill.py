@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,6 +73,19 @@ def test_a_strip_between_two_walls_has_their_colours_at_each_height(near_m, dept
     clear = np.abs(points[:, 2] - 1.2) > 0.15
     wanted = np.where(points[:, 2] > 1.2, 220, 40)
     assert np.abs(rgb[:, 0] - wanted)[clear].mean() < 20
+
+
+def test_a_strip_of_a_thing_has_room_for_its_colours():
+    """The strip between the fronts of two things is narrow, far, unseen, and as finely banded as they are."""
+    mesh = two_walls(4.0, 4.06)
+    mesh = replace(
+        mesh, face_labels=np.where(mesh.face_labels == Label.FLOOR, Label.FLOOR, Label.OBJECT).astype(np.uint8)
+    )
+    baked = banded(mesh)
+    points, rgb = texels_of(baked, np.abs(baked.mesh.face_normals()[:, 1]) > 0.9)
+    clear = np.abs(points[:, 2] - 1.2) > 0.1
+    assert len(points) > 60
+    assert np.abs(rgb[:, 0] - np.where(points[:, 2] > 1.2, 220, 40))[clear].mean() < 20
 
 
 def test_colours_stay_within_a_label():

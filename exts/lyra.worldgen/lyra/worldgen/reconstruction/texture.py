@@ -23,6 +23,9 @@ UNSEEN_WORTH: dict[int, float] = {Label.FLOOR: 0.5, Label.WALL: 0.5, Label.CEILI
 UNSEEN_WORTH_ELSEWHERE = 0.15
 """Texels where no view ever looked, relative to what a view from the nearest eye would give. The room's own surfaces
 stay within a factor of two of their seen neighbours, so that both share a chart and blend into each other."""
+UNSEEN_LEAST_TEXELS = 2.0
+"""Narrow faces that nobody saw have this many texels across, scenery excepted: a strip beside an outline has room for
+the colours along it."""
 DEPTH_TOLERANCE = 0.004
 """Relative difference of depth up to which a pixel shows the texel's own surface."""
 SKY_WORTH = 0.7
@@ -123,6 +126,9 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
     of_label = np.where(np.arange(256) == Label.SKY, SKY_WORTH, 1.0)
     unseen_of_label = np.array([UNSEEN_WORTH.get(i, UNSEEN_WORTH_ELSEWHERE) for i in range(256)])
     sharpness, unseen = of_label[labels], (of_label * unseen_of_label)[labels]
+    longest_m = np.linalg.norm(np.roll(corner, -1, 1) - corner, axis=2).max(1)
+    narrow = UNSEEN_LEAST_TEXELS * longest_m / np.maximum(2 * mesh.face_areas_m2(), 1e-9)
+    narrow[np.isin(labels, (Label.SKY, Label.BACKDROP))] = 0.0
     for view, hit in zip(views, hits, strict=True):
         f_px = max(view.camera.fx_px, view.camera.fy_px)
         eye = view.T_world_cam[:3, 3]
@@ -130,7 +136,8 @@ def wanted_density(mesh: TriMesh, views: list[RgbdView], hits: list[SurfaceHits]
         nearest_m = np.linalg.norm(corner - eye, axis=2).min(1)
         nearest_m = np.minimum(nearest_m, np.linalg.norm(corner.mean(1) - eye, axis=1))
         here = f_px / np.maximum(nearest_m, 0.2)
-        density = np.maximum(density, unseen * here)
+        enough = np.minimum(narrow, max(UNSEEN_WORTH.values()) * sharpness * here)
+        density = np.maximum(density, np.maximum(unseen * here, enough))
         seen = np.bincount(hit.face[view.valid & (hit.face >= 0)], minlength=mesh.face_count)
         fresh = view.valid & np.isin(view.source, (SOURCE_PHOTO, SOURCE_PAINTED)) & (hit.face >= 0)
         new = np.bincount(hit.face[fresh], minlength=mesh.face_count)
