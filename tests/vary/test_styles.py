@@ -190,6 +190,39 @@ def test_equal_calls_give_equal_bytes(place, own_place):
     assert content(own_place / "variants") == before
 
 
+def test_overwriting_leaves_what_a_new_folder_would_hold(own_place):
+    """Styles and variants of the earlier call go, files of the user in their folders stay."""
+    plain = vary_config_from_dict({**RANGES, "styles": {**RANGES["styles"], "count": 1}})
+    variants = own_place / "variants"
+    assert {path.name for path in (variants / "styles").iterdir()} == {"style_000", "style_001"}
+    mine = [variants / name for name in ("styles/style_001/mine.blend", "variant_000/mine.txt", "variant_003/a/b.txt")]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    again(own_place, seed=1004, count=2, cfg=plain, overwrite=True)
+    assert all(path.read_text() == "mine" for path in mine)
+    for name in ("styles/style_001", "variant_003"):
+        shutil.rmtree(variants / name)
+    (variants / "variant_000" / "mine.txt").unlink()
+    vary_world(own_place / "room", own_place / "new", count=2, seed=1004, cfg=plain, certify=False)
+    assert content(variants) == content(own_place / "new")
+    again(own_place, seed=1004, count=2, cfg=vary_config_from_dict({}), overwrite=True)
+    assert not (variants / "styles").exists()
+
+
+def test_a_record_that_names_files_elsewhere_removes_nothing(own_place):
+    """The record of a style may come from anywhere."""
+    style = own_place / "variants" / "styles" / "style_001"
+    victim = own_place / "victim.txt"
+    victim.write_text("mine")
+    record = json.loads((style / "style.json").read_text())
+    for name in ("../../../victim.txt", str(victim), "sub/file.txt"):
+        (style / "style.json").write_text(json.dumps({**record, "files": {**record["files"], name: "0" * 64}}))
+        with pytest.raises(InputError):
+            again(own_place, seed=1004, count=1, cfg=vary_config_from_dict({}), overwrite=True)
+        assert victim.exists() and (style / "albedo.jpg").exists()
+
+
 def test_a_style_that_is_gone_is_an_error(own_place):
     """Nothing shows the base's colours in its place."""
     shutil.rmtree(own_place / "variants" / "styles")

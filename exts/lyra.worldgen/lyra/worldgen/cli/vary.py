@@ -60,7 +60,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the variants (default: DIR-variants)")
     parser.add_argument("--no-certify", action="store_true", help="do not measure them in PhysX, which takes longest")
-    parser.add_argument("--overwrite", action="store_true", help="replace variants of another world, seed or ranges")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace variants of another world, seed or ranges, and remove those that are not named any more",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the ranges that would be used, and stop")
     add_output_flags(parser)
     parser.set_defaults(run=run)

@@ -7,10 +7,7 @@ was stopped goes on when it is given again, and a larger count adds variants to 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from .base import Base, read_base
 from .clutter import Placed, Thing, place_clutter
 from .config import VaryConfig
 from .draw import Draw, draw
+from .folders import is_variant, made_aside, remove_variant
 from .lamps import FoundLamp, find_lamps, light_shares
 from .navigation import write_variant_navigation
 from .sheet import write_sheet
@@ -92,7 +90,8 @@ def vary_world(
         seed: variant k depends on it and on k.
         cfg: ranges.
         certify: measure each in PhysX.
-        overwrite: remove variants of another world, seed or ranges that lie in `out`.
+        overwrite: replace variants of another world, seed or ranges that lie in `out`, and remove all variants and
+            styles there that this call does not name; files that their records do not name stay.
         progress: told about `vary` and `certify`; may cancel between variants.
 
     Raises:
@@ -130,16 +129,23 @@ def vary_world(
             style = None if drawn.style is None or styles.refused else styles.get(drawn.style)
             if not there[k]:
                 refused = "" if drawn.style is None else styles.refused
-                with _made_aside(out, name) as folder:
+                if is_variant(out / name):
+                    remove_variant(out / name)
+                with made_aside(out / name, MANIFEST_NAME) as partial:
                     manifest = _write(
-                        folder, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=k, inputs=inputs[k]
+                        partial, base, cfg, drawn, style, lamps, refused=refused, seed=seed, index=k, inputs=inputs[k]
                     )
-                    write_json(folder / MANIFEST_NAME, manifest_to_json(manifest))
+                    write_json(partial / MANIFEST_NAME, manifest_to_json(manifest))
                 made += 1
             progress.step("vary", k + 1, count + 1, name)
         write_index(out / STAGE_NAME, names)
         write_sheet(out / SHEET_NAME, base, [load_world(out / name) for name in names], progress)
         _write_list(out, base, names, seed=seed, cfg=cfg)
+        if overwrite:
+            for entry in sorted(out.glob("variant_*")):
+                if entry.name not in names and is_variant(entry):
+                    remove_variant(entry)
+            styles.remove_others()
         progress.step("vary", count + 1, count + 1, "written")
         if certify:
             for k, name in enumerate(names):
@@ -196,8 +202,10 @@ def _is_there(folder: Path, inputs: str, *, overwrite: bool) -> bool:
         return False
     world = load_world(folder)
     record = world.manifest.stages.get(VARY)
-    if record is None or world.manifest.base is None:
+    if world.manifest.base is None:
         raise InputError(f"this is a world and no variant; choose another --out: {folder}")
+    if record is None:
+        return False  # its removal was stopped
     if record.inputs == inputs:
         return all((folder / name).is_file() for name in record.files) and world.check_files([VARY]).ok
     if not overwrite:
@@ -206,23 +214,6 @@ def _is_there(folder: Path, inputs: str, *, overwrite: bool) -> bool:
             f"--overwrite to make them anew: {folder}"
         )
     return False
-
-
-@contextmanager
-def _made_aside(out: Path, name: str) -> Iterator[Path]:
-    """A folder to make one variant in, which moves to its place when nothing went wrong."""
-    # As deep as its final place, so that relative paths hold.
-    partial = out / f".{name}.partial"
-    with naming("write", partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            yield partial
-            if (out / name).exists():
-                shutil.rmtree(out / name)
-            os.replace(partial, out / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(

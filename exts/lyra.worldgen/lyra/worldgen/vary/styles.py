@@ -7,9 +7,8 @@ only, so any renderer shows them.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.config import config_from_dict
-from ..core.files import naming, sha256_file, sha256_json, write_json
+from ..core.files import sha256_file, sha256_json, write_json
 from ..core.mesh import Label
 from ..core.schema import resolved_dict
 from ..core.splats import GaussianCloud, sh_from_rgb
@@ -31,6 +30,7 @@ from .base import Base
 from .config import KEEP, PHOTO, STYLED_KINDS, StyleVariation
 from .draw import stream
 from .exemplar import painted_sheet, photo_sheet
+from .folders import made_aside, remove_files
 from .materials import Sheet, make_sheet
 from .restyle import SheetReader, restyled
 from .surface_map import SurfaceMap, map_surfaces
@@ -107,6 +107,16 @@ class Styles:
             self._made[number] = _read(folder, name)
         return self._made[number]
 
+    def remove_others(self) -> None:
+        """Remove the styles that no variant has asked for, and the folder of styles if nothing is left in it."""
+        root = self._folder / STYLES_NAME
+        names = {style.name for style in self._made.values()}
+        for folder in sorted(root.glob("style_*")):
+            if folder.name not in names:
+                _remove(folder)
+        with contextlib.suppress(OSError):
+            root.rmdir()
+
     @cached_property
     def _solid(self) -> GaussianCloud | None:
         if not self._base.has_splats:
@@ -133,18 +143,11 @@ class Styles:
         return sha256_json({**decides, "seed": self._seed, "number": number, "revision": REVISION})
 
     def _make(self, folder: Path, number: int, inputs: str) -> None:
-        partial = folder.with_name(f".{folder.name}.partial")
-        with naming("write", folder):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                record = self._write(partial, number)
-                files = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-                write_json(partial / RECORD_NAME, {"inputs": inputs, **record, "files": files})
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(partial, folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        _remove(folder)
+        with made_aside(folder, RECORD_NAME) as partial:
+            record = self._write(partial, number)
+            files = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
+            write_json(partial / RECORD_NAME, {"inputs": inputs, **record, "files": files})
 
     def _write(self, folder: Path, number: int) -> dict[str, Any]:
         base = self._base
@@ -225,6 +228,17 @@ def _is_there(folder: Path, inputs: str) -> bool:
         return same and all(sha256_file(folder / name) == sha for name, sha in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a style; what has no record that can be read is not ours to remove."""
+    if folder.is_symlink():
+        return
+    try:
+        names = list(dict(json.loads((folder / RECORD_NAME).read_bytes())["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    remove_files(folder, names, RECORD_NAME)
 
 
 def _read(folder: Path, name: str) -> Style:
