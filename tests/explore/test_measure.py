@@ -27,10 +27,10 @@ def test_clicks_meet_surfaces():
 
 def test_clicks_meet_the_floor():
     """Looking down meets it, looking up or at the horizon does not."""
-    np.testing.assert_allclose(floor_at(np.array([1.0, 2, 1.5]), np.array([1.0, 0, -0.5]), 0.0, 60), [4, 2])
+    np.testing.assert_allclose(floor_at(np.array([1.0, 2, 1.5]), np.array([1.0, 0, -0.5]), 0.0), [4, 2])
     for up in ([1, 0, 0.1], [1, 0, 0.0], [1, 0, -0.001]):
         with pytest.raises(InputError, match="no floor"):
-            floor_at(np.array([0, 0, 1.5]), np.array(up, float), 0.0, 60)
+            floor_at(np.array([0, 0, 1.5]), np.array(up, float), 0.0)
 
 
 def test_the_factor_makes_the_distance_true():

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..core.config import WorldConfig, with_late_sections, without_unsaid
+from ..core.config import WorldConfig, value_at, with_late_sections, without_unsaid
 from ..core.errors import InputError
 from ..core.files import explain_os_error, sha256_json
 from ..core.journey import Leg, leg_to_json
@@ -81,18 +81,11 @@ def expect_same_job(old: Manifest, new: Manifest, folder: Path) -> None:
         raise InputError(f"the output folder holds {state} world of {what}; {advice}: {folder}")
     if keys := differing_keys(with_late_sections(old.config), new.config):
         first = keys[0]
-        values = f"{first} was {_at(old.config, first)!r}, now {_at(new.config, first)!r}"
+        values = f"{first} was {value_at(old.config, first)!r}, now {value_at(new.config, first)!r}"
         more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
         raise InputError(
             f"the output folder holds {state} world made with other settings ({values}{more}); {advice}: {folder}"
         )
-
-
-def _at(config: dict[str, Any], key_path: str) -> Any:
-    value: Any = config
-    for part in key_path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _expect_room(out: Path, need_mib: float) -> None:

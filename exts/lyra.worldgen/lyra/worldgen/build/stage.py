@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.chunks import FolderChunkStore
 from ..core.config import GenerationConfig, WorldConfig
@@ -13,9 +12,6 @@ from ..core.manifest import Manifest
 from ..core.progress import Progress
 from ..core.views import Photo
 from ..core.world_writer import StageNotes
-
-if TYPE_CHECKING:
-    pass
 
 VIEWS_PX = GenerationConfig.view_long_side_px
 """Long side of views that `Stage.disk_mib` is for."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.chunks import chunk_stages
-from ..core.config import WorldConfig, with_late_sections
+from ..core.config import WorldConfig, value_at, with_late_sections
 from ..core.licences import is_research_only
 from ..core.manifest import SCALE_STAGES, VARY, Manifest, Scale, manifest_to_json
 from ..core.schema import differing_keys, resolved_dict
@@ -91,7 +91,7 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
     problems = world.check_files()
     manifest = world.manifest
     default = resolved_dict(WorldConfig())
-    chosen = [key for key in ("geometry.backend", "generation.painter") if _value(default, key) == "auto"]
+    chosen = [key for key in ("geometry.backend", "generation.painter") if value_at(default, key) == "auto"]
     config = with_late_sections(manifest.config)
     changed = [key for key in differing_keys(default, config) if key not in chosen]
     advice = "finish" if manifest.base is None else "certify"
@@ -103,7 +103,7 @@ def run_info(args: argparse.Namespace, console: Console) -> int:
         origin_row(manifest),
         ("made by", manifest.generator),
         ("seed", str(manifest.seed)),
-        ("settings", ", ".join(f"{key}={_value(config, key)}" for key in changed) or "all default"),
+        ("settings", ", ".join(f"{key}={value_at(config, key)}" for key in changed) or "all default"),
         ("scale", "unknown" if scale is None else scale_text(scale, imported=manifest.photo.imported)),
         *(("", evidence_text(piece)) for piece in (() if scale is None else scale.evidence)),
         *(("", note) for note in scale_notes(manifest)),
@@ -251,10 +251,3 @@ def world_summary(world: World) -> str:
     if world.has("world_scene.usda"):
         rows.append(("open", f"Isaac Sim, File > Open: {world.folder / 'world_scene.usda'}"))
     return "\n".join([head, *(f"  {line}" for line in table(rows).splitlines())])
-
-
-def _value(config: dict[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

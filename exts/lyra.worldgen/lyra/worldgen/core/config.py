@@ -495,3 +495,11 @@ def without_unsaid(config: Mapping[str, Any]) -> dict[str, Any]:
             unsaid = {key for key in keys if said[name].get(key) == default[name][key]}
             said[name] = {key: value for key, value in said[name].items() if key not in unsaid}
     return said
+
+
+def value_at(config: Mapping[str, Any], key_path: str) -> Any:
+    """What a configuration as a dictionary says at `section.key`; None where it says nothing."""
+    value: Any = config
+    for part in key_path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -11,6 +11,8 @@ from ..core.config import RescaleConfig
 from ..core.errors import InputError
 from ..core.raycast import Raycaster
 
+FARTHEST_M = 60.0
+"""Clicks on the floor farther away than this are clicks at the horizon."""
 _LEAST_M = 1e-3
 
 
@@ -41,11 +43,11 @@ def surface_at(raycaster: Raycaster, origin_world: np.ndarray, direction_world: 
     return np.asarray(origin_world, float) + float(t[0]) * np.asarray(direction_world, float)
 
 
-def floor_at(origin_world: np.ndarray, direction_world: np.ndarray, floor_z_m: float, farthest_m: float) -> np.ndarray:
-    """Where a ray meets the floor, [2]; raises `InputError` when it looks past it or farther than that."""
+def floor_at(origin_world: np.ndarray, direction_world: np.ndarray, floor_z_m: float) -> np.ndarray:
+    """Where a ray meets the floor, [2]; raises `InputError` when it looks past it."""
     down = float(direction_world[2])
     t = (floor_z_m - float(origin_world[2])) / down if abs(down) > 1e-9 else -1.0
-    if not 0 < t * float(np.linalg.norm(direction_world)) <= farthest_m:
+    if not 0 < t * float(np.linalg.norm(direction_world)) <= FARTHEST_M:
         raise InputError("there is no floor; point at the floor of the world")
     return np.asarray(origin_world, float)[:2] + t * np.asarray(direction_world, float)[:2]
 

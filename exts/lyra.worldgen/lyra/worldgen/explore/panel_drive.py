@@ -14,7 +14,6 @@ from .panel_world import WorldPanel
 from .stage import Stage, robot_eye
 
 STEP_M, TURN_RAD = 0.25, np.radians(15)
-FARTHEST_M = 60.0
 MOVES = ("left", "ahead", "back", "right")
 KEYS = {"ahead": "I", "left": "J", "back": "K", "right": "L"}
 """Those that move the camera are W, A, S, D, Q, E and the arrows."""
@@ -95,7 +94,7 @@ class DrivePanel:
         contents = self._desk.contents
         if contents is None:
             raise InputError("there is no world yet; upload a photo first")
-        x, y = floor_at(origin_world, direction_world, contents.floor_z_m, FARTHEST_M)
+        x, y = floor_at(origin_world, direction_world, contents.floor_z_m)
         self._placed((float(x), float(y)))
 
     def _measure_at(self, origin_world: np.ndarray, direction_world: np.ndarray) -> None:

@@ -16,8 +16,6 @@ from .panel_world import WorldPanel, optional_seed
 from .playback import Playback
 from .stage import Stage, pose_of
 
-FARTHEST_M = 60.0
-"""Clicks on the floor farther away than this are clicks at the horizon."""
 FRAMES_S = 20.0
 """Pace of the preview [frames a second]."""
 NONE = "-"
@@ -136,7 +134,7 @@ class PathPanel:
     def _waypoint(self, origin_world: np.ndarray, direction_world: np.ndarray) -> None:
         contents = self._desk.contents
         floor_z_m = contents.floor_z_m if contents is not None else 0.0
-        self._desk.draft.add_waypoint(floor_at(origin_world, direction_world, floor_z_m, FARTHEST_M))
+        self._desk.draft.add_waypoint(floor_at(origin_world, direction_world, floor_z_m))
         self._choose(len(self._desk.draft.keys) - 1)
 
     def _record_camera(self, event: Any) -> None:
