@@ -21,6 +21,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "worldgen", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
+# The inner loop, `tools/test.sh --fast`, asks for this one.
+settings.register_profile("fast", settings.get_profile("worldgen"), max_examples=10)
 settings.load_profile("worldgen")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

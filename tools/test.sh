@@ -70,7 +70,7 @@ fi
 jobs="$(awk -v cores="$(nproc)" '/MemAvailable/ { n = int($2 / 4194304); if (n > cores) n = cores; print (n > 1 ? n : 1) }' /proc/meminfo)"
 options=(-n "$jobs" --dist loadgroup)
 if [ "$jobs" -le 1 ]; then options=(); fi
-if [ -n "$fast" ]; then options+=(-q -m "not slow and not physx and not newton"); fi
+if [ -n "$fast" ]; then options+=(-q --hypothesis-profile fast -m "not slow and not physx and not newton"); fi
 if [ ${#failed[@]} -gt 0 ]; then say "== failed so far: ${failed[*]}"; fi
 say "== pytest"
 status=0

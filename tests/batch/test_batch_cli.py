@@ -58,6 +58,7 @@ def test_mistakes_are_one_line(file, capsys, flags, says):
     assert not (file.parent / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_store_that_takes_nothing_is_found_before_the_first_world(file, tmp_path, capsys):
     """A file lies where the store's folder would be."""
     (tmp_path / "taken").write_text("")

@@ -56,6 +56,7 @@ def open_edges_m(mesh: TriMesh) -> float:
     return float(np.linalg.norm(mesh.vertices[lonely[:, 0]] - mesh.vertices[lonely[:, 1]], axis=1).sum())
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.integers(12, 24), st.sampled_from([0.0, 0.002, 0.01]), st.integers(0, 1000))
 def test_every_level_keeps_its_promises(cells, roughness_m, seed):

@@ -14,6 +14,8 @@ from lyra.worldgen.evaluate.film import film_pairs, resized, seen_in
 from lyra.worldgen.evaluate.reprojection import carried, reproject
 from textured_room import big_room, textured_view, walk_poses
 
+pytestmark = pytest.mark.slow
+
 ROOM = big_room()
 
 

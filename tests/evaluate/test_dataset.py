@@ -21,6 +21,8 @@ from lyra.worldgen.generation.painter_fake import PainterFake
 from posed_scans import Similarity, any_similarity, write_colmap, write_transforms
 from textured_room import big_room, textured_view, walk_poses
 
+pytestmark = pytest.mark.slow
+
 ROOM = big_room()
 NOTHING = Networks(**{name: Unavailable(reason="no weights") for name in ("perceptual", "inception", "style")})
 SIMILARITY = any_similarity(1000, scale=0.37)
@@ -195,7 +197,6 @@ def test_what_is_no_scene_is_refused(views, tmp_path):
             DatasetConfig(**wrong)
 
 
-@pytest.mark.slow
 def test_command_makes_a_film_of_a_scene(views, tmp_path, capsys, monkeypatch):
     """The real painter and the real geometry, small: a whole report whose missing figures name their files."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

@@ -25,6 +25,8 @@ from lyra.worldgen.evaluate.video import write_films
 from lyra.worldgen.evaluate.video_page import FilmReport, draw_curves, shown_frames
 from textured_room import big_room, textured_view, walk_poses
 
+pytestmark = pytest.mark.slow
+
 ROOM = big_room()
 NOTHING = Networks(
     perceptual=Unavailable(reason="no AlexNet"),
@@ -206,7 +208,6 @@ def test_the_report_is_whole_and_the_same_twice(there_and_back, exact, tmp_path)
     assert [frame["frame"] for frame in along] == list(range(1, 9)) and report.passed
 
 
-@pytest.mark.slow
 def test_command_on_a_generated_world(photos: Path, tmp_path, capsys, monkeypatch):
     """A walk out and back, small: all figures without networks are numbers, the others name the missing file."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

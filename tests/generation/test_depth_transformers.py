@@ -30,7 +30,7 @@ from lyra.worldgen.generation.photo import load_photo
 from rooms import analytic_room
 
 # One test process loads the libraries, not each.
-pytestmark = [pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("model_libraries"), pytest.mark.xdist_group("models")]
 
 SPACE_OF = {
     "depth-anything-relative": SPACE_DISPARITY,

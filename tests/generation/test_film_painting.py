@@ -23,6 +23,8 @@ from lyra.worldgen.generation.pipeline import WorldPipeline, explore
 from mortal_store import MortalStore
 from rooms import analytic_room
 
+pytestmark = pytest.mark.slow
+
 ROOM = analytic_room(width_px=96, height_px=72)
 LEGS = (Leg(path="horizontal_zoom:frames=17,direction=left"), Leg(path="spin"))
 

@@ -17,6 +17,8 @@ from lyra.worldgen.generation.depth import make_result
 from lyra.worldgen.generation.geometry_depth import DepthGeometry
 from rooms import AnalyticRoom, analytic_room
 
+pytestmark = pytest.mark.slow
+
 SPACES = (SPACE_METRIC, SPACE_SCALE, SPACE_DEPTH, SPACE_DISPARITY)
 
 

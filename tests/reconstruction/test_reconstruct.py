@@ -20,6 +20,7 @@ from reconstruction.analytic_world import make_world
 
 for _package in ("numba", "embreex", "cv2", "scipy", "xatlas", "trimesh"):
     pytest.importorskip(_package)
+pytestmark = pytest.mark.slow
 CONFIG = ReconstructionConfig(texture_px=1024, splat_budget=60_000)
 
 

@@ -133,6 +133,7 @@ def corridor() -> TriMesh:
     return clean_mesh(mesh)
 
 
+@pytest.mark.slow
 def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
     """The photo looks along a wall; a robot that turns to it sees a wall, and the photo is as good as before."""
     mesh = corridor()
@@ -153,6 +154,7 @@ def test_a_wall_seen_at_a_grazing_angle_has_no_holes():
     assert shown[1] > max(shown[0] - 4.0, 36)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texture_px", [128, 512])
 def test_a_corner_behind_the_photo_has_no_holes(texture_px):
     """Whatever the texture's resolution, a robot close to a corner that no view saw sees walls that meet."""

@@ -59,6 +59,7 @@ def planted(scene, views: list[RgbdView], count: int, seed: int) -> tuple[Gaussi
     return cloud, view.astype(np.int32)
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(kind=st.sampled_from([1001, 1002]), seed=st.integers(0, 10_000), of_no_view=st.booleans())
 def test_planted_floaters_are_found(kind: int, seed: int, of_no_view: bool):

@@ -89,6 +89,6 @@ def test_slivers_take_no_room():
     )
     sizes = []
     for mesh in (surface, concatenate_meshes([surface, sliver])):
-        baked = bake_texture(mesh, world.views, texture_px=256)
+        baked = bake_texture(mesh, world.views, texture_px=512)
         sizes.append(surface_grid(baked, np.full(mesh.face_count, 0.02)).face_map.size)
     assert sizes[1] < 1.1 * sizes[0]

@@ -13,6 +13,7 @@ import requests
 from service_client import PATIENCE_S
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     """`serve` says where it listens and shows the owner's token once; users are made beside it."""
     program = [sys.executable, "-m", "lyra.worldgen", "serve", "--data", str(tmp_path / "data")]

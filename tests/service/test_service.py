@@ -11,6 +11,7 @@ import time
 import zipfile
 
 import psutil
+import pytest
 
 from fake_stages import CHUNKS, content
 from lyra.worldgen.build import journey as build_journey
@@ -19,6 +20,8 @@ from lyra.worldgen.core.config import load_config
 from lyra.worldgen.service.server import OWNER
 from lyra.worldgen.session import Extend, Generate, Session, Undo
 from service_client import PATIENCE_S, Client, Server, picture, trajectory
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_world_from_the_photo_to_the_archive(server, client, tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ import re
 import socket
 import time
 
+import pytest
+
 from service_client import PATIENCE_S, other_user, picture, trajectory
 
 
@@ -41,6 +43,7 @@ def test_a_refusal_reaches_clients_that_still_send(server):
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_user_sees_nothing_of_another(server, client):
     """Ids of somebody else's things are as good as ids of nothing, on every route that takes one."""
     photo = client.photo()
@@ -127,6 +130,7 @@ def test_uploads_over_the_wire(server, client):
     assert sorted(path.name for path in (server.data / "uploads").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_slow_clients_are_left(server, client):
     """A head or a body that comes byte by byte does not hold a connection."""
     host, port = server.address.removeprefix("http://").split(":")

@@ -33,6 +33,8 @@ from lyra.worldgen.session.remote import RemoteJob, note_path, read_note, unpack
 from lyra.worldgen.session.service_client import ServiceClient, ServiceRefused
 from service_client import PATIENCE_S, Server, picture, trajectory
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -82,7 +84,6 @@ def no_threads() -> bool:
     return False
 
 
-@pytest.mark.slow
 def test_the_bytes_are_those_of_a_session_here(server, photo, tmp_path):
     """Seed, extend along a trajectory, undo, finish: the folder that comes back is the one made on this machine."""
     (tmp_path / "walk.npz").write_bytes(trajectory())
@@ -113,7 +114,6 @@ def test_the_bytes_are_those_of_a_session_here(server, photo, tmp_path):
     assert no_threads() and not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.slow
 def test_a_client_that_goes_away_finds_its_job_again(server, photo, tmp_path):
     """Closed in the middle, another session with the same command takes up the same job; nothing is made twice."""
     with server.client() as client:
@@ -136,7 +136,6 @@ def test_a_client_that_goes_away_finds_its_job_again(server, photo, tmp_path):
         second.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda photo: Generate(photo=photo), lambda photo: Extend(path="turn")])
 def test_cancelled_and_resumed(slow_server, photo, tmp_path, make):
     """A cancelled job ends on the server, too; resumed it leads to the bytes of an undisturbed one, no step twice."""
@@ -166,7 +165,6 @@ def test_cancelled_and_resumed(slow_server, photo, tmp_path, make):
     far.close()
 
 
-@pytest.mark.slow
 def test_stopped_before_anything_was_made(photo, tmp_path):
     """A world whose job was cancelled in the queue is made anew; the server keeps no empty one."""
     server = Server(tmp_path / "data", pause_s=0.3).start()
@@ -186,7 +184,6 @@ def test_stopped_before_anything_was_made(photo, tmp_path):
     server.stop()
 
 
-@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while(photo, tmp_path):
     """Killed and started again in the middle of a job: the client waits and gets its world."""
     server = Server(tmp_path / "data", pause_s=0.05).start()
@@ -204,7 +201,6 @@ def test_a_server_that_is_away_for_a_while(photo, tmp_path):
     server.stop()
 
 
-@pytest.mark.slow
 def test_a_server_that_stays_away(photo, tmp_path):
     """The job fails with words, the note stays; nothing hangs when it is closed."""
     server = Server(tmp_path / "data").start()
@@ -217,7 +213,6 @@ def test_a_server_that_stays_away(photo, tmp_path):
     assert no_threads()
 
 
-@pytest.mark.slow
 def test_what_the_server_refuses_is_told(server, photo, tmp_path):
     """Unknown worlds, settings that users may not choose, bad photos, wrong tokens."""
     far = far_session(server, tmp_path / "world")

@@ -215,6 +215,7 @@ def test_stopped_at_any_moment_nothing_is_lost_or_done_twice(photo, tmp_path, co
     assert content(folder) == wanted
 
 
+@pytest.mark.slow
 def test_a_branch_that_was_stopped_begins_anew(photo, tmp_path):
     """A copy that was cut off is not taken for a world."""
     Session(tmp_path / "world").run(Generate(photo=photo))
@@ -288,6 +289,7 @@ def test_closing_leaves_no_process(photo, tmp_path):
     assert not working.state.busy
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_caller_is_killed(photo, tmp_path):
     """Nobody is left writing to the world, and the next caller goes on."""
     folder = tmp_path / "world"

@@ -78,6 +78,7 @@ def test_a_stubborn_worker_is_ended_by_force():
     assert events_until(job, ExitEvent)[-1].exit_code == -9
 
 
+@pytest.mark.slow
 def test_children_end_with_the_worker():
     """A physics process started by the worker does not outlive it."""
     job = start("family", grace_s=0.2)
@@ -144,6 +145,7 @@ def test_the_command_is_told_on_stdin(tmp_path):
     assert LogEvent(text='said {"command": "finish", "until": "a \'b\' \\n c"}') in events
 
 
+@pytest.mark.slow
 def test_the_worker_hears_that_its_caller_has_gone():
     """A caller that is killed closes the worker's stdin; a worker that reads it ends by itself."""
     script = (

@@ -30,6 +30,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *, code: int = 0, hang: b
     return end, Path(result.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "hang"), [(0, False), (7, False), (0, True)], ids=["done", "failed", "killed"])
 def test_temporary_files_of_a_child_go_with_it(tmp_path, monkeypatch, code, hang):
     """Whatever its end: a batch of a thousand worlds must not fill the system's temporary folder."""

@@ -21,6 +21,7 @@ def cells_of(grids: SectionGrids, k: int, xy_m: np.ndarray) -> np.ndarray:
     return grids.base[k] + row * grids.shape[k, 1] + col
 
 
+@pytest.mark.slow
 @given(st.integers(1000, 1020), st.floats(0.05, 1.5), st.floats(-3, 3), st.floats(-3, 3))
 def test_every_piece_is_in_every_cell_on_its_way(seed, height_m, x, y):
     """Points along pieces of two worlds of different sizes; on average few cells hold a piece for nothing."""

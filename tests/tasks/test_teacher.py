@@ -44,6 +44,7 @@ def taught(atlas, drive: DriveRules, count: int, robot: RobotSpec = SPEC) -> tup
     return book, Teacher(book, robot, stop_speed_m_s=drive.stop_speed_m_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("robot", [SPEC, omni.SIZES["medium"]], ids=["diff_drive", "omni"])
 @pytest.mark.parametrize("drive", [POINT_GOAL, DELIVER], ids=["point_goal", "deliver"])
 def test_following_the_teacher_arrives(atlas, drive, robot):

@@ -35,6 +35,7 @@ def test_drives_grow_until_they_end():
         np.testing.assert_array_equal(frame, picture[: frame.shape[0], : frame.shape[1]])
 
 
+@pytest.mark.slow
 def test_long_drives_are_shown_faster():
     """However long it took, the film has no more frames than that."""
     frames = list(film_drives(GRID, [drive(20_000, 0.0, "timeout")], goal_radius_m=0.3))

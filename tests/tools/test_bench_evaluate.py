@@ -37,6 +37,7 @@ def view_of(source, T_world_cam: np.ndarray) -> RgbdView:
     return resized(view, 160, 120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["photo", "scene"])
 def test_the_real_place_from_the_photos_pose_is_the_photo(bench, photos, make):
     """And from another pose it is something else; a panorama knows one place only."""

@@ -30,6 +30,8 @@ pytest.importorskip("accelerate")
 pytest.importorskip("diffusers")
 pytest.importorskip("embreex")
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "training"
 TINY = TrainingConfig(
     steps=4,

@@ -28,6 +28,8 @@ from lyra.worldgen.vary.exemplar import photo_sheet
 from lyra.worldgen.vary.surface_map import map_surfaces
 from sample_worlds import coloured_splats, papered_room, write_certified_room
 
+pytestmark = pytest.mark.slow
+
 RANGES = {
     "surface": {"restyle": 1.0},
     "styles": {
@@ -267,7 +269,6 @@ def test_materials_that_do_not_exist_are_refused():
         vary_config_from_dict({"styles": {"count": 0}})
 
 
-@pytest.mark.slow
 def test_foreign_weights_paint_the_middle_of_a_material(tmp_path, model_libraries):
     """A real pipeline at toy size: the frame stays, so the sheet repeats; what was drawn stays on record."""
     from lyra.worldgen.core.config import load_config
