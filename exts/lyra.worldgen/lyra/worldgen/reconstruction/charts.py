@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +25,8 @@ _MOST_TRIES = 6
 _LEAST_DENSITY = 0.8
 """A chart joins none that would take a fifth of its texels per metre, or twice as many as it needs."""
 _MAX_FOLD_COS = float(np.cos(np.radians(50)))
+_SETTLE_S = 0.03
+"""Time for the threads of xatlas to fall asleep before they are told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,13 +197,12 @@ def pack_charts(charts: Charts, *, texture_px: int, oversample: float = 1.25) ->
     """
     if len(charts.density_px_m) == 0:
         return Atlas(xy_px=np.zeros((0, 3, 2)), chart=charts.chart, width_px=8, height_px=8, scale=oversample)
-    xatlas = require("xatlas", extra="recon")
     wanted = _level(charts) * charts.density_px_m[charts.chart][:, None, None]
     area_px = float(_areas(wanted).sum())
     # Packed charts usually cover about two thirds of their atlas.
     scale = min(oversample, texture_px * np.sqrt(0.68 / max(area_px, 1e-9)))
     for _ in range(40):
-        placed = _pack_once(xatlas, wanted * scale, charts.chart)
+        placed = _pack_once(wanted * scale, charts.chart)
         if placed is not None:
             xy_px, width_px, height_px = placed
             if max(width_px, height_px) <= texture_px:
@@ -374,8 +379,23 @@ def _level(charts: Charts) -> np.ndarray:
     return xy
 
 
-def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray, int, int] | None:
+@contextmanager
+def _workspace() -> Iterator[Any]:
+    """An `xatlas.Atlas` whose end does not hang.
+
+    Its destructor wakes its threads without holding their lock: one that has looked for work and not yet gone to sleep
+    misses that, and the destructor waits for it for ever.
+    """
+    atlas = require("xatlas", extra="recon").Atlas()
+    try:
+        yield atlas
+    finally:
+        time.sleep(_SETTLE_S)
+
+
+def _pack_once(xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray, int, int] | None:
     """Corners in the atlas, its width and height; None if xatlas needed a second page."""
+    xatlas = require("xatlas", extra="recon")
     low = np.full((int(chart.max()) + 1, 2), np.inf)
     high = -low
     for axis in range(2):
@@ -389,21 +409,22 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
     spread = xy_px - low[chart][:, None] + cell[chart][:, None]
     key = np.concatenate([np.repeat(chart, 3)[:, None], np.round(spread.reshape(-1, 2) * 64)], 1).astype(np.int64)
     _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    atlas = xatlas.Atlas()
-    atlas.add_uv_mesh(spread.reshape(-1, 2)[first].astype(np.float32), inverse.reshape(-1, 3).astype(np.uint32))
     options = xatlas.PackOptions()
     options.padding = -(-2 * GUTTER_PX // PACKING_GRID_PX)
     options.texels_per_unit = 1.0
     options.resolution = 0
     options.rotate_charts = False
     options.create_image = False
-    atlas.generate(xatlas.ChartOptions(), options, False)
-    if atlas.atlas_count != 1:
-        return None
-    _, indices, uv = atlas.get_mesh(0)
+    with _workspace() as atlas:
+        atlas.add_uv_mesh(spread.reshape(-1, 2)[first].astype(np.float32), inverse.reshape(-1, 3).astype(np.uint32))
+        atlas.generate(xatlas.ChartOptions(), options, False)
+        if atlas.atlas_count != 1:
+            return None
+        _, indices, uv = atlas.get_mesh(0)
+        size = np.array([atlas.width, atlas.height])
     # A margin keeps the gutter of charts at the rim inside the texture.
-    width, height = (size * PACKING_GRID_PX + 2 * GUTTER_PX for size in (atlas.width, atlas.height))
-    placed = uv[indices.reshape(-1, 3)].astype(np.float64) * (atlas.width, atlas.height)
+    width, height = (size * PACKING_GRID_PX + 2 * GUTTER_PX).tolist()
+    placed = uv[indices.reshape(-1, 3)].astype(np.float64) * size
     # float32 coordinates from xatlas shift corners by thousandths of a texel; only the chart's offset is taken from it.
     order = np.argsort(chart, kind="stable")
     start = np.searchsorted(chart[order], np.arange(len(low)))
@@ -418,10 +439,12 @@ def _pack_once(xatlas, xy_px: np.ndarray, chart: np.ndarray) -> tuple[np.ndarray
 
 def _xatlas_charts(mesh: TriMesh, density_px_m: np.ndarray) -> Charts:
     """Charts of a free-form surface, each scaled to its true area."""
-    xatlas = require("xatlas", extra="recon")
     sparse = require("scipy.sparse", extra="recon", package="scipy")
     csgraph = require("scipy.sparse.csgraph", extra="recon", package="scipy")
-    _, indices, uv = xatlas.parametrize(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    with _workspace() as atlas:
+        atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+        atlas.generate()
+        _, indices, uv = atlas.get_mesh(0)
     indices = indices.reshape(-1, 3).astype(np.int64)
     edge = np.concatenate([indices[:, :2], indices[:, 1:]])
     graph = sparse.coo_matrix((np.ones(len(edge)), (edge[:, 0], edge[:, 1])), (len(uv), len(uv)))
