@@ -16,12 +16,13 @@ from lyra.worldgen.core.frames import rigid, rotation_y
 from lyra.worldgen.core.manifest import Manifest, PhotoRecord
 from lyra.worldgen.core.views import RgbdView
 from lyra.worldgen.core.world import World
+from lyra.worldgen.core.world_writer import open_for_writing
 from lyra.worldgen.evaluate.film import load_film, resized
 from lyra.worldgen.evaluate.measures import FilmFigures, find_revisits, measure_film, measure_reference
 from lyra.worldgen.evaluate.networks import Networks, Unavailable
 from lyra.worldgen.evaluate.networks_torch import InceptionFeatures, Perceptual, TappedLayers
 from lyra.worldgen.evaluate.style import look_of, style_distance
-from lyra.worldgen.evaluate.video import write_films
+from lyra.worldgen.evaluate.video import named_worlds, write_films
 from lyra.worldgen.evaluate.video_page import FilmReport, draw_curves, shown_frames
 from textured_room import big_room, textured_view, walk_poses
 
@@ -208,10 +209,34 @@ def test_the_report_is_whole_and_the_same_twice(there_and_back, exact, tmp_path)
     assert [frame["frame"] for frame in along] == list(range(1, 9)) and report.passed
 
 
+def test_a_batch_is_its_finished_worlds(tmp_path, capsys):
+    """What is under way is left out and named; the command says what is wrong with folders that hold nothing."""
+    batch = tmp_path / "kitchens"
+    photo = PhotoRecord(name="room.png", sha256="0" * 64, size_px=(64, 48))
+    begun = Manifest(generator="test", photo=photo, config={}, plan=("understand",))
+    for folder in (batch / "worlds" / "a", batch / "worlds" / "b", batch / "worlds" / "c", batch / "shown" / "d"):
+        with open_for_writing(folder) as writer:
+            writer.start(begun)
+            if folder.name != "b":
+                with writer.stage("understand", inputs="0" * 64):
+                    pass
+    (batch / "batch.json").write_text("{}")
+    for folder in (batch, batch / "worlds"):
+        worlds, notes = named_worlds([folder])
+        assert [world.folder.name for world in worlds] == ["a", "c"]
+        assert len(notes) == 1 and "worlds/b, it is not finished" in notes[0]
+    worlds, notes = named_worlds([batch / "worlds" / "b", batch])
+    assert [world.folder.name for world in worlds] == ["b", "a", "c"] and len(notes) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["evaluate", str(tmp_path / "empty"), "--video", "--out", str(tmp_path / "report")]) == 2
+    assert "neither a world nor a folder with worlds in it" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
 def test_command_on_a_generated_world(photos: Path, tmp_path, capsys, monkeypatch):
     """A walk out and back, small: all figures without networks are numbers, the others name the missing file."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    world = tmp_path / "lobby"
+    world = tmp_path / "worlds" / "lobby"
     made = ["generate", str(photos / "lobby.png"), "--out", str(world), "--path", "out-and-back:distance=1"]
     assert main([*made, "--seed", "1000", "--set", "generation.view_long_side_px=128", "--until", "explore"]) == 0
     capsys.readouterr()
@@ -222,6 +247,9 @@ def test_command_on_a_generated_world(photos: Path, tmp_path, capsys, monkeypatc
         "video.html", "video.json", "video.md", "video.png",
     ]  # fmt: skip
     film = report["films"]["lobby"]
+    (tmp_path / "batch.json").write_text("{}")
+    assert main(["evaluate", str(tmp_path), "--video", "--out", str(out), "--json"]) == 2
+    assert "no world in it is finished" in capsys.readouterr().err
     found = {name: measure["value"] for name, measure in film["measures"].items()}
     assert [name for name, value in found.items() if value is None] == ["style.gram", "revisit.lpips"]
     assert "vgg16-397923af.pth" in film["measures"]["style.gram"]["detail"]

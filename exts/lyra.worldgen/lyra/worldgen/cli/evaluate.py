@@ -30,6 +30,7 @@ examples:
   lyra-worldgen evaluate worlds/kitchen --persistence
   lyra-worldgen evaluate photos/*.jpg --persistence --out reports/memory --size 320
   lyra-worldgen evaluate worlds/kitchen worlds/hall --video --networks weights
+  lyra-worldgen evaluate batches/kitchens --video
   lyra-worldgen evaluate DL3DV/1K/0a1b* --dataset dl3dv --frames 161
   lyra-worldgen evaluate TanksAndTemples/Barn --dataset tanks-and-temples --config config/generation/fast.yaml
   lyra-worldgen evaluate baseline --worlds batches/kitchens --out reports/baseline
@@ -43,6 +44,7 @@ The report is persistence.json, persistence.png and persistence.html; the worlds
 against those asked for), reprojection error, style consistency, revisits. LPIPS, FID and Gram matrices need weights,
 which are looked for in --networks or in torch's hub folder and never downloaded; without them the report says which
 file is missing. The report is video.json, video.md, video.png and video.html; docs/evaluation.md defines every figure.
+Of a batch, or another folder of worlds, every finished world is measured.
 
 --dataset makes a world of a real film's first picture along the film's real path and compares its frames with the real
 ones: PSNR, SSIM, LPIPS, FID, KID, and the figures of --video. The unit of the poses is measured by matching pictures

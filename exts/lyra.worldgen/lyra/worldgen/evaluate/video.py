@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.files import naming, write_bytes, write_json, write_text
+from ..core.manifest import MANIFEST_NAME
 from ..core.optional import require
 from ..core.progress import SILENT, Progress
 from ..core.world import World, load_world
@@ -31,13 +32,14 @@ def evaluate_video(
     """Measure the walks of worlds and write `video.json`, `.md`, `.png` and `.html`.
 
     Args:
-        worlds: folders of worlds that were explored; they are only read.
+        worlds: folders of worlds that were explored, or batches and other folders of worlds; they are only read.
+            Of a folder of worlds the finished ones are measured, and the report says which are left out.
         out: folder of the report; made if it is missing.
         networks: folder of weight files; None looks where torch's hub keeps them.
         progress: one step for every frame.
 
     Raises:
-        InputError: no world, one without a walk, or weights that are damaged.
+        InputError: no world or none that is finished, one without a walk, or weights that are damaged.
         DependencyError: matplotlib or OpenCV is missing; found out before anything is measured.
         Cancelled: through `progress`.
     """
@@ -45,17 +47,46 @@ def evaluate_video(
     require("cv2", extra="gen", package="opencv-python-headless")
     if not worlds:
         raise InputError("nothing to evaluate; give at least one world folder")
+    chosen, notes = named_worlds(worlds)
     asked = load_networks(networks)
     with naming("make the folder", out):
         out.mkdir(parents=True, exist_ok=True)
     films: list[FilmReport] = []
     timings_s: dict[str, float] = {}
-    for path in worlds:
+    for world in chosen:
         began = time.perf_counter()
-        name = unused_name(path.resolve().name, timings_s)
-        films.append(measure_world(name, load_world(path), asked, progress=progress))
+        name = unused_name(world.folder.resolve().name, timings_s)
+        films.append(measure_world(name, world, asked, progress=progress))
         timings_s[name] = round(time.perf_counter() - began, 1)
-    return write_films(out, "video", "Films of worlds", films, timings_s=timings_s)
+    report = write_films(out, "video", "Films of worlds", films, timings_s=timings_s)
+    return dataclasses.replace(report, notes=(*report.notes, *notes))
+
+
+def named_worlds(folders: Sequence[Path]) -> tuple[list[World], list[str]]:
+    """The worlds that folders are or hold, and which of those held are left out, with the reason.
+
+    Raises:
+        InputError: a folder is no world and holds none that is finished.
+    """
+    chosen: list[World] = []
+    notes: list[str] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir() or (folder / MANIFEST_NAME).is_file():
+            chosen.append(load_world(folder))
+            continue
+        inside = folder / "worlds" if (folder / "batch.json").is_file() else folder
+        held = [load_world(path.parent) for path in sorted(inside.glob(f"*/{MANIFEST_NAME}"))]
+        if not held:
+            raise InputError(f"neither a world nor a folder with worlds in it (*/{MANIFEST_NAME}): {inside}")
+        fit = [world for world in held if world.finished and world.manifest.base is None]
+        if not fit:
+            raise InputError(
+                f"no world in it is finished, or all are variants, which have no walk of their own: {inside}"
+            )
+        chosen += fit
+        reasons = {True: "it is a variant, without a walk of its own", False: "it is not finished"}
+        notes += [f"{w.folder}, {reasons[w.manifest.base is not None]}" for w in held if w not in fit]
+    return chosen, notes
 
 
 def measure_world(name: str, world: World, networks: Networks, *, progress: Progress = SILENT) -> FilmReport:
