@@ -34,7 +34,8 @@ _FINER = 2
 CELLS = 4
 """Cells of the grid along the side of a square away from edges; textures may be coarser than any square."""
 _HIGHEST = 6
-_ROUNDS = 12
+_ROUNDS, _WIDER = 12, 1.3
+"""Most times that squares are made larger, and how much larger."""
 _WHOLE, _LEAST = 0.7, 0.15
 """Share of a square that needs cover for it to stay whole, and for the smallest to count at all."""
 
@@ -69,14 +70,22 @@ def _cover(
 ) -> GaussianCloud:
     """Discs about `spacing_m` [F] apart over the cells [A, B] of the gaps, farther apart until the budget suffices."""
     squares = _squares(grid, gaps, _level(spacing_m, grid))
-    for _ in range(_ROUNDS):
-        if len(squares[0]) <= budget:
-            return _discs(baked, grid, gaps, *squares)
-        spacing_m = spacing_m * 1.3
-        squares = _squares(grid, gaps, _level(spacing_m, grid))
-    # A budget below one disc a chart leaves holes; they are spread evenly.
-    pick = np.linspace(0, len(squares[0]) - 1, budget).astype(int)
-    return _discs(baked, grid, gaps, *(column[pick] for column in squares))
+    if len(squares[0]) > budget:
+        # The fewest steps that suffice lie above `low` and not above `high`; each step leaves fewer squares.
+        low, high = 0, _ROUNDS
+        squares = _squares(grid, gaps, _level(spacing_m * _WIDER**high, grid))
+        while high - low > 1 and len(squares[0]) <= budget:
+            middle = (low + high) // 2
+            fewer = _squares(grid, gaps, _level(spacing_m * _WIDER**middle, grid))
+            if len(fewer[0]) <= budget:
+                high, squares = middle, fewer
+            else:
+                low = middle
+    if len(squares[0]) > budget:
+        # A budget below one disc a chart leaves holes; they are spread evenly.
+        pick = np.linspace(0, len(squares[0]) - 1, budget).astype(int)
+        squares = squares[0][pick], squares[1][pick], squares[2][pick]
+    return _discs(baked, grid, gaps, *squares)
 
 
 def _scenery(baked: BakedTexture) -> np.ndarray:
