@@ -156,13 +156,20 @@ def _squares(grid: SurfaceGrid, gaps: np.ndarray, level: np.ndarray) -> tuple[np
     out: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for k in range(int(wanted.max(initial=-1)), -1, -1):
         use = todo[wanted[todo] >= k]
-        _, block = np.unique((row[use] >> k) * gaps.shape[1] + (col[use] >> k), return_inverse=True)
-        blocks = int(block.max(initial=-1)) + 1
+        # Numbers in reading order, as np.unique would give them, without sorting.
+        at = (row[use] >> k) * ((gaps.shape[1] >> k) + 1) + (col[use] >> k)
+        taken = np.zeros(int(at.max(initial=-1)) + 1, bool)
+        taken[at] = True
+        block = (np.cumsum(taken, dtype=np.int32) - 1)[at]
+        blocks = int(taken.sum())
         lead = np.zeros(blocks, np.int64)
         lead[block[::-1]] = face[use[::-1]]
         # Cells of another chart, or around a corner, lie elsewhere than the first cell's plane says.
-        led = grid.points(lead[block], xy[use])
-        flat = np.linalg.norm(point[use] - led, axis=1) < 0.2 * (cell_m[face[use]] * (1 << k))
+        flat = np.ones(len(use), bool)
+        other = np.flatnonzero(lead[block] != face[use])
+        cell = use[other]
+        led = grid.points(lead[block[other]], xy[cell])
+        flat[other] = np.linalg.norm(point[cell] - led, axis=1) < 0.2 * (cell_m[face[cell]] * (1 << k))
         share = np.bincount(block[flat], minlength=blocks) / 4.0**k
         whole = (share >= _WHOLE) & (np.bincount(block[~flat], minlength=blocks) == 0)
         # Along edges the squares are smaller; of the smallest, parts count.
